@@ -1,0 +1,1 @@
+"""nfindr kernels."""

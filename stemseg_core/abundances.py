@@ -1,0 +1,5 @@
+"""abundances"""
+
+
+def abundances(*args, **kwargs):
+    raise NotImplementedError

@@ -1,0 +1,51 @@
+"""What all estimators share: taking any source of rows, checking it, running blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+from stemseg_core.blocks import Rows, as_rows, run
+
+
+class RowsEstimator(BaseEstimator):
+    """Base of the estimators: X may be an array, a memory map, an HDF5 or zarr data set, or a `WindowMatrix`.
+
+    Subclasses have the parameters ``n_jobs``, ``max_memory`` and ``progress``.
+    """
+
+    def _check_rows(self, X: Any, *, reset: bool, min_rows: int = 1) -> Rows:
+        """The row source of `X`, its shape and type checked as scikit-learn does; its values are checked as blocks are read."""
+        if is_row_store(X):
+            if len(X.shape) != 2:
+                raise ValueError(f"X must be 2-D, rows by features; got shape {tuple(X.shape)}")
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            if X.shape[0] < min_rows:
+                raise ValueError(f"Found array with {X.shape[0]} sample(s) while a minimum of {min_rows} is required.")
+            return as_rows(X)
+        # The finiteness check would read X once more: `blocks.refuse_non_finite` does it inside the first pass.
+        X = validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite=False, ensure_min_samples=min_rows)
+        return as_rows(X)
+
+    def _run(self, function: Callable[..., Any], rows: Rows, *state: Any, stage: str = "", **options: Any) -> Any:
+        """`blocks.run` with this estimator's threads and progress."""
+        stage = stage or type(self).__name__
+        return run(function, rows, *state, n_jobs=self.n_jobs, progress=self.progress, stage=stage, **options)
+
+
+def is_row_store(X: Any) -> bool:
+    """Whether `X` is to be read block by block instead of being made an array: a row source, HDF5 or zarr."""
+    return hasattr(X, "reader") or type(X).__module__.split(".")[0] in ("h5py", "zarr")
+
+
+def check_rows(X: Any, name: str = "X") -> Rows:
+    """`RowsEstimator._check_rows` for functions."""
+    if not is_row_store(X):
+        X = check_array(X, dtype="numeric", ensure_all_finite=False, input_name=name)
+    if len(X.shape) != 2:
+        raise ValueError(f"{name} must be 2-D, rows by features; got shape {tuple(X.shape)}")
+    return as_rows(X)

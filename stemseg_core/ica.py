@@ -1,0 +1,5 @@
+"""ica"""
+
+
+class ICA:
+    pass

@@ -1,0 +1,5 @@
+"""kmeans"""
+
+
+class KMeans:
+    pass

@@ -1,0 +1,5 @@
+"""nfindr"""
+
+
+class NFINDR:
+    pass

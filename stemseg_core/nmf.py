@@ -1,0 +1,5 @@
+"""nmf"""
+
+
+class NMF:
+    pass

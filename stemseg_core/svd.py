@@ -1,0 +1,5 @@
+"""svd"""
+
+
+class SVD:
+    pass

@@ -1,0 +1,9 @@
+"""windows"""
+
+
+class WindowFFT:
+    pass
+
+
+class WindowMatrix:
+    pass
