@@ -1,0 +1,53 @@
+"""Checks of images, masks and (y, x) parameters before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
+    """`value` or a (y, x) pair of values as two whole numbers >= 1."""
+    values = np.asarray(value)
+    if values.dtype.kind not in "iu" or values.shape not in ((), (2,)) or values.min() < 1:
+        raise ValueError(f"{name} must be a whole number of pixels >= 1, or a (y, x) pair of them; got {value!r}")
+    y, x = np.broadcast_to(values, 2)
+    return int(y), int(x)
+
+
+def check_image(image: ArrayLike, mask: ArrayLike | None) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """`image` as a real array (y, x) or (t, y, x), not copied, and the mask of excluded pixels, own or given, if any."""
+    own_mask = np.ma.getmask(image)
+    array = np.ma.getdata(image) if isinstance(image, np.ma.MaskedArray) else np.asarray(image)
+    if array.dtype.kind == "c":
+        raise TypeError("image is complex; expected real pixels: pass its modulus or its real part")
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"image must be numeric, got dtype {array.dtype}")
+    if array.ndim not in (2, 3):
+        raise ValueError(f"image must be 2-D (y, x) or a 3-D stack (t, y, x), got {array.ndim}-D, shape {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"image is empty, shape {array.shape}")
+    masks = [] if own_mask is np.ma.nomask else [own_mask]
+    if mask is not None:
+        mask = np.asarray(mask)
+        if mask.dtype != bool:
+            raise TypeError(f"mask must be bool (True: excluded), got dtype {mask.dtype}")
+        if mask.shape not in (array.shape, array.shape[-2:]):
+            raise ValueError(f"mask must have the shape of the image, {array.shape}, got {mask.shape}")
+        masks.append(mask)
+    if not masks:
+        return array, None
+    return array, masks[0] if len(masks) == 1 else masks[0] | masks[1]
+
+
+def first_bad_pixels(frame: NDArray[Any], bad: NDArray[np.bool_]) -> str:
+    """``'37 NaN, first at (12, 88)'``; NaN and infinity counted apart, positions (y, x)."""
+    found = []
+    for name, which in (("NaN", np.isnan(frame) & bad), ("infinity", np.isinf(frame) & bad)):
+        if which.any():
+            y, x = np.argwhere(which)[0]
+            found.append(f"{which.sum()} {name}, first at ({y}, {x})")
+    return " and ".join(found)

@@ -1,0 +1,165 @@
+"""Window features, tile by tile: shared row transforms, pruned DFT, fused modulus and scale.
+
+A tile is a rectangle of the window grid that fits the cache. All windows of a column strip share the transforms of
+their image rows, so a reader that goes down a strip makes every row transform once; it makes them in pieces of
+`PIECE` image rows at absolute positions, so that a window has the same bits whichever tile was read before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from stemseg_core._kernels import windows as kernels
+
+if TYPE_CHECKING:
+    from stemseg_core.windows import WindowMatrix
+
+#: Image rows that are transformed at once.
+PIECE = 64
+#: Columns of the products along y: real and imaginary parts of all kx of the windows of a strip.
+STRIP_COLUMNS = 512
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Windows ``[y0, y1) x [x0, x1)`` of the grid of one frame."""
+
+    frame: int
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+
+class PrunedDFT:
+    """The frequencies 0..h of the DFT of tapered pieces of length w, by folding and two real matrix products.
+
+    Parameters
+    ----------
+    taper : ndarray of shape (w,), float64
+    h : int
+        Highest frequency that is kept.
+    dtype : dtype
+        Of the products.
+
+    Attributes
+    ----------
+    cos : ndarray of shape (h + 1, w // 2 + 1)
+    sin : ndarray of shape (h + 1, (w - 1) // 2)
+    uniform : ndarray of shape (2 h + 1,), complex
+        DFT of the taper itself at the frequencies -h..h.
+    """
+
+    def __init__(self, taper: NDArray[np.float64], h: int, dtype: DTypeLike) -> None:
+        w = len(taper)
+        # The product u j is reduced modulo w in whole numbers: the angle is as exact for high u j as for low.
+        angle = 2 * np.pi / w * (np.outer(np.arange(h + 1), np.arange(w // 2 + 1)) % w)
+        self.taper = taper.astype(dtype)
+        self.cos = np.cos(angle).astype(dtype)
+        self.sin = np.ascontiguousarray(np.sin(angle)[:, 1 : (w - 1) // 2 + 1]).astype(dtype)
+        turns = np.outer(np.arange(-h, h + 1), np.arange(w)) % w / w
+        self.uniform = np.exp(-2j * np.pi * turns) @ taper
+
+
+class TileReader:
+    """Reads the tiles of a `WindowMatrix`; one a thread, as it keeps scratch memory and the row transforms of a strip."""
+
+    def __init__(self, matrix: WindowMatrix) -> None:
+        self.matrix = matrix
+        self.along_y, self.along_x = matrix.along_y, matrix.along_x
+        uniform = np.outer(self.along_y.uniform, self.along_x.uniform[matrix.hx :])
+        self.uniform = np.stack([uniform.real, uniform.imag]).astype(matrix.dtype)
+        self.cos_x = np.ascontiguousarray(self.along_x.cos.T)
+        self.minus_sin_x = np.ascontiguousarray(-self.along_x.sin.T)
+        self.strip: tuple[int, int] | None = None
+        self.first = self.last = 0  # image rows whose transforms are in `rows`
+
+    def __call__(self, i: int) -> NDArray[Any]:
+        """Features of the included windows of tile `i`, in grid order."""
+        matrix = self.matrix
+        tile = matrix.tile(i)
+        features = self.features(tile)
+        if matrix.row_number is None:
+            return features
+        included = matrix.row_number[tile.frame, tile.y0 : tile.y1, tile.x0 : tile.x1] >= 0
+        return features if included.all() else features[included.ravel()]
+
+    def features(self, tile: Tile) -> NDArray[Any]:
+        """Features of all windows of a tile, ((y1 - y0) (x1 - x0), d)."""
+        matrix, dft = self.matrix, self.along_y
+        sy, n = matrix.step[0], tile.x1 - tile.x0
+        self._transform_rows(tile)
+        shift = self._shift(tile)
+        columns = n * (matrix.hx + 1)
+        even = np.empty((dft.cos.shape[1], 2, columns), matrix.dtype)
+        odd = np.empty((dft.sin.shape[1], 2, columns), matrix.dtype)
+        cosines = np.empty((matrix.hy + 1, 2 * columns), matrix.dtype)
+        sines = np.empty_like(cosines)
+        shape = (matrix.hy + 1, 2, n, matrix.hx + 1)
+        out = np.empty(((tile.y1 - tile.y0) * n, matrix.shape[1]), matrix.dtype)
+        for k, y in enumerate(range(tile.y0, tile.y1)):
+            kernels.fold_along_y_block(self.rows, y * sy - self.first, dft.taper, even, odd)
+            np.matmul(dft.cos, even.reshape(-1, 2 * columns), out=cosines)
+            np.matmul(dft.sin, odd.reshape(-1, 2 * columns), out=sines)
+            windows = slice(k * n, (k + 1) * n)
+            kernels.power_block(cosines.reshape(shape), sines.reshape(shape), shift[k], self.uniform, out[windows])
+        kernels.scale_block(out, matrix.scale, matrix.gain, np.sqrt(2), matrix.hy * matrix.hx)
+        return out
+
+    def _transform_rows(self, tile: Tile) -> None:
+        """Make sure that `rows` holds the transforms of all image rows of the tile: (2, row, window and kx)."""
+        matrix = self.matrix
+        n = tile.x1 - tile.x0
+        begin = tile.y0 * matrix.step[0] // PIECE * PIECE
+        end = (tile.y1 - 1) * matrix.step[0] + matrix.window[0]
+        if self.strip != (tile.frame, tile.x0) or not self.first <= begin <= self.last:
+            self.strip = (tile.frame, tile.x0)
+            self.first = self.last = begin
+            capacity = PIECE + (matrix.tile_shape[0] - 1) * matrix.step[0] + matrix.window[0] + PIECE
+            self.rows = np.empty((2, capacity, n * (matrix.hx + 1)), matrix.dtype)
+            self.sums = np.empty((capacity, n))
+        keep = self.last - begin
+        if begin > self.first and keep > 0:
+            moved = slice(begin - self.first, self.last - self.first)
+            self.rows[:, :keep] = self.rows[:, moved].copy()
+            self.sums[:keep] = self.sums[moved].copy()
+        self.first = begin
+        while self.last < end:
+            stop = min(self.last + PIECE, matrix.image.shape[1])
+            self._transform_piece(tile, slice(self.last, stop))
+            self.last = stop
+
+    def _transform_piece(self, tile: Tile, image_rows: slice) -> None:
+        """Transforms and plain sums, over the window's width, of some image rows at every window of the strip."""
+        matrix, dft = self.matrix, self.along_x
+        wx, sx, n = matrix.window[1], matrix.step[1], tile.x1 - tile.x0
+        left = tile.x0 * sx
+        pixels = matrix.pixels(tile.frame, image_rows, slice(left, left + (n - 1) * sx + wx))
+        count = len(pixels)
+        even = np.empty((count, n, dft.cos.shape[1]), matrix.dtype)
+        odd = np.empty((count, n, dft.sin.shape[1]), matrix.dtype)
+        kernels.fold_along_x_block(pixels, dft.taper, sx, even, odd)
+        place = slice(image_rows.start - self.first, image_rows.stop - self.first)
+        real, imaginary = (self.rows[part, place].reshape(count * n, -1) for part in (0, 1))
+        np.matmul(even.reshape(count * n, -1), self.cos_x, out=real)
+        np.matmul(odd.reshape(count * n, -1), self.minus_sin_x, out=imaginary)
+        total = np.zeros((count, pixels.shape[1] + 1))
+        np.cumsum(pixels, axis=1, dtype=np.float64, out=total[:, 1:])
+        self.sums[place] = total[:, wx::sx][:, :n] - total[:, : total.shape[1] - wx : sx][:, :n]
+
+    def _shift(self, tile: Tile) -> NDArray[Any]:
+        """What to subtract from every pixel of each window, (y1 - y0, x1 - x0): its mean, or the offset put back."""
+        matrix = self.matrix
+        (wy, wx), sy = matrix.window, matrix.step[0]
+        shape = (tile.y1 - tile.y0, tile.x1 - tile.x0)
+        if matrix.detrend is None:
+            return np.full(shape, -matrix.offset[tile.frame] / matrix.gain, matrix.dtype)
+        begin = tile.y0 * sy - self.first
+        total = np.zeros(((shape[0] - 1) * sy + wy + 1, shape[1]))
+        np.cumsum(self.sums[begin : begin + len(total) - 1], axis=0, out=total[1:])
+        mean = (total[wy::sy][: shape[0]] - total[: len(total) - wy : sy][: shape[0]]) / (wy * wx)
+        return mean.astype(matrix.dtype)
