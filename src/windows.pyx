@@ -1,4 +1,4 @@
-"""Kernels of the window features: even/odd folding, squared modulus, scale.
+"""Kernels of the window features: even/odd folding, pruned DFT, squared modulus and scale, a tile at a time.
 
 The DFT of a window is separable. Along one axis of length w with taper t, x is folded into its even and odd parts
 
@@ -8,157 +8,201 @@ with e_0 = t_0 x_0 and, for even w, e_(w/2) = t_(w/2) x_(w/2). Then for every fr
 
     F(+-u) = sum_j e_j cos(2 pi u j / w) -+ i sum_j o_j sin(2 pi u j / w),
 
-two real matrix products of half the length, which BLAS does at the speed of the machine. The kernels here do what is
-left: the folding before and the modulus after, each in one pass over data that is in cache.
+two real matrix products of half the length for the kept frequencies alone. `transform_rows_block` does this along x for
+the image rows of a strip of windows, `transform_windows_block` along y for every window of a tile, and takes the modulus.
 """
 
 from libc.math cimport log1p, log1pf, sqrt, sqrtf
+
+cdef extern from *:
+    """
+    #define REAL float
+    #define TYPED(name) name##_float
+    #include "windows.h"
+    #undef REAL
+    #undef TYPED
+    #define REAL double
+    #define TYPED(name) name##_double
+    #include "windows.h"
+    #undef REAL
+    #undef TYPED
+    """
+    void product_float(
+        Py_ssize_t, Py_ssize_t, Py_ssize_t, const float *, Py_ssize_t, const float *, Py_ssize_t, float *, Py_ssize_t
+    ) noexcept nogil
+    void product_double(
+        Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, Py_ssize_t, const double *, Py_ssize_t, double *, Py_ssize_t
+    ) noexcept nogil
+    void fold_columns_float(
+        const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float *, float *, float *, Py_ssize_t
+    ) noexcept nogil
+    void fold_columns_double(
+        const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, double *, double *, Py_ssize_t
+    ) noexcept nogil
+    void power_float(
+        const float *, const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, float, const float *, float *
+    ) noexcept nogil
+    void power_double(
+        const double *, const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double, const double *, double *
+    ) noexcept nogil
+    void fourth_root_float(float *, Py_ssize_t, float) noexcept nogil
+    void fourth_root_double(double *, Py_ssize_t, double) noexcept nogil
 
 ctypedef fused floating:
     float
     double
 
 
-cdef inline floating root(floating x) noexcept nogil:
-    return sqrtf(x) if floating is float else sqrt(x)
+cdef inline void product(
+    Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating *a, Py_ssize_t lda, const floating *b, Py_ssize_t ldb,
+    floating *c, Py_ssize_t ldc,
+) noexcept nogil:
+    """c (m, n) = a (m, k) b (k, n); rows of b must be readable up to the next multiple of 64 bytes."""
+    if floating is float:
+        product_float(m, n, k, a, lda, b, ldb, c, ldc)
+    else:
+        product_double(m, n, k, a, lda, b, ldb, c, ldc)
 
 
-cdef inline floating log1p_of(floating x) noexcept nogil:
-    return log1pf(x) if floating is float else log1p(x)
-
-
-def fold_along_x_block(
-    const floating[:, ::1] image,     # IN
-    const floating[::1] taper,        # IN
+def transform_rows_block(
+    const floating[:, ::1] image,       # IN
+    const floating[::1] taper,          # IN
     Py_ssize_t step,
-    floating[:, :, ::1] even,         # OUT
-    floating[:, :, ::1] odd,          # OUT
+    const floating[:, ::1] cosines,     # IN
+    const floating[:, ::1] minus_sines, # IN
+    floating[:, ::1] even,              # scratch
+    floating[:, ::1] odd,               # scratch
+    floating[:, :, :, ::1] rows,        # OUT
+    double[::1] prefix,                 # scratch
+    double[:, ::1] sums,                # OUT
 ):
-    """Fold the pieces of every image row that start at 0, step, 2 step, ...
+    """Transforms and plain sums of the pieces of every image row that start at 0, step, 2 step, ...
 
-    image : (ny, nx);  taper : (w,);  even : (ny, n, w // 2 + 1);  odd : (ny, n, (w - 1) // 2), its first column j = 1.
-    Cost: 4 operations a folded pair.
+    image : (ny, nx);  taper : (w,)
+    cosines : (w // 2 + 1, h + 1 and padding to a multiple of 64 bytes) of 2 pi u j / w
+    minus_sines : ((w - 1) // 2, the same), its first row j = 1
+    even : (n, w // 2 + 1);  odd : (n, (w - 1) // 2);  prefix : (nx + 1,)
+    rows : (ny, n, 2, h + 1), real and imaginary parts of the n pieces;  sums : (ny, n), without taper
+
+    Cost: 2 w (h + 1) operations a piece.
     """
-    cdef Py_ssize_t y, i, j, start
+    cdef Py_ssize_t y, i, j, x
     cdef Py_ssize_t w = taper.shape[0]
-    cdef Py_ssize_t pairs = (w - 1) // 2
+    cdef Py_ssize_t n = rows.shape[1]
+    cdef Py_ssize_t frequencies = rows.shape[3]
+    cdef Py_ssize_t n_even = even.shape[1]
+    cdef Py_ssize_t n_odd = odd.shape[1]
     cdef floating a, b
+    cdef const floating *piece
     with nogil:
-        for y in range(even.shape[0]):
-            for i in range(even.shape[1]):
-                start = i * step
-                even[y, i, 0] = taper[0] * image[y, start]
-                for j in range(1, pairs + 1):
-                    a = taper[j] * image[y, start + j]
-                    b = taper[w - j] * image[y, start + w - j]
-                    even[y, i, j] = a + b
-                    odd[y, i, j - 1] = a - b
+        prefix[0] = 0
+        for y in range(image.shape[0]):
+            for x in range(image.shape[1]):
+                prefix[x + 1] = prefix[x] + image[y, x]
+            for i in range(n):
+                piece = &image[y, i * step]
+                sums[y, i] = prefix[i * step + w] - prefix[i * step]
+                even[i, 0] = taper[0] * piece[0]
                 if w % 2 == 0:
-                    even[y, i, w // 2] = taper[w // 2] * image[y, start + w // 2]
+                    even[i, w // 2] = taper[w // 2] * piece[w // 2]
+                for j in range(1, n_odd + 1):
+                    a = taper[j] * piece[j]
+                    b = taper[w - j] * piece[w - j]
+                    even[i, j] = a + b
+                    odd[i, j - 1] = a - b
+            product(n, frequencies, n_even, &even[0, 0], n_even, &cosines[0, 0], cosines.shape[1],
+                    &rows[y, 0, 0, 0], 2 * frequencies)
+            product(n, frequencies, n_odd, &odd[0, 0], n_odd, &minus_sines[0, 0], cosines.shape[1],
+                    &rows[y, 0, 1, 0], 2 * frequencies)
 
 
-def fold_along_y_block(
-    const floating[:, :, ::1] rows,   # IN
+def transform_windows_block(
+    const floating[:, :, :, ::1] rows,  # IN
     Py_ssize_t first,
-    const floating[::1] taper,        # IN
-    floating[:, :, ::1] even,         # OUT
-    floating[:, :, ::1] odd,          # OUT
-):
-    """Fold the w rows from `first` on, real and imaginary parts and every column by themselves.
-
-    rows : (2, .., n);  taper : (w,);  even : (w // 2 + 1, 2, n);  odd : ((w - 1) // 2, 2, n), its first row j = 1.
-    Cost: 4 operations a folded pair.
-    """
-    cdef Py_ssize_t part, j, x
-    cdef Py_ssize_t n = rows.shape[2]
-    cdef Py_ssize_t w = taper.shape[0]
-    cdef Py_ssize_t last = first + w
-    cdef floating a, b, t, r
-    with nogil:
-        for part in range(2):
-            for x in range(n):
-                even[0, part, x] = taper[0] * rows[part, first, x]
-            if w % 2 == 0:
-                for x in range(n):
-                    even[w // 2, part, x] = taper[w // 2] * rows[part, first + w // 2, x]
-            for j in range(1, (w - 1) // 2 + 1):
-                t = taper[j]
-                r = taper[w - j]
-                for x in range(n):
-                    a = t * rows[part, first + j, x]
-                    b = r * rows[part, last - j, x]
-                    even[j, part, x] = a + b
-                    odd[j - 1, part, x] = a - b
-
-
-def power_block(
-    const floating[:, :, :, ::1] even,  # IN
-    const floating[:, :, :, ::1] odd,   # IN
-    const floating[::1] shift,          # IN
+    Py_ssize_t step,
+    const floating[::1] taper,          # IN
+    const floating[:, ::1] cosines,     # IN
+    const floating[:, ::1] sines,       # IN
+    const floating[:, ::1] shift,       # IN
     const floating[:, :, ::1] uniform,  # IN
-    floating[:, ::1] out,               # OUT
+    floating[:, ::1] even,              # scratch
+    floating[:, ::1] odd,               # scratch
+    floating[:, :, ::1] products,       # scratch
+    floating[:, :, ::1] out,            # OUT
 ):
-    """Squared modulus of the DFT of windows side by side, less `shift` times the DFT of a uniform window.
+    """Squared modulus of the transform of every window of a tile, over the half plane.
 
-    even : (hy + 1, 2, n, hx + 1), real and imaginary part of sum_j e_j cos(2 pi u j / w) of n windows, u from 0 to hy
-    odd : the same with o_j sin(2 pi u j / w), so that F(+-u) = even -+ i odd
-    shift : (n,), what to subtract from every pixel of a window
-    uniform : (2, 2 hy + 1, hx + 1), real and imaginary part of the DFT of the taper itself, ky from -hy to hy
-    out : (n, d), the half plane: ky from -hy to hy, kx from 0 to hx, without ky < 0 at kx = 0
+    rows : (.., n, 2, hx + 1), transformed image rows, see `transform_rows_block`; the windows of the tile start at
+        rows first, first + step, ...
+    taper : (w,);  cosines : (hy + 1, w // 2 + 1);  sines : (hy + 1, (w - 1) // 2), its first column j = 1
+    shift : (m, n), what to subtract from every pixel of a window
+    uniform : (2, 2 hy + 1, hx + 1), real and imaginary part of the DFT of the taper, ky from -hy to hy
+    even : (w // 2 + 1, c);  odd : ((w - 1) // 2, c), a multiple of 64 bytes wide: so many columns are done at once
+    products : (2, hy + 1, n 2 (hx + 1))
+    out : (m, n, d), ky from -hy to hy, kx from 0 to hx, without ky < 0 at kx = 0
 
-    Cost: about 14 operations a feature.
+    Cost: 4 w (hy + 1) (hx + 1) operations a window.
     """
-    cdef Py_ssize_t i, u, v, plus, minus
-    cdef Py_ssize_t hy = even.shape[0] - 1
-    cdef Py_ssize_t hx = even.shape[3] - 1
-    cdef floating m, re, im
+    cdef Py_ssize_t y, i, x, count, start
+    cdef Py_ssize_t n = rows.shape[1]
+    cdef Py_ssize_t w = taper.shape[0]
+    cdef Py_ssize_t n_even = even.shape[0]
+    cdef Py_ssize_t n_odd = odd.shape[0]
+    cdef Py_ssize_t chunk = even.shape[1]
+    cdef Py_ssize_t hy = cosines.shape[0] - 1
+    cdef Py_ssize_t hx = rows.shape[3] - 1
+    cdef Py_ssize_t columns = products.shape[2]
     with nogil:
-        for i in range(out.shape[0]):
-            m = shift[i]
-            for u in range(hy + 1):
-                plus = hy * hx + u * (hx + 1)
-                for v in range(hx + 1):
-                    re = even[u, 0, i, v] + odd[u, 1, i, v] - m * uniform[0, hy + u, v]
-                    im = even[u, 1, i, v] - odd[u, 0, i, v] - m * uniform[1, hy + u, v]
-                    out[i, plus + v] = re * re + im * im
-                if u == 0:
-                    continue
-                minus = (hy - u) * hx - 1
-                for v in range(1, hx + 1):
-                    re = even[u, 0, i, v] - odd[u, 1, i, v] - m * uniform[0, hy - u, v]
-                    im = even[u, 1, i, v] + odd[u, 0, i, v] - m * uniform[1, hy - u, v]
-                    out[i, minus + v] = re * re + im * im
+        for y in range(out.shape[0]):
+            start = first + y * step
+            for i in range(0, (columns + chunk - 1) // chunk):
+                x = i * chunk
+                count = min(chunk, columns - x)
+                if floating is float:
+                    fold_columns_float(&rows[start, 0, 0, 0] + x, columns, w, count, &taper[0], &even[0, 0], &odd[0, 0], chunk)
+                else:
+                    fold_columns_double(&rows[start, 0, 0, 0] + x, columns, w, count, &taper[0], &even[0, 0], &odd[0, 0], chunk)
+                product(hy + 1, count, n_even, &cosines[0, 0], n_even, &even[0, 0], chunk, &products[0, 0, x], columns)
+                product(hy + 1, count, n_odd, &sines[0, 0], n_odd, &odd[0, 0], chunk, &products[1, 0, x], columns)
+            for i in range(n):
+                x = i * 2 * (hx + 1)
+                if floating is float:
+                    power_float(&products[0, 0, x], &products[1, 0, x], columns, hy, hx, shift[y, i], &uniform[0, 0, 0], &out[y, i, 0])
+                else:
+                    power_double(&products[0, 0, x], &products[1, 0, x], columns, hy, hx, shift[y, i], &uniform[0, 0, 0], &out[y, i, 0])
 
 
-def scale_block(floating[:, ::1] out, str scale, double gain, double weight, Py_ssize_t zero):
+def scale_block(floating[:, :, ::1] out, str scale, double gain, double weight, Py_ssize_t zero):
     """Squared modulus to feature, in place: weight * scale(gain * modulus), feature `zero` (kx = ky = 0) without the weight.
 
-    out : (n, d);  scale : "abs", "sqrt", "log1p" or "power".  Cost: one or two square roots a feature.
+    out : (m, n, d);  scale : "abs", "sqrt", "log1p" or "power".  Cost: one or two square roots a feature.
     """
     cdef Py_ssize_t i, j
-    cdef Py_ssize_t d = out.shape[1]
+    cdef Py_ssize_t d = out.shape[2]
+    cdef Py_ssize_t windows = out.shape[0] * out.shape[1]
     cdef floating g = gain
-    cdef floating c = weight
+    cdef floating c = {"abs": weight * gain, "sqrt": weight * sqrt(gain), "log1p": weight, "power": weight * gain * gain}[scale]
     cdef floating back = 1 / weight
-    cdef int code = {"abs": 0, "sqrt": 1, "log1p": 2, "power": 3}[scale]
-    if code == 0:
-        c = weight * gain
-    elif code == 1:
-        c = weight * sqrt(gain)
-    elif code == 3:
-        c = weight * gain * gain
+    cdef int code = ("abs", "sqrt", "log1p", "power").index(scale)
+    cdef floating *x
     with nogil:
-        for i in range(out.shape[0]):
-            if code == 0:
+        for i in range(windows):
+            x = &out[0, 0, 0] + i * d
+            if code == 1:
+                if floating is float:
+                    fourth_root_float(x, d, c)
+                else:
+                    fourth_root_double(x, d, c)
+            elif code == 3:
                 for j in range(d):
-                    out[i, j] = c * root(out[i, j])
-            elif code == 1:
-                for j in range(d):
-                    out[i, j] = c * root(root(out[i, j]))
-            elif code == 2:
-                for j in range(d):
-                    out[i, j] = c * log1p_of(g * root(out[i, j]))
+                    x[j] *= c
             else:
                 for j in range(d):
-                    out[i, j] = c * out[i, j]
-            out[i, zero] = out[i, zero] * back
+                    x[j] = sqrtf(x[j]) if floating is float else sqrt(x[j])
+                if code == 0:
+                    for j in range(d):
+                        x[j] *= c
+                else:
+                    for j in range(d):
+                        x[j] = c * (log1pf(g * x[j]) if floating is float else log1p(g * x[j]))
+            x[zero] *= back

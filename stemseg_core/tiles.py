@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 #: Image rows that are transformed at once.
 PIECE = 64
+#: Columns along y that are folded and multiplied at once, in the first-level cache.
+CHUNK = 64
+#: Numbers by which rows of a right factor are padded: no vector is longer than 64 bytes.
+VECTOR_LANES = 16
 #: Columns of the products along y: real and imaginary parts of all kx of the windows of a strip.
 STRIP_COLUMNS = 512
 
@@ -73,8 +77,9 @@ class TileReader:
         self.along_y, self.along_x = matrix.along_y, matrix.along_x
         uniform = np.outer(self.along_y.uniform, self.along_x.uniform[matrix.hx :])
         self.uniform = np.stack([uniform.real, uniform.imag]).astype(matrix.dtype)
-        self.cos_x = np.ascontiguousarray(self.along_x.cos.T)
-        self.minus_sin_x = np.ascontiguousarray(-self.along_x.sin.T)
+        padding = ((0, 0), (0, -(matrix.hx + 1) % VECTOR_LANES))
+        self.cos_x = np.ascontiguousarray(np.pad(self.along_x.cos.T, padding))
+        self.minus_sin_x = np.ascontiguousarray(np.pad(-self.along_x.sin.T, padding))
         self.strip: tuple[int, int] | None = None
         self.first = self.last = 0  # image rows whose transforms are in `rows`
 
@@ -82,36 +87,36 @@ class TileReader:
         """Features of the included windows of tile `i`, in grid order."""
         matrix = self.matrix
         tile = matrix.tile(i)
-        features = self.features(tile)
+        features = self.features(tile).reshape(-1, matrix.shape[1])
         if matrix.row_number is None:
             return features
         included = matrix.row_number[tile.frame, tile.y0 : tile.y1, tile.x0 : tile.x1] >= 0
         return features if included.all() else features[included.ravel()]
 
     def features(self, tile: Tile) -> NDArray[Any]:
-        """Features of all windows of a tile, ((y1 - y0) (x1 - x0), d)."""
+        """Features of all windows of a tile, (y1 - y0, x1 - x0, d)."""
         matrix, dft = self.matrix, self.along_y
-        sy, n = matrix.step[0], tile.x1 - tile.x0
         self._transform_rows(tile)
-        shift = self._shift(tile)
-        columns = n * (matrix.hx + 1)
-        even = np.empty((dft.cos.shape[1], 2, columns), matrix.dtype)
-        odd = np.empty((dft.sin.shape[1], 2, columns), matrix.dtype)
-        cosines = np.empty((matrix.hy + 1, 2 * columns), matrix.dtype)
-        sines = np.empty_like(cosines)
-        shape = (matrix.hy + 1, 2, n, matrix.hx + 1)
-        out = np.empty(((tile.y1 - tile.y0) * n, matrix.shape[1]), matrix.dtype)
-        for k, y in enumerate(range(tile.y0, tile.y1)):
-            kernels.fold_along_y_block(self.rows, y * sy - self.first, dft.taper, even, odd)
-            np.matmul(dft.cos, even.reshape(-1, 2 * columns), out=cosines)
-            np.matmul(dft.sin, odd.reshape(-1, 2 * columns), out=sines)
-            windows = slice(k * n, (k + 1) * n)
-            kernels.power_block(cosines.reshape(shape), sines.reshape(shape), shift[k], self.uniform, out[windows])
+        out = np.empty((tile.y1 - tile.y0, tile.x1 - tile.x0, matrix.shape[1]), matrix.dtype)
+        kernels.transform_windows_block(
+            self.rows,
+            tile.y0 * matrix.step[0] - self.first,
+            matrix.step[0],
+            dft.taper,
+            dft.cos,
+            dft.sin,
+            self._shift(tile),
+            self.uniform,
+            np.empty((dft.cos.shape[1], CHUNK), matrix.dtype),
+            np.empty((dft.sin.shape[1], CHUNK), matrix.dtype),
+            np.empty((2, matrix.hy + 1, self.rows[0].size), matrix.dtype),
+            out,
+        )
         kernels.scale_block(out, matrix.scale, matrix.gain, np.sqrt(2), matrix.hy * matrix.hx)
         return out
 
     def _transform_rows(self, tile: Tile) -> None:
-        """Make sure that `rows` holds the transforms of all image rows of the tile: (2, row, window and kx)."""
+        """Make sure that `rows` holds the transforms of all image rows of the tile: (row, window, 2, kx)."""
         matrix = self.matrix
         n = tile.x1 - tile.x0
         begin = tile.y0 * matrix.step[0] // PIECE * PIECE
@@ -119,15 +124,15 @@ class TileReader:
         if self.strip != (tile.frame, tile.x0) or not self.first <= begin <= self.last:
             self.strip = (tile.frame, tile.x0)
             self.first = self.last = begin
-            capacity = PIECE + (matrix.tile_shape[0] - 1) * matrix.step[0] + matrix.window[0] + PIECE
-            self.rows = np.empty((2, capacity, n * (matrix.hx + 1)), matrix.dtype)
+            capacity = 2 * PIECE + (matrix.tile_shape[0] - 1) * matrix.step[0] + matrix.window[0]
+            self.rows = np.empty((capacity, n, 2, matrix.hx + 1), matrix.dtype)
             self.sums = np.empty((capacity, n))
-        keep = self.last - begin
-        if begin > self.first and keep > 0:
+        if begin > self.first:
             moved = slice(begin - self.first, self.last - self.first)
-            self.rows[:, :keep] = self.rows[:, moved].copy()
+            keep = self.last - begin
+            self.rows[:keep] = self.rows[moved].copy()
             self.sums[:keep] = self.sums[moved].copy()
-        self.first = begin
+            self.first = begin
         while self.last < end:
             stop = min(self.last + PIECE, matrix.image.shape[1])
             self._transform_piece(tile, slice(self.last, stop))
@@ -139,27 +144,29 @@ class TileReader:
         wx, sx, n = matrix.window[1], matrix.step[1], tile.x1 - tile.x0
         left = tile.x0 * sx
         pixels = matrix.pixels(tile.frame, image_rows, slice(left, left + (n - 1) * sx + wx))
-        count = len(pixels)
-        even = np.empty((count, n, dft.cos.shape[1]), matrix.dtype)
-        odd = np.empty((count, n, dft.sin.shape[1]), matrix.dtype)
-        kernels.fold_along_x_block(pixels, dft.taper, sx, even, odd)
         place = slice(image_rows.start - self.first, image_rows.stop - self.first)
-        real, imaginary = (self.rows[part, place].reshape(count * n, -1) for part in (0, 1))
-        np.matmul(even.reshape(count * n, -1), self.cos_x, out=real)
-        np.matmul(odd.reshape(count * n, -1), self.minus_sin_x, out=imaginary)
-        total = np.zeros((count, pixels.shape[1] + 1))
-        np.cumsum(pixels, axis=1, dtype=np.float64, out=total[:, 1:])
-        self.sums[place] = total[:, wx::sx][:, :n] - total[:, : total.shape[1] - wx : sx][:, :n]
+        kernels.transform_rows_block(
+            pixels,
+            dft.taper,
+            sx,
+            self.cos_x,
+            self.minus_sin_x,
+            np.empty((n, dft.cos.shape[1]), matrix.dtype),
+            np.empty((n, dft.sin.shape[1]), matrix.dtype),
+            self.rows[place],
+            np.empty(pixels.shape[1] + 1),
+            self.sums[place],
+        )
 
     def _shift(self, tile: Tile) -> NDArray[Any]:
         """What to subtract from every pixel of each window, (y1 - y0, x1 - x0): its mean, or the offset put back."""
         matrix = self.matrix
         (wy, wx), sy = matrix.window, matrix.step[0]
-        shape = (tile.y1 - tile.y0, tile.x1 - tile.x0)
+        m, n = tile.y1 - tile.y0, tile.x1 - tile.x0
         if matrix.detrend is None:
-            return np.full(shape, -matrix.offset[tile.frame] / matrix.gain, matrix.dtype)
+            return np.full((m, n), -matrix.offset[tile.frame] / matrix.gain, matrix.dtype)
         begin = tile.y0 * sy - self.first
-        total = np.zeros(((shape[0] - 1) * sy + wy + 1, shape[1]))
+        total = np.zeros(((m - 1) * sy + wy + 1, n))
         np.cumsum(self.sums[begin : begin + len(total) - 1], axis=0, out=total[1:])
-        mean = (total[wy::sy][: shape[0]] - total[: len(total) - wy : sy][: shape[0]]) / (wy * wx)
+        mean = (total[wy::sy] - total[:-wy:sy]) / (wy * wx)
         return mean.astype(matrix.dtype)
