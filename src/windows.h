@@ -2,6 +2,35 @@
 
 #include "vectors.h"
 
+/* Fold a piece of w numbers: even (w / 2 + 1), odd ((w - 1) / 2). */
+static inline void TYPED(fold_piece)(
+    const REAL *restrict piece, ptrdiff_t w, const REAL *restrict taper, REAL *restrict even, REAL *restrict odd)
+{
+    even[0] = taper[0] * piece[0];
+    for (ptrdiff_t j = 1; j <= (w - 1) / 2; j++) {
+        const REAL a = taper[j] * piece[j], b = taper[w - j] * piece[w - j];
+        even[j] = a + b;
+        odd[j - 1] = a - b;
+    }
+    if (w % 2 == 0)
+        even[w / 2] = taper[w / 2] * piece[w / 2];
+}
+
+/* Sum of n numbers, in as many partial sums as a vector has lanes. */
+static inline double TYPED(sum)(const REAL *x, ptrdiff_t n)
+{
+    TYPED(vector) partial = {0};
+    double total = 0;
+    ptrdiff_t i = 0;
+    for (; i + TYPED(lanes) <= n; i += TYPED(lanes))
+        partial += *(const TYPED(vector) *)(x + i);
+    for (int lane = 0; lane < TYPED(lanes); lane++)
+        total += partial[lane];
+    for (; i < n; i++)
+        total += x[i];
+    return total;
+}
+
 /* Fold w rows of `n` columns, every column by itself: even (w / 2 + 1, ld), odd ((w - 1) / 2, ld). */
 static inline void TYPED(fold_columns)(
     const REAL *restrict rows, ptrdiff_t stride, ptrdiff_t w, ptrdiff_t n, const REAL *restrict taper,

@@ -39,6 +39,10 @@ cdef extern from *:
     void fold_columns_double(
         const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, double *, double *, Py_ssize_t
     ) noexcept nogil
+    void fold_piece_float(const float *, Py_ssize_t, const float *, float *, float *) noexcept nogil
+    void fold_piece_double(const double *, Py_ssize_t, const double *, double *, double *) noexcept nogil
+    double sum_float(const float *, Py_ssize_t) noexcept nogil
+    double sum_double(const double *, Py_ssize_t) noexcept nogil
     void power_float(
         const float *, const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, float, const float *, float *
     ) noexcept nogil
@@ -73,7 +77,6 @@ def transform_rows_block(
     floating[:, ::1] even,              # scratch
     floating[:, ::1] odd,               # scratch
     floating[:, :, :, ::1] rows,        # OUT
-    double[::1] prefix,                 # scratch
     double[:, ::1] sums,                # OUT
 ):
     """Transforms and plain sums of the pieces of every image row that start at 0, step, 2 step, ...
@@ -81,39 +84,31 @@ def transform_rows_block(
     image : (ny, nx);  taper : (w,)
     cosines : (w // 2 + 1, h + 1 and padding to a multiple of 64 bytes) of 2 pi u j / w
     minus_sines : ((w - 1) // 2, the same), its first row j = 1
-    even : (n, w // 2 + 1);  odd : (n, (w - 1) // 2);  prefix : (nx + 1,)
+    even : (n, w // 2 + 1);  odd : (n, (w - 1) // 2)
     rows : (ny, n, 2, h + 1), real and imaginary parts of the n pieces;  sums : (ny, n), without taper
 
     Cost: 2 w (h + 1) operations a piece.
     """
-    cdef Py_ssize_t y, i, j, x
+    cdef Py_ssize_t y, i
     cdef Py_ssize_t w = taper.shape[0]
     cdef Py_ssize_t n = rows.shape[1]
-    cdef Py_ssize_t frequencies = rows.shape[3]
+    cdef Py_ssize_t m = rows.shape[3]
     cdef Py_ssize_t n_even = even.shape[1]
     cdef Py_ssize_t n_odd = odd.shape[1]
-    cdef floating a, b
+    cdef Py_ssize_t padded = cosines.shape[1]
     cdef const floating *piece
     with nogil:
-        prefix[0] = 0
         for y in range(image.shape[0]):
-            for x in range(image.shape[1]):
-                prefix[x + 1] = prefix[x] + image[y, x]
             for i in range(n):
                 piece = &image[y, i * step]
-                sums[y, i] = prefix[i * step + w] - prefix[i * step]
-                even[i, 0] = taper[0] * piece[0]
-                if w % 2 == 0:
-                    even[i, w // 2] = taper[w // 2] * piece[w // 2]
-                for j in range(1, n_odd + 1):
-                    a = taper[j] * piece[j]
-                    b = taper[w - j] * piece[w - j]
-                    even[i, j] = a + b
-                    odd[i, j - 1] = a - b
-            product(n, frequencies, n_even, &even[0, 0], n_even, &cosines[0, 0], cosines.shape[1],
-                    &rows[y, 0, 0, 0], 2 * frequencies)
-            product(n, frequencies, n_odd, &odd[0, 0], n_odd, &minus_sines[0, 0], cosines.shape[1],
-                    &rows[y, 0, 1, 0], 2 * frequencies)
+                if floating is float:
+                    sums[y, i] = sum_float(piece, w)
+                    fold_piece_float(piece, w, &taper[0], &even[i, 0], &odd[i, 0])
+                else:
+                    sums[y, i] = sum_double(piece, w)
+                    fold_piece_double(piece, w, &taper[0], &even[i, 0], &odd[i, 0])
+            product(n, m, n_even, &even[0, 0], n_even, &cosines[0, 0], padded, &rows[y, 0, 0, 0], 2 * m)
+            product(n, m, n_odd, &odd[0, 0], n_odd, &minus_sines[0, 0], padded, &rows[y, 0, 1, 0], 2 * m)
 
 
 def transform_windows_block(

@@ -7,6 +7,7 @@ their image rows, so a reader that goes down a strip makes every row transform o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,11 +81,15 @@ class TileReader:
         padding = ((0, 0), (0, -(matrix.hx + 1) % VECTOR_LANES))
         self.cos_x = np.ascontiguousarray(np.pad(self.along_x.cos.T, padding))
         self.minus_sin_x = np.ascontiguousarray(np.pad(-self.along_x.sin.T, padding))
+        down, across = matrix.tile_shape
+        self.out = np.empty(down * across * matrix.shape[1], matrix.dtype)
+        self.even = np.empty((self.along_y.cos.shape[1], CHUNK), matrix.dtype)
+        self.odd = np.empty((self.along_y.sin.shape[1], CHUNK), matrix.dtype)
         self.strip: tuple[int, int] | None = None
         self.first = self.last = 0  # image rows whose transforms are in `rows`
 
     def __call__(self, i: int) -> NDArray[Any]:
-        """Features of the included windows of tile `i`, in grid order."""
+        """Features of the included windows of tile `i`, in grid order; valid until the next call."""
         matrix = self.matrix
         tile = matrix.tile(i)
         features = self.features(tile).reshape(-1, matrix.shape[1])
@@ -97,7 +102,8 @@ class TileReader:
         """Features of all windows of a tile, (y1 - y0, x1 - x0, d)."""
         matrix, dft = self.matrix, self.along_y
         self._transform_rows(tile)
-        out = np.empty((tile.y1 - tile.y0, tile.x1 - tile.x0, matrix.shape[1]), matrix.dtype)
+        shape = (tile.y1 - tile.y0, tile.x1 - tile.x0, matrix.shape[1])
+        out = self.out[: math.prod(shape)].reshape(shape)
         kernels.transform_windows_block(
             self.rows,
             tile.y0 * matrix.step[0] - self.first,
@@ -107,9 +113,9 @@ class TileReader:
             dft.sin,
             self._shift(tile),
             self.uniform,
-            np.empty((dft.cos.shape[1], CHUNK), matrix.dtype),
-            np.empty((dft.sin.shape[1], CHUNK), matrix.dtype),
-            np.empty((2, matrix.hy + 1, self.rows[0].size), matrix.dtype),
+            self.even,
+            self.odd,
+            self.products,
             out,
         )
         kernels.scale_block(out, matrix.scale, matrix.gain, np.sqrt(2), matrix.hy * matrix.hx)
@@ -127,6 +133,7 @@ class TileReader:
             capacity = 2 * PIECE + (matrix.tile_shape[0] - 1) * matrix.step[0] + matrix.window[0]
             self.rows = np.empty((capacity, n, 2, matrix.hx + 1), matrix.dtype)
             self.sums = np.empty((capacity, n))
+            self.products = np.empty((2, matrix.hy + 1, self.rows[0].size), matrix.dtype)
         if begin > self.first:
             moved = slice(begin - self.first, self.last - self.first)
             keep = self.last - begin
@@ -154,7 +161,6 @@ class TileReader:
             np.empty((n, dft.cos.shape[1]), matrix.dtype),
             np.empty((n, dft.sin.shape[1]), matrix.dtype),
             self.rows[place],
-            np.empty(pixels.shape[1] + 1),
             self.sums[place],
         )
 

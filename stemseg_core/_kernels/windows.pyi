@@ -14,7 +14,6 @@ def transform_rows_block(
     even: NDArray[Float],
     odd: NDArray[Float],
     rows: NDArray[Float],
-    prefix: NDArray[np.float64],
     sums: NDArray[np.float64],
 ) -> None: ...
 def transform_windows_block(
