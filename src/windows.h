@@ -73,8 +73,8 @@ static inline void TYPED(power)(
         }
         if (u == 0)
             continue;
-        /* minus[0] is the last feature of the row below, which comes next; the lowest row has none below it. */
-        for (ptrdiff_t v = u == hy; v < m; v++) {
+        /* minus[0] is the last feature of the row below, which comes next; not where there is no row or no feature. */
+        for (ptrdiff_t v = u == hy || hx == 0; v < m; v++) {
             const REAL re = e[v] - o[m + v] - shift * s[v], im = e[m + v] + o[v] - shift * s[plane + v];
             minus[v] = re * re + im * im;
         }
