@@ -20,7 +20,8 @@ from stemseg_core.ica import ICA
 from stemseg_core.kmeans import KMeans
 from stemseg_core.nfindr import NFINDR
 from stemseg_core.nmf import NMF
-from stemseg_core.segment import Segmentation, segment
+from stemseg_core.segment import segment
+from stemseg_core.segmentation import Segmentation
 from stemseg_core.svd import SVD
 from stemseg_core.versions import show_versions
 from stemseg_core.windows import WindowFFT, WindowMatrix

@@ -1,68 +1,228 @@
-"""From an image to the map of its phases: `segment`, and what it returns."""
+"""From an image to the map of its phases."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from stemseg_core.blocks import Progress, one_blas_thread, run
+from stemseg_core.images import pair
+from stemseg_core.maps import Grid, order_by_size
+from stemseg_core.phases import METHODS, find_phases
+from stemseg_core.segmentation import Segmentation
+from stemseg_core.spectra import Spectra
+from stemseg_core.versions import versions
+from stemseg_core.windows import WindowFFT, WindowMatrix
 
 
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """Phases of one image. Grid arrays have one entry a window, (ny, nx); image arrays one a pixel, (y, x).
+def segment(
+    image: ArrayLike,
+    n_phases: int,
+    *,
+    method: Any = "kmeans",
+    window: int | Sequence[int] = 64,
+    step: int | Sequence[int] | None = None,
+    taper: str | tuple[Any, ...] | float | None = "hann",
+    detrend: str | None = "constant",
+    zoom: int = 2,
+    scale: str = "sqrt",
+    k_min: float = 3,
+    normalize: float = 0.5,
+    rank: int = 32,
+    smooth: float = 12,
+    whiten: bool = True,
+    mask: ArrayLike | None = None,
+    invalid: str = "raise",
+    pixel_size: float | Sequence[float] | None = None,
+    units: str = "nm",
+    random_state: int | None = 0,
+    n_jobs: int | None = None,
+    max_memory: int | str | None = None,
+    progress: Progress | None = None,
+) -> Segmentation:
+    """Segment an atomic-resolution image into phases by their local lattices.
 
-    Attributes
+    The modulus of the Fourier transform in a sliding window is the spectrum of the lattice there. Spectra are compared
+    without their lowest frequencies and with their amplitude partly normalised, compressed to `rank` scores, smoothed
+    over neighbouring windows, whitened by their noise, and grouped.
+
+    Parameters
     ----------
-    image : ndarray of shape (y, x)
-        The image as it was given.
-    labels : ndarray of shape (ny, nx), int32
-        Phase of each window; 0 is the phase with most pixels of `label_image`, ties by the first pixel; -1: excluded.
-    label_image : ndarray of shape (y, x), int32
-        Phase of each pixel: memberships interpolated linearly between window centres, held constant outside the
-        outermost ones, then the largest.
-    abundances : ndarray of shape (k, ny, nx), float32
-        Memberships of each window, summing to 1; NaN where excluded.
-    components : ndarray of shape (k, 2 hy + 1, 2 hx + 1), float32
-        Pattern of each phase over the frequencies `ky`, `kx`, centred, in the chosen scale.
-    fractions : ndarray of shape (k,)
-        Share of the pixels of `label_image` that are not excluded.
-    confidence : ndarray of shape (ny, nx), float32
-        Top membership minus the next, 0 to 1; NaN where excluded.
-    residual : ndarray of shape (ny, nx), float32
-        ``|x - its reconstruction| / |x|`` of the window's spectrum x; NaN where excluded.
-    centers : ndarray of shape (ny, nx, 2)
-        Window centres in pixel coordinates (y, x).
-    ky, kx : ndarray of shape (2 hy + 1,), (2 hx + 1,)
-        Frequency of each row and column of `components`, in cycles per pixel.
-    pixel_size : tuple of float or None
-        (y, x) size of a pixel in `units`; None if not calibrated.
-    units : str
-        Unit of `pixel_size`; the frequency unit is its inverse.
-    params : dict
-        Every parameter that decided the result, including the seed; JSON-able.
-    versions : dict of str
-        `stemseg_core.versions.versions` at the time.
+    image : array-like of shape (y, x)
+        Any real dtype; never changed.
+    n_phases : int
+        Number of phases, k.
+    method : {"kmeans", "nfindr", "nmf", "ica"} or estimator, default="kmeans"
+        How windows become memberships of phases:
+
+        - "kmeans": clusters of the scores; the best partition.
+        - "nfindr": the purest windows are endmembers, memberships the non-negative shares that mix them.
+        - "nmf": non-negative parts of the spectra and their shares, for phases that overlap in projection.
+        - "ica": clusters of independent sources of the scores.
+        - a scikit-learn estimator: a clusterer (`labels_` after `fit`), or a transformer to non-negative weights; it
+          is cloned and fitted to the scores, (n, rank).
+    window, step, taper, detrend, zoom, scale, invalid
+        Of the spectra, see `WindowFFT`; `step` is by default an eighth of the window.
+    k_min : float, default=3
+        Frequencies below so many cycles a window are ignored: thickness, contamination and the zero beam's skirt.
+    normalize : float, default=0.5
+        Spectra are divided by their norm to this power; 0: amplitude counts in full, 1: not at all.
+    rank : int, default=32
+        Scores kept of each spectrum.
+    smooth : float, default=12
+        Standard deviation, in pixels, of the Gaussian mean over neighbouring windows; 0: none.
+    whiten : bool, default=True
+        Scale the scores so that their noise, seen in the differences of neighbours, is equal in all directions.
+    mask : array-like of bool of shape (y, x), optional
+        True: excluded pixels.
+    pixel_size : float or (float, float), optional
+        Size of a pixel, (y, x), in `units`.
+    units : str, default="nm"
+        Unit of length.
+    random_state : int or None, default=0
+        Seed; None draws one, which is recorded in ``params``.
+    n_jobs, max_memory, progress
+        Threads, memory limit, ``progress(done, total, stage)``, see `WindowFFT`.
+
+    Returns
+    -------
+    Segmentation
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image or a parameter is not as described; nothing has been computed then.
+    MemoryError
+        If more than `max_memory` would be needed.
+    Stopped
+        If `progress` returned False.
+
+    Notes
+    -----
+    Cost: three passes over the virtual matrix of spectra, which is never stored, plus work on the scores. Memory:
+    about 16 bytes times rank a window.
+
+    Examples
+    --------
+    >>> from stemseg_core import datasets, segment
+    >>> image, truth = datasets.two_phase((256, 256))
+    >>> result = segment(image, 2, pixel_size=datasets.PIXEL_SIZE)
+    >>> agreement = (result.label_image == truth).mean()
+    >>> bool(max(agreement, 1 - agreement) > 0.95)
+    True
     """
+    _check(image, n_phases, method, k_min, normalize, rank, smooth)
+    size = _pixel_size(pixel_size)
+    if random_state is None:
+        random_state = int(np.random.SeedSequence().generate_state(1)[0])
+    window = pair("window", window)
+    step = tuple(max(1, w // 8) for w in window) if step is None else pair("step", step)
+    features = WindowFFT(window, step, taper=taper, detrend=detrend, zoom=zoom, scale=scale, invalid=invalid)
+    params = {name: value for name, value in features.get_params().items() if name not in _SETTINGS} | {
+        "n_phases": n_phases, "method": method if isinstance(method, str) else repr(method), "k_min": k_min,
+        "normalize": normalize, "rank": rank, "smooth": smooth, "whiten": whiten, "random_state": random_state,
+    }  # fmt: skip
+    matrix = features.matrix(image, mask)
+    if matrix.shape[0] < n_phases:
+        raise ValueError(
+            f"n_phases={n_phases} needs as many windows, the image has {matrix.shape[0]}; take a smaller step or window"
+        )
+    settings = {"n_jobs": n_jobs, "max_memory": max_memory, "progress": progress}
+    grid = Grid(matrix.included, matrix.window, matrix.step)
+    with one_blas_thread():
+        memberships, partition = find_phases(
+            method, Spectra(matrix, k_min, normalize), grid, n_phases, rank, smooth, whiten, random_state, settings
+        )
+        label_image = grid.label_image(memberships, matrix.image.shape[-2:])
+        order = order_by_size(label_image, n_phases)
+        memberships = memberships[:, order]
+        label_image = np.append(np.argsort(order), -1).astype(np.int32)[label_image]
+        if matrix.mask is not None:
+            label_image[matrix.mask[0]] = -1
+        components, residual = _components(matrix, memberships, partition, n_jobs, progress)
+    ranked = np.sort(memberships, axis=1)
+    counted = np.bincount(label_image[label_image >= 0], minlength=n_phases)
+    return Segmentation(
+        image=matrix.image[0],
+        labels=grid.to_map(memberships.argmax(axis=1).astype(np.int32), -1),
+        label_image=label_image,
+        abundances=np.moveaxis(grid.to_map(memberships), -1, 0).copy(),
+        components=matrix.to_image(components),
+        fractions=counted / max(1, counted.sum()),
+        confidence=grid.to_map(ranked[:, -1] - ranked[:, -2] if n_phases > 1 else ranked[:, -1]),
+        residual=grid.to_map(residual),
+        centers=grid.centers(),
+        ky=matrix.ky,
+        kx=matrix.kx,
+        pixel_size=size,
+        units=units,
+        params=params,
+        versions=versions(),
+    )
 
-    image: NDArray[Any]
-    labels: NDArray[np.int32]
-    label_image: NDArray[np.int32]
-    abundances: NDArray[np.float32]
-    components: NDArray[np.float32]
-    fractions: NDArray[np.float64]
-    confidence: NDArray[np.float32]
-    residual: NDArray[np.float32]
-    centers: NDArray[np.float64]
-    ky: NDArray[np.float64]
-    kx: NDArray[np.float64]
-    pixel_size: tuple[float, float] | None = None
-    units: str = "nm"
-    params: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
+
+#: Parameters of `WindowFFT` that do not decide the result.
+_SETTINGS = ("dtype", "n_jobs", "max_memory", "progress")
 
 
-def segment(image: Any, n_phases: int, **options: Any) -> Segmentation:
-    """To be written."""
-    raise NotImplementedError
+def _check(
+    image: ArrayLike, n_phases: int, method: Any, k_min: float, normalize: float, rank: int, smooth: float
+) -> None:
+    """Refuse wrong parameters before any work."""
+    if np.ndim(image) != 2:
+        raise ValueError(f"image must be 2-D (y, x), got {np.ndim(image)}-D; segment one image of a stack at a time")
+    for name, value in (("n_phases", n_phases), ("rank", rank)):
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
+    if isinstance(method, str) and method not in METHODS:
+        raise ValueError(f"method must be one of {METHODS} or a scikit-learn estimator, got {method!r}")
+    if not isinstance(method, str) and not hasattr(method, "fit"):
+        raise TypeError(f"method must be one of {METHODS} or an object with fit(), got {type(method).__name__}")
+    for name, number, high in (("k_min", k_min, np.inf), ("normalize", normalize, 1), ("smooth", smooth, np.inf)):
+        if not isinstance(number, Real) or not 0 <= float(number) <= high:
+            raise ValueError(f"{name} must be a number from 0 to {high}, got {number!r}")
+
+
+def _pixel_size(value: float | Sequence[float] | None) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    sizes = np.asarray(value, dtype=float)
+    if sizes.shape not in ((), (2,)) or not (np.isfinite(sizes).all() and (sizes > 0).all()):
+        raise ValueError(f"pixel_size must be a positive number, or a (y, x) pair of them; got {value!r}")
+    y, x = np.broadcast_to(sizes, 2)
+    return float(y), float(x)
+
+
+def _components(
+    matrix: WindowMatrix, memberships: NDArray[np.float32], partition: bool, n_jobs: int | None, progress: Progress | None
+) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """Spectrum of each phase (k, d) in the chosen scale, and how much of each window's spectrum they leave out (n,).
+
+    The spectra are those that, mixed by the memberships, are nearest to the windows' spectra in least squares; for a
+    partition that is the mean over each phase. No spectrum is negative.
+    """
+    k = memberships.shape[1]
+    weights = np.eye(k, dtype=np.float32)[memberships.argmax(axis=1)] if partition else memberships
+    options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress}
+    gram, sums = run(_weighted_sums, matrix, along=(weights,), stage="components", **options)
+    components = np.maximum(np.linalg.lstsq(gram, sums, rcond=None)[0], 0).astype(matrix.dtype)
+    residual = np.empty(len(memberships), np.float32)
+    run(_residual_block, matrix, components, along=(memberships,), out=(residual,), stage="residual", **options)
+    return components, residual
+
+
+def _weighted_sums(block: NDArray[Any], weights: NDArray[Any]) -> tuple[None, tuple[NDArray[Any], NDArray[Any]]]:
+    weights64 = weights.astype(np.float64)
+    return None, (weights64.T @ weights64, (weights.T @ block).astype(np.float64))
+
+
+def _residual_block(
+    block: NDArray[Any], memberships: NDArray[Any], components: NDArray[Any]
+) -> tuple[tuple[NDArray[Any]], None]:
+    norm = np.linalg.norm(block, axis=1)
+    left = np.linalg.norm(block - memberships.astype(block.dtype) @ components, axis=1)
+    return (left / np.where(norm > 0, norm, 1),), None

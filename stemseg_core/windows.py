@@ -414,15 +414,23 @@ class WindowMatrix:
         if v.shape[-1:] != (self.shape[1],):
             raise ValueError(f"v must have {self.shape[1]} features on its last axis, got shape {v.shape}")
         plane = np.empty((2 * self.hy + 1, 2 * self.hx + 1), np.intp)
-        ky, kx = np.mgrid[-self.hy : self.hy + 1, 0 : self.hx + 1]
-        kept = (kx > 0) | (ky >= 0)
-        plane[:, self.hx :][kept] = np.arange(self.shape[1])
+        plane[self._half_plane] = np.arange(self.shape[1])
         # The other half by F(-k) = conj F(k); at kx = 0 it is the column itself, turned over.
         plane[: self.hy, self.hx] = plane[: self.hy : -1, self.hx]
         plane[:, : self.hx] = plane[::-1, : self.hx : -1]
         weight = np.full(self.shape[1], np.sqrt(2))
         weight[self.hy * self.hx] = 1
         return (v / weight.astype(v.dtype if v.dtype.kind == "f" else float))[..., plane]
+
+    def from_image(self, planes: NDArray[Any]) -> NDArray[Any]:
+        """The half of centred full planes (.., 2 hy + 1, 2 hx + 1) that features stand for, (.., d), without weights."""
+        return planes[..., self._half_plane]
+
+    @cached_property
+    def _half_plane(self) -> NDArray[np.bool_]:
+        """Places of the features in the full plane, in their order."""
+        ky, kx = np.mgrid[-self.hy : self.hy + 1, -self.hx : self.hx + 1]
+        return (kx > 0) | ((kx == 0) & (ky >= 0))
 
 
 def _rows_as_they_are(block: NDArray[Any]) -> tuple[tuple[NDArray[Any]], None]:

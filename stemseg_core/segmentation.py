@@ -1,0 +1,165 @@
+"""The result of a segmentation: maps, patterns, calibration, and how they came about."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemseg_core.files import atomic
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Version of the file format of `Segmentation.save`.
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """Phases of one image. Grid arrays have one entry a window, (ny, nx); image arrays one a pixel, (y, x).
+
+    Attributes
+    ----------
+    image : ndarray of shape (y, x)
+        The image as it was given.
+    labels : ndarray of shape (ny, nx), int32
+        Phase of each window; 0 is the phase with most pixels of `label_image`, ties by the first pixel; -1: excluded.
+    label_image : ndarray of shape (y, x), int32
+        Phase of each pixel: memberships interpolated linearly between window centres, held constant outside the
+        outermost ones, then the largest.
+    abundances : ndarray of shape (k, ny, nx), float32
+        Memberships of each window, summing to 1; NaN where excluded.
+    components : ndarray of shape (k, 2 hy + 1, 2 hx + 1), float32
+        Pattern of each phase over the frequencies `ky`, `kx`, centred, in the chosen scale.
+    fractions : ndarray of shape (k,)
+        Share of the pixels of `label_image` that are not excluded.
+    confidence : ndarray of shape (ny, nx), float32
+        Top membership minus the next, 0 to 1; NaN where excluded.
+    residual : ndarray of shape (ny, nx), float32
+        ``|x - its reconstruction| / |x|`` of the window's spectrum x; NaN where excluded.
+    centers : ndarray of shape (ny, nx, 2)
+        Window centres in pixel coordinates (y, x).
+    ky, kx : ndarray of shape (2 hy + 1,), (2 hx + 1,)
+        Frequency of each row and column of `components`, in cycles per pixel.
+    pixel_size : tuple of float or None
+        (y, x) size of a pixel in `units`; None if not calibrated.
+    units : str
+        Unit of `pixel_size`; the frequency unit is its inverse.
+    params : dict
+        Every parameter that decided the result, including the seed; JSON-able.
+    versions : dict of str
+        `stemseg_core.versions.versions` at the time.
+    """
+
+    image: NDArray[Any]
+    labels: NDArray[np.int32]
+    label_image: NDArray[np.int32]
+    abundances: NDArray[np.float32]
+    components: NDArray[np.float32]
+    fractions: NDArray[np.float64]
+    confidence: NDArray[np.float32]
+    residual: NDArray[np.float32]
+    centers: NDArray[np.float64]
+    ky: NDArray[np.float64]
+    kx: NDArray[np.float64]
+    pixel_size: tuple[float, float] | None = None
+    units: str = "nm"
+    params: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        ny, nx = self.labels.shape
+        k = len(self.components)
+        expected = {
+            "abundances": (k, ny, nx),
+            "confidence": (ny, nx),
+            "residual": (ny, nx),
+            "centers": (ny, nx, 2),
+            "fractions": (k,),
+            "label_image": self.image.shape,
+            "components": (k, len(self.ky), len(self.kx)),
+        }
+        for name, shape in expected.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {getattr(self, name).shape}")
+
+    def __repr__(self) -> str:
+        shares = ", ".join(f"{100 * f:.1f} %" for f in self.fractions)
+        (y, x), (ny, nx) = self.image.shape, self.labels.shape
+        return f"Segmentation({len(self.fractions)} phases: {shares}; image {y} x {x}, {ny} x {nx} windows)"
+
+    @property
+    def frequency_axes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """`ky` and `kx` in cycles per unit of length (1/nm for nm), or per pixel if not calibrated."""
+        y, x = self.pixel_size or (1.0, 1.0)
+        return self.ky / y, self.kx / x
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to one file, arrays as npz and the rest as JSON in it, without pickle.
+
+        The file appears complete or not at all. Its name should end in ``.npz``.
+        """
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _ARRAYS}
+        text = json.dumps({"format": FORMAT, **rest})
+        with atomic(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, json=np.array(text), **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file is not one that `save` wrote.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                found = {name: stored[name] for name in _ARRAYS}
+                rest = json.loads(str(stored["json"]))
+        except OSError:
+            raise
+        except Exception as error:
+            raise ValueError(f"{os.fspath(path)}: not a file that Segmentation.save wrote ({error})") from error
+        written = rest.pop("format")
+        if written != FORMAT:
+            raise ValueError(f"{os.fspath(path)}: file format {written}, this version reads {FORMAT}")
+        size = rest.pop("pixel_size")
+        return cls(**found, **rest, pixel_size=None if size is None else (size[0], size[1]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All attributes by name: arrays as they are, the rest JSON-able."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def plot(self) -> Figure:
+        """Overview: image, phases, patterns, confidence. Needs matplotlib."""
+        from stemseg_core.plot import plot
+
+        return plot(self)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write a self-contained html page; see `stemseg_core.report.write_report`. Needs matplotlib."""
+        from stemseg_core.report import write_report
+
+        write_report(self, path)
+
+
+_ARRAYS = (
+    "image",
+    "labels",
+    "label_image",
+    "abundances",
+    "components",
+    "fractions",
+    "confidence",
+    "residual",
+    "centers",
+    "ky",
+    "kx",
+)

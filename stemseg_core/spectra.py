@@ -1,0 +1,52 @@
+"""What a segmentation compares: window spectra without the lowest frequencies, their amplitude partly normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemseg_core.blocks import Index
+from stemseg_core.windows import WindowMatrix
+
+
+class Spectra:
+    """Rows of a `WindowMatrix`, x -> x / |x|**normalize with the features below `k_min` set to zero; a row source.
+
+    The lowest frequencies carry thickness, contamination and the skirt of the zero beam, not the lattice. Full
+    normalisation (1) would make vacuum as loud as crystal; none (0) lets a thickness ramp pass for a phase.
+
+    Parameters
+    ----------
+    matrix : WindowMatrix
+    k_min : float
+        Frequencies nearer to zero than this many cycles a window are dropped.
+    normalize : float
+        Exponent, 0 to 1.
+    """
+
+    def __init__(self, matrix: WindowMatrix, k_min: float, normalize: float) -> None:
+        self.matrix = matrix
+        self.normalize = normalize
+        self.shape, self.dtype, self.n_blocks = matrix.shape, matrix.dtype, matrix.n_blocks
+        cycles = np.hypot(matrix.ky[:, None] * matrix.window[0], matrix.kx * matrix.window[1])
+        self.dropped = np.flatnonzero(matrix.from_image(cycles) < k_min)
+
+    def index(self, i: int) -> Index:
+        return self.matrix.index(i)
+
+    def reader(self) -> Callable[[int], NDArray[Any]]:
+        read = self.matrix.reader()
+
+        def spectra(i: int) -> NDArray[Any]:
+            block = read(i)  # the reader's own memory, free to change
+            block[:, self.dropped] = 0
+            if self.normalize:
+                norm = np.sqrt(np.einsum("ij,ij->i", block, block))
+                norm[norm == 0] = 1
+                block *= (norm**-self.normalize)[:, None]
+            return block
+
+        return spectra
