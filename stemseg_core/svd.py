@@ -196,7 +196,7 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):  # 
         rows = self._check_rows(X, reset=False)
         scores = np.empty((rows.shape[0], len(self.components_)), rows.dtype)
         state = (self.mean_.astype(rows.dtype), self.components_.astype(rows.dtype))
-        self._run(_scores_block, rows, *state, out=(scores,))
+        self._run(scores_block, rows, *state, out=(scores,))
         return scores
 
     def inverse_transform(self, X: Any) -> Array:
@@ -247,6 +247,7 @@ def _scores_gram_block(block: Array, shift: Array, V: Array, onto: Array) -> tup
     return None, (B.T @ B, sums, float(squares.sum()), len(Y))
 
 
-def _scores_block(block: Array, mean: Array, V: Array) -> tuple[Partial, None]:
+def scores_block(block: Array, mean: Array, V: Array) -> tuple[Partial, None]:
+    """Scores of the rows of a block; a block function of `transform`."""
     Y, _, _ = subtract_mean(block, mean)
     return (Y @ V.T,), None

@@ -76,6 +76,15 @@ def test_basis_of_a_sample_is_measured_on_all_rows(monkeypatch):
     assert optimum(X, 5) - 0.01 < c.energy < optimum(X, 5)
 
 
+@pytest.mark.parametrize("shape", [(600, 200), (200, 600)])
+def test_basis_by_block_krylov_iteration(shape, monkeypatch):
+    monkeypatch.setattr(directions, "GRAM_SIDE", 0)
+    X = mixture(*shape)
+    c = compress(X, rank=8)
+    assert_consistent(X, c)
+    assert optimum(X, 8) - 1e-3 < c.energy <= optimum(X, 8) + 1e-6
+
+
 def test_without_centring():
     X = mixture(500, 30)
     c = compress(X, rank=3, center=False)
