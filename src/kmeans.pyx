@@ -5,7 +5,6 @@ are made in the type of the rows, eight rows by sixteen centres at a time in reg
 returned (ties, sums, distances) is float64.
 """
 
-cimport cython
 from cython cimport floating
 from libc.float cimport DBL_EPSILON, FLT_EPSILON
 from libc.math cimport INFINITY, sqrt
@@ -32,51 +31,51 @@ PANEL_LANES = LANES
 cdef inline void multiply_tile(
     const floating* tile, const floating* panel, Py_ssize_t d, Py_ssize_t stride, floating* out
 ) noexcept nogil:
-    """out[r, l] += sum_f tile[r, f] panel[f, l]: tile (ROWS, FEATURES), of which d; panel (d, LANES); out (ROWS, stride)."""
+    """out[r, j] += sum_f tile[r, f] panel[f, j], f < d: tile (ROWS, FEATURES), panel (d, LANES), out (ROWS, stride)."""
     cdef floating acc[ROWS][LANES]
     cdef floating c
-    cdef Py_ssize_t f, l, r
+    cdef Py_ssize_t f, lane, r
     for r in range(ROWS):
-        for l in range(LANES):
-            acc[r][l] = 0
+        for lane in range(LANES):
+            acc[r][lane] = 0
     for f in range(d):
-        for l in range(LANES):
-            c = panel[f * LANES + l]
-            acc[0][l] += tile[f] * c
-            acc[1][l] += tile[FEATURES + f] * c
-            acc[2][l] += tile[2 * FEATURES + f] * c
-            acc[3][l] += tile[3 * FEATURES + f] * c
-            acc[4][l] += tile[4 * FEATURES + f] * c
-            acc[5][l] += tile[5 * FEATURES + f] * c
-            acc[6][l] += tile[6 * FEATURES + f] * c
-            acc[7][l] += tile[7 * FEATURES + f] * c
+        for lane in range(LANES):
+            c = panel[f * LANES + lane]
+            acc[0][lane] += tile[f] * c
+            acc[1][lane] += tile[FEATURES + f] * c
+            acc[2][lane] += tile[2 * FEATURES + f] * c
+            acc[3][lane] += tile[3 * FEATURES + f] * c
+            acc[4][lane] += tile[4 * FEATURES + f] * c
+            acc[5][lane] += tile[5 * FEATURES + f] * c
+            acc[6][lane] += tile[6 * FEATURES + f] * c
+            acc[7][lane] += tile[7 * FEATURES + f] * c
     for r in range(ROWS):
-        for l in range(LANES):
-            out[r * stride + l] += acc[r][l]
+        for lane in range(LANES):
+            out[r * stride + lane] += acc[r][lane]
 
 
 cdef inline double subtract_origin(
     const floating* x, const floating* origin, Py_ssize_t d, floating* out
 ) noexcept nogil:
-    """out = x - origin; returns its squared norm, to (d + 16) eps."""
+    """out = x - origin; returns its squared norm."""
     cdef floating acc[LANES]
     cdef floating t
     cdef double total = 0
-    cdef Py_ssize_t b, f, l
-    for l in range(LANES):
-        acc[l] = 0
+    cdef Py_ssize_t b, f, lane
+    for lane in range(LANES):
+        acc[lane] = 0
     for b in range(d // LANES):
-        for l in range(LANES):
-            f = b * LANES + l
+        for lane in range(LANES):
+            f = b * LANES + lane
             t = x[f] - origin[f]
             out[f] = t
-            acc[l] += t * t
+            acc[lane] += t * t
     for f in range(d - d % LANES, d):
         t = x[f] - origin[f]
         out[f] = t
         total += t * t
-    for l in range(LANES):
-        total += acc[l]
+    for lane in range(LANES):
+        total += acc[lane]
     return total
 
 
@@ -103,19 +102,19 @@ cdef inline double squared_distance(const floating* x, const double* c, Py_ssize
     """sum_f (x_f - c_f)^2 in float64, without cancellation."""
     cdef double acc[PARTS]
     cdef double t, total = 0
-    cdef Py_ssize_t b, f, l
-    for l in range(PARTS):
-        acc[l] = 0
+    cdef Py_ssize_t b, f, lane
+    for lane in range(PARTS):
+        acc[lane] = 0
     for b in range(d // PARTS):
-        for l in range(PARTS):
-            f = b * PARTS + l
+        for lane in range(PARTS):
+            f = b * PARTS + lane
             t = x[f] - c[f]
-            acc[l] += t * t
+            acc[lane] += t * t
     for f in range(d - d % PARTS, d):
         t = x[f] - c[f]
         total += t * t
-    for l in range(PARTS):
-        total += acc[l]
+    for lane in range(PARTS):
+        total += acc[lane]
     return total
 
 
@@ -155,9 +154,10 @@ def assign_block(
 ):
     """Label every row with the nearest centre, as float64 distances have it, ties to the smallest index.
 
-    With x and c relative to `origin`, |x - c|^2 / 2 = |x|^2 / 2 + v, v = |c|^2 / 2 - x.c. The computed v is right to
-    E = (d + 16) eps |x| max|c| (twice Higham's bound on a dot product, section 3.1). If the two smallest are 2 E apart, the label is
-    proved; else the centres within 2 E are compared by explicit float64 differences.
+    With x and c relative to `origin`, |x - c|^2 / 2 = |x|^2 / 2 + v, v = |c|^2 / 2 - x.c. Products are summed over
+    FEATURES at a time and these sums added up, so the computed v is right to E = (FEATURES + d / FEATURES + 16) eps |x|
+    max|c|: twice the bound on a dot product (Higham, 10.1137/1.9780898718027, section 3.1). If the two smallest are
+    2 E apart, the label is proved; else the centres within 2 E are compared by explicit float64 differences.
 
     gaps[i] is a lower bound on how much farther the second nearest centre is (a distance, not squared). No label
     can change while the centres have moved less than that in all (Hamerly, 10.1137/1.9781611972801.12, with one bound a
@@ -165,8 +165,8 @@ def assign_block(
 
     Parameters: X (n, d); origin (d,); centers (k, d); panels (p, d, LANES), the centres minus origin, transposed, zeros
     after the k-th; half_norms (k,) their squared norms halved; moves (k,): the way of centre j since the last call plus
-    the longest way of another; rows (ROWS, d) and products (ROWS, p LANES) scratch; labels (n,), -1: none yet, and
-    gaps (n,), both changed. Returns the sum of the squared norms of the rows that were touched. Cost: 2 d p LANES flops
+    the longest way of another; products (ROWS, p LANES) scratch; labels (n,), -1: none yet, and gaps (n,), both
+    changed. Returns the sum of the squared norms of the rows that were touched. Cost: 2 d p LANES flops
     for each of them.
     """
     cdef Py_ssize_t n = X.shape[0], d = X.shape[1], k = half_norms.shape[0], stride = products.shape[1]
@@ -176,8 +176,9 @@ def assign_block(
     cdef double best[ROWS]
     cdef double second[ROWS]
     cdef int label[ROWS]
-    cdef double eps = FLT_EPSILON if floating is float else DBL_EPSILON
     cdef double norm[ROWS]
+    cdef double eps = FLT_EPSILON if floating is float else DBL_EPSILON
+    cdef double slack = (min(d, <Py_ssize_t> FEATURES) + d // FEATURES + 16) * eps
     cdef double energy = 0, error, longest = 0, shrink = 1 - 4 * eps
     with nogil:
         for j in range(k):
@@ -204,8 +205,8 @@ def assign_block(
             two_smallest(&products[0, 0], &half_norms[0], k, stride, best, second, label)
             for r in range(m):
                 energy += norm[r]
-                norm[r] *= 1 + (d + 16) * eps
-                error = (d + 16) * eps * sqrt(norm[r]) * longest
+                norm[r] *= 1 + slack
+                error = slack * sqrt(norm[r]) * longest
                 gaps[index[r]] = <floating> (gap_bound(best[r], second[r], norm[r], error) * shrink)
                 if not gaps[index[r]] > 0:
                     label[r] = nearest_within(

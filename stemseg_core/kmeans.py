@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from stemseg_core._kernels.kmeans import distances_block
-from stemseg_core.blocks import ArrayRows, Partial, Progress, Rows, map_tasks, refuse_non_finite, run
+from stemseg_core.blocks import ArrayRows, Partial, Progress, Rows, effective_n_jobs, map_tasks, refuse_non_finite, run
 from stemseg_core.compress import compress
 from stemseg_core.estimator import RowsEstimator
 from stemseg_core.lloyd import Array, Clustering, lloyd, nearest, squared_distances, take_rows
@@ -25,7 +25,7 @@ from stemseg_core.memory import require_memory
 RANK = 32
 
 
-class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, RowsEstimator):
+class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, RowsEstimator):  # type: ignore[misc]
     """k-means by Lloyd's algorithm: exact labels, the same bits for any number of threads.
 
     Restarts are run on the rows projected to their leading directions (`compress`); the best of them is then iterated
@@ -77,7 +77,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ro
     An iteration costs at most 2 n d k operations and one reading of X, and less as it converges: a bound on each row's
     distances tells that its label cannot have changed (Hamerly 2010). Products are made in the type of X, relative to
     a point amid the data; labels that they do not prove, by a bound on their rounding, are decided by float64
-    differences. Memory: scores of 32 (or k) features a row, and about 20 bytes a row and thread.
+    differences. Memory: scores of 32 (or k) features a row, 4 bytes a row and restart, 24 a row and thread.
 
     Clusters that become empty continue from the rows farthest from their centres, as in scikit-learn.
 
@@ -139,11 +139,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ro
                 f"n_samples={rows.shape[0]} should be >= n_clusters={self.n_clusters}: X needs a row for every "
                 "cluster; use fewer clusters"
             )
-        n_starts = self.n_init if isinstance(self.init, str) else 1
-        row_bytes = 4 * n_starts + 20 * min(n_starts, threading.active_count() + 2)
-        require_memory(
-            rows.shape[0] * row_bytes, self.max_memory, f"KMeans of {rows.shape[0]} rows", "use fewer rows or restarts"
-        )
+        self._require_memory(rows)
         best = self._best_of_starts(rows) if isinstance(self.init, str) else self._lloyd(rows, self._check_init(rows))
         self.cluster_centers_ = best.centers
         self.labels_ = best.labels
@@ -180,11 +176,10 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ro
 
     def _best_of_starts(self, rows: Rows) -> Clustering:
         """The best of the restarts on the stored rows, or on their scores and then on the rows themselves."""
-        rank = max(RANK, self.n_clusters)
+        rank = self._rank()
         if rows.shape[1] <= 2 * rank:
             return min(self._starts(_stored(rows, **self._options())), key=_inertia)
-        options = {"n_jobs": self.n_jobs, "max_memory": self.max_memory, "progress": self.progress}
-        compressed = compress(rows, rank, **options)
+        compressed = compress(rows, rank, n_jobs=self.n_jobs, max_memory=self.max_memory, progress=self.progress)
         left = float((compressed.residual**2).sum())
         best, most = None, 0.0
         # On all features a partition costs `left` more than on the scores, less what its centres gain there. While no
@@ -204,18 +199,33 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ro
         options = self._options()
         if self.n_init > 1:
             options |= {"n_jobs": 1, "progress": lambda *_: not stop.is_set()}
-        tasks = [
-            (table, self.n_clusters, self.init, stream, self.max_iter, self.tol, options)
-            for stream in _streams(self.random_state, self.n_init)
-        ]
-        return map_tasks(_start, tasks, self.n_jobs, progress=self.progress, stage="KMeans restarts", stop=stop)
+        limits = {"max_iter": self.max_iter, "tol": self.tol}
+        start = partial(_start, table, k=self.n_clusters, init=self.init, **limits, **options)
+        tasks = [(stream,) for stream in _streams(self.random_state, self.n_init)]
+        return map_tasks(start, tasks, self.n_jobs, progress=self.progress, stage="KMeans restarts", stop=stop)
+
+    def _require_memory(self, rows: Rows) -> None:
+        """Labels of every restart; bounds, distances and their cumulative sum in every thread; narrow rows stored."""
+        n, d = rows.shape
+        n_starts = self.n_init if isinstance(self.init, str) else 1
+        stored = (
+            d * rows.dtype.itemsize
+            if isinstance(self.init, str) and d <= 2 * self._rank() and not _in_memory(rows)
+            else 0
+        )
+        row_bytes = 4 * n_starts + 24 * min(n_starts, effective_n_jobs(self.n_jobs)) + stored
+        require_memory(n * row_bytes, self.max_memory, f"KMeans of {n} rows", "use fewer rows or restarts")
+
+    def _rank(self) -> int:
+        return max(RANK, self.n_clusters)
 
     def _check_parameters(self) -> None:
         for name in ("n_clusters", "n_init", "max_iter"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
                 raise ValueError(f"{name} must be a whole number, at least 1; got {value!r}")
-        if not isinstance(self.tol, Real) or not 0 <= float(self.tol) < np.inf:
+        tol: object = self.tol
+        if not isinstance(tol, Real) or not 0 <= float(tol) < np.inf:
             raise ValueError(f"tol must be a number, at least 0; got {self.tol!r}")
         if isinstance(self.init, str) and self.init not in ("k-means++", "random"):
             raise ValueError(f"init must be 'k-means++', 'random' or an array of centres; got {self.init!r}")
@@ -252,7 +262,7 @@ def _inertia(clustering: Clustering) -> float:
 
 
 def _streams(random_state: Any, n: int) -> list[np.random.SeedSequence]:
-    """n independent streams; a generator given as `random_state` moves on."""
+    """Independent streams, n of them; a generator given as `random_state` moves on."""
     if isinstance(random_state, np.random.RandomState):
         random_state = random_state.randint(2**32, size=4, dtype=np.uint32)
     elif isinstance(random_state, np.random.Generator):
@@ -260,9 +270,13 @@ def _streams(random_state: Any, n: int) -> list[np.random.SeedSequence]:
     return np.random.SeedSequence(random_state).spawn(n)
 
 
+def _in_memory(rows: Rows) -> bool:
+    return isinstance(rows, ArrayRows) and isinstance(rows.array, np.ndarray)
+
+
 def _stored(rows: Rows, **options: Any) -> Rows:
     """The rows in memory: restarts read them again and again."""
-    if isinstance(rows, ArrayRows) and isinstance(rows.array, np.ndarray):
+    if _in_memory(rows):
         return rows
     table = np.empty(rows.shape, rows.dtype)
     run(_copy, rows, out=(table,), **options)
@@ -274,13 +288,7 @@ def _copy(block: Array) -> tuple[Partial, None]:
 
 
 def _start(
-    table: Rows,
-    k: int,
-    init: str,
-    stream: np.random.SeedSequence,
-    max_iter: int,
-    tol: float,
-    options: dict[str, Any],
+    table: Rows, stream: np.random.SeedSequence, *, k: int, init: str, max_iter: int, tol: float, **options: Any
 ) -> Clustering:
     """One restart."""
     rng = np.random.default_rng(stream)
@@ -292,7 +300,7 @@ def _start(
 
 
 def plus_plus(rows: Rows, k: int, rng: np.random.Generator, **options: Any) -> Array:
-    """k rows to start from, by greedy k-means++: each the best of 2 + log k candidates.
+    """Rows to start from, k of them, by greedy k-means++: each the best of 2 + log k candidates.
 
     Distances are explicit differences in float64, so a row equal to a centre is never drawn while others are left.
     Cost: k (3 + log k) distances a row. Memory: 16 bytes a row.

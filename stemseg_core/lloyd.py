@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,8 +71,10 @@ class Assignment:
         self.rows = rows
         self.options = options
         # Any point amid the data will do: it takes away a common offset, in which float32 products would drown.
-        with np.errstate(over="ignore", invalid="ignore"):  # the first pass tells of values that are not finite
-            self.origin = rows.reader()(0).mean(axis=0, dtype=np.float64).astype(rows.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = rows.reader()(0).mean(axis=0, dtype=np.float64)
+        # Where it is not finite, neither are the rows, which the first pass finds.
+        self.origin = np.nan_to_num(mean, nan=0.0, posinf=0.0, neginf=0.0).astype(rows.dtype)
         self.labels = np.full(n, -1, np.int32)
         self.gaps = np.zeros(n, rows.dtype)
         self.sums = np.zeros((k, d))
@@ -83,11 +85,11 @@ class Assignment:
     def assign(self, centers: Array) -> int:
         """Label the rows with the nearest of `centers` (k, d); returns how many labels changed."""
         first = self.centers is None
-        state = _centers_state(centers, self.origin)
+        targets = _targets(centers, self.origin)
         moves = np.zeros(len(centers)) if self.centers is None else _moves(self.centers, centers)
         along = self.labels, self.gaps
         n_changed, energy, sums, counts = run(
-            _assign, self.rows, self.origin, *state, moves, along=along, out=along, **self.options
+            _assign, self.rows, targets, moves, along=along, out=along, **self.options
         )
         self.sums += sums
         self.counts += counts
@@ -100,7 +102,10 @@ class Assignment:
         return int(n_changed)
 
     def means(self) -> Array:
-        """Centres of the clusters, in the type of the rows; empty ones are put on the farthest rows, if apart from their centre."""
+        """Centres of the clusters, in the type of the rows.
+
+        Empty clusters are put on the rows farthest from their centres, ties by row number, as far as any are apart.
+        """
         assert self.centers is not None
         sums, counts = self.sums.copy(), self.counts.copy()
         means = self.centers.astype(np.float64) - self.origin
@@ -116,7 +121,8 @@ class Assignment:
                 sums[cluster], counts[cluster] = x, 1
         filled = counts > 0
         means[filled] = sums[filled] / counts[filled, None]
-        return (means + self.origin).astype(self.rows.dtype)
+        centers: Array = (means + self.origin).astype(self.rows.dtype)
+        return centers
 
 
 def lloyd(rows: Rows, centers: Array, *, max_iter: int = 300, tol: float = 1e-4, **options: Any) -> Clustering:
@@ -144,7 +150,9 @@ def lloyd(rows: Rows, centers: Array, *, max_iter: int = 300, tol: float = 1e-4,
     centers = np.ascontiguousarray(centers, rows.dtype)
     assignment = Assignment(rows, len(centers), **options)
     converged = False
-    for n_iter in range(1, max_iter + 1):
+    n_iter = 0
+    while n_iter < max_iter:
+        n_iter += 1
         if not assignment.assign(centers):
             converged = True
             break
@@ -167,13 +175,12 @@ def nearest(rows: Rows, centers: Array, **options: Any) -> tuple[NDArray[np.int3
     dtype = np.result_type(rows.dtype, centers.dtype)
     labels = np.empty(rows.shape[0], np.int32)
     origin = centers.mean(axis=0, dtype=np.float64).astype(dtype)
-    state = _centers_state(centers.astype(dtype), origin)
-    total = run(_nearest, rows, origin, *state, out=(labels,), **options)
+    total = run(_nearest, rows, _targets(centers.astype(dtype), origin), out=(labels,), **options)
     return labels, float(total[0])
 
 
 def squared_distances(rows: Rows, centers: Array, **options: Any) -> Array:
-    """Squared distances (n, k) of the rows to `centers` (k, d), computed in float64, returned in the type of the rows."""
+    """Squared distances (n, k) of the rows to `centers` (k, d): computed in float64, in the type of the rows."""
     out = np.empty((rows.shape[0], len(centers)), rows.dtype)
     run(_distances, rows, centers.astype(np.float64), out=(out,), **options)
     return out
@@ -215,41 +222,51 @@ def _moves(old: Array, new: Array) -> NDArray[np.float64]:
     return np.asarray(way + longest)
 
 
-def _centers_state(centers: Array, origin: Array) -> tuple[Array, Array, Array]:
-    """What `assign_block` needs of the centres (k, d): themselves in float64, in panels, and their half squared norms."""
+class _Targets(NamedTuple):
+    """Centres (k, d) as `assign_block` takes them: relative to the origin in panels, and in float64."""
+
+    origin: Array
+    exact: NDArray[np.float64]
+    panels: Array
+    half_norms: NDArray[np.float64]
+
+
+def _targets(centers: Array, origin: Array) -> _Targets:
     k, d = centers.shape
     exact = centers.astype(np.float64)
     relative = exact - origin
     padded = np.zeros((-(-k // PANEL_LANES) * PANEL_LANES, d), centers.dtype)
     padded[:k] = relative
     panels = np.ascontiguousarray(padded.reshape(-1, PANEL_LANES, d).transpose(0, 2, 1))
-    return exact, panels, (relative**2).sum(axis=1) / 2
+    return _Targets(origin, exact, panels, (relative**2).sum(axis=1) / 2)
 
 
-def _assign(
-    block: Array, labels: Array, gaps: Array, origin: Array, centers: Array, panels: Array, half_norms: Array, moves: Array
-) -> tuple[Partial, Partial]:
-    new, gaps = labels.copy(), gaps.copy()
+def _update(block: Array, targets: _Targets, moves: Array, labels: Array, gaps: Array) -> float:
+    """`assign_block`; returns the sum of the squared norms of the rows that were looked at."""
+    origin, exact, panels, half_norms = targets
     products = np.empty((TILE_ROWS, panels.shape[0] * PANEL_LANES), block.dtype)
-    energy = assign_block(block, origin, centers, panels, half_norms, moves, products, new, gaps)
-    refuse_non_finite(block, np.float64(energy))
+    energy = assign_block(block, origin, exact, panels, half_norms, moves, products, labels, gaps)
+    refuse_non_finite(block, np.asarray(energy))
+    return energy
+
+
+def _assign(block: Array, labels: Array, gaps: Array, targets: _Targets, moves: Array) -> tuple[Partial, Partial]:
+    new, gaps = labels.copy(), gaps.copy()
+    energy = _update(block, targets, moves, new, gaps)
     n_changed = np.count_nonzero(new != labels)
     sums: Any = 0.0
     counts: Any = 0
     if n_changed:  # else zeros, which need not be made to be added
-        sums, counts = np.zeros(centers.shape), np.zeros(len(centers), np.int64)
-        accumulate_block(block, origin, labels, new, sums, counts)
+        sums, counts = np.zeros(targets.exact.shape), np.zeros(len(moves), np.int64)
+        accumulate_block(block, targets.origin, labels, new, sums, counts)
     return (new, gaps), (n_changed, energy, sums, counts)
 
 
-def _nearest(block: Array, origin: Array, centers: Array, panels: Array, half_norms: Array) -> tuple[Partial, Partial]:
-    block = block.astype(origin.dtype, copy=False)
+def _nearest(block: Array, targets: _Targets) -> tuple[Partial, Partial]:
+    block = block.astype(targets.origin.dtype, copy=False)
     labels, gaps = np.full(len(block), -1, np.int32), np.empty(len(block), block.dtype)
-    products = np.empty((TILE_ROWS, panels.shape[0] * PANEL_LANES), block.dtype)
-    moves = np.zeros(len(centers))
-    energy = assign_block(block, origin, centers, panels, half_norms, moves, products, labels, gaps)
-    refuse_non_finite(block, np.float64(energy))
-    return (labels,), _inertia(block, labels, centers)[1]
+    _update(block, targets, np.zeros(len(targets.exact)), labels, gaps)
+    return (labels,), _inertia(block, labels, targets.exact)[1]
 
 
 def _own_distances(block: Array, labels: Array, centers: Array) -> tuple[Partial, None]:
