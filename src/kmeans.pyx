@@ -74,7 +74,11 @@ cdef inline double subtract_origin(
         t = x[f] - origin[f]
         out[f] = t
         total += t * t
-    for lane in range(LANES):
+    for lane in range(LANES // 2):
+        acc[lane] += acc[LANES // 2 + lane]
+    for lane in range(LANES // 4):
+        acc[lane] += acc[LANES // 4 + lane]
+    for lane in range(LANES // 4):
         total += acc[lane]
     return total
 
@@ -113,7 +117,11 @@ cdef inline double squared_distance(const floating* x, const double* c, Py_ssize
     for f in range(d - d % PARTS, d):
         t = x[f] - c[f]
         total += t * t
-    for lane in range(PARTS):
+    for lane in range(PARTS // 2):
+        acc[lane] += acc[PARTS // 2 + lane]
+    for lane in range(PARTS // 4):
+        acc[lane] += acc[PARTS // 4 + lane]
+    for lane in range(PARTS // 4):
         total += acc[lane]
     return total
 

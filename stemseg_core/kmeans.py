@@ -199,7 +199,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ro
         options = self._options()
         if self.n_init > 1:
             options |= {"n_jobs": 1, "progress": lambda *_: not stop.is_set()}
-        limits = {"max_iter": self.max_iter, "tol": self.tol}
+        limits: dict[str, Any] = {"max_iter": self.max_iter, "tol": self.tol}
         start = partial(_start, table, k=self.n_clusters, init=self.init, **limits, **options)
         tasks = [(stream,) for stream in _streams(self.random_state, self.n_init)]
         return map_tasks(start, tasks, self.n_jobs, progress=self.progress, stage="KMeans restarts", stop=stop)
