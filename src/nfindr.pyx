@@ -5,35 +5,34 @@ from libc.math cimport fabs
 
 
 def extremes_block(
-    const floating[:, ::1] Y,
-    const double[::1] w_0,
+    const floating[:, ::1] Z,
     const double[:, ::1] W,
     double[::1] value,
     double[::1] best,
     Py_ssize_t[::1] row,
 ):
-    """For m affine functions of a row y, ``f = w_0 + y W``: the largest |f| over the rows, and where.
+    """For m linear functions of a row z, ``f = z W``: the largest |f| over the rows, and where it is.
 
-    With w_0 and W a row of the inverse of M = [1; vertices], |f| is a barycentric coordinate: the factor by which
-    |det M| grows when the row replaces that vertex (matrix determinant lemma).
+    With z = [1, y] and a column of W a row of the inverse of M = [1; vertices], |f| is a barycentric coordinate: the
+    factor by which |det M| grows when z replaces that vertex (matrix determinant lemma).
 
-    Shapes: Y (n, r); w_0 (m,), W (r, m); value (m,) scratch; best (m,) and row (m,) are written, ties to the smallest row.
-    Cost: 2 n m r flops, in vectors over the functions, and one read of Y for all of them.
+    Shapes: Z (n, q); W (q, m); value (m,) scratch; best and row (m,) are written, ties to the smallest row.
+    Cost: 2 n q m flops, in vectors over the functions, and one read of Z for all of them.
     """
-    cdef Py_ssize_t n = Y.shape[0], r = Y.shape[1], m = W.shape[1], p, i, j
-    cdef double y
+    cdef Py_ssize_t p, i, j, m = W.shape[1]
+    cdef double z
     with nogil:
         for j in range(m):
             best[j] = -1
             row[j] = 0
-        for p in range(n):
+        for p in range(Z.shape[0]):
             for j in range(m):
-                value[j] = w_0[j]
-            for i in range(r):
-                y = Y[p, i]
+                value[j] = 0
+            for i in range(Z.shape[1]):
+                z = Z[p, i]
                 for j in range(m):
-                    value[j] += y * W[i, j]
+                    value[j] += z * W[i, j]
             for j in range(m):
-                value[j] = fabs(value[j])
-                row[j] = p if value[j] > best[j] else row[j]
-                best[j] = value[j] if value[j] > best[j] else best[j]
+                z = fabs(value[j])
+                row[j] = p if z > best[j] else row[j]
+                best[j] = z if z > best[j] else best[j]

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 _Floating = TypeVar("_Floating", np.float32, np.float64)
 
 def extremes_block(
-    Y: NDArray[_Floating],
-    w_0: NDArray[np.float64],
+    Z: NDArray[_Floating],
     W: NDArray[np.float64],
     value: NDArray[np.float64],
     best: NDArray[np.float64],

@@ -3,8 +3,7 @@
 import numpy as np
 
 
-def extremes_block(Y, w_0, W, value, best, row):
-    F = np.abs(w_0 + Y.astype(np.float64) @ W)
+def extremes_block(Z, W, value, best, row):
+    F = np.abs(Z.astype(np.float64) @ W)
     row[:] = F.argmax(axis=0)
     best[:] = F.max(axis=0)
-    value[:] = F[-1]
