@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.blocks import Partial, Progress, Rows, one_blas_thread, refuse_non_finite, run
+from stemseg_core.directions import leading, leading_bytes, spread, subtract_mean
 from stemseg_core.estimator import check_rows
-from stemseg_core.gram import leading, leading_bytes, spread, subtract_mean
 from stemseg_core.memory import require_memory
 
 Array = NDArray[Any]
 
 #: Multiply-adds that a basis may cost: up to MAX_SAMPLE rows are looked at within it, MIN_SAMPLE in any case.
 BASIS_COST, MIN_SAMPLE, MAX_SAMPLE = 2e10, 20_000, 100_000
+#: Passes over the sample of block Krylov iteration where it replaces the Gram matrix: any good basis will do here.
+BASIS_PASSES = 4
 #: Below this share of a row's energy, what the basis leaves out is formed explicitly: the difference of norms cancels.
 CANCELLED = 1e-2
 #: Rows with the largest residuals that the basis is enlarged from when `tol` is not met.
@@ -130,7 +132,7 @@ def compress(
     _require_memory(rows, rank, max_memory)
     sample = spread(rows, _sample_rows(rows))
     options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress}
-    first = leading(sample, rank, center=center, stage="basis", **options)
+    first = leading(sample, rank, center=center, max_passes=BASIS_PASSES, stage="basis", **options)
     shift = (first.mean if center else np.zeros(d)).astype(rows.dtype)
     basis = first.V.astype(rows.dtype)
     n_passes = 0

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stemseg_core._kernels as kernels
-from stemseg_core import Stopped, compress
-from stemseg_core import gram as gram_module
+from stemseg_core import Stopped, blocks, compress, directions
 from stemseg_core.blocks import ArrayRows
 
 compress_module = importlib.import_module("stemseg_core.compress")
@@ -67,13 +66,23 @@ def test_exact_basis_is_the_best_of_its_rank(n, d, dtype):
 def test_basis_of_a_sample_is_measured_on_all_rows(monkeypatch):
     monkeypatch.setattr(compress_module, "MIN_SAMPLE", 2000)
     monkeypatch.setattr(compress_module, "BASIS_COST", 0)
-    X = mixture(30_000, 200)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 16)
+    X = mixture(30_000, 60)
     X += np.linspace(0, 2, len(X), dtype=np.float32)[:, np.newaxis]
     c = compress(X, rank=5)
     assert not c.exact
     assert_consistent(X, c)
     assert 0 < c.mean_error < 0.05
     assert optimum(X, 5) - 0.01 < c.energy < optimum(X, 5)
+
+
+@pytest.mark.parametrize("shape", [(600, 200), (200, 600)])
+def test_basis_by_block_krylov_iteration(shape, monkeypatch):
+    monkeypatch.setattr(directions, "GRAM_SIDE", 0)
+    X = mixture(*shape)
+    c = compress(X, rank=8)
+    assert_consistent(X, c)
+    assert optimum(X, 8) - 1e-3 < c.energy <= optimum(X, 8) + 1e-6
 
 
 def test_without_centring():
@@ -166,6 +175,7 @@ def digest(c):
 def test_same_bits_for_any_threads_and_source(n, d, tmp_path, monkeypatch):
     monkeypatch.setattr(compress_module, "MIN_SAMPLE", 5000)
     monkeypatch.setattr(compress_module, "BASIS_COST", 0)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 17)
     X = mixture(n, d)
     before = X.copy()
     wanted = digest(compress(X, 6, n_jobs=1))
@@ -202,7 +212,7 @@ def test_any_row_source():
 
 
 def test_large_rows_are_summed_in_several_products(monkeypatch):
-    monkeypatch.setattr(gram_module, "PRODUCT_ROWS", 16)
+    monkeypatch.setattr(directions, "PRODUCT_ROWS", 16)
     X = mixture(1000, 30)
     assert_consistent(X, compress(TiledRows(X, 200), 4))
     assert_consistent(X, compress(TiledRows(X, 3), 4))

@@ -1,0 +1,226 @@
+"""`SVD` against LAPACK in float64, scikit-learn's PCA, and itself on other threads and sources."""
+
+import doctest
+import warnings
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from stemseg_core import SVD, directions
+
+TOLERANCE = {np.float32: 1e-5, np.float64: 1e-9}
+
+
+def with_spectrum(n, d, s, dtype=np.float64, offset=0.0, seed=0):
+    rng = np.random.default_rng(seed)
+    k = len(s)
+    U, V = (np.linalg.qr(rng.standard_normal((m, k)))[0] for m in (n, d))
+    return ((U * s) @ V.T + offset).astype(dtype)
+
+
+def lapack(X, center):
+    X = X.astype(np.float64)
+    return np.linalg.svd(X - X.mean(axis=0) if center else X, full_matrices=False)
+
+
+def assert_is_svd(X, svd, center):
+    """Values as LAPACK's, orthonormal components, scores as long as the values, residual as small as can be."""
+    tol, r = TOLERANCE[svd.components_.dtype.type], len(svd.components_)
+    s = lapack(X, center)[1]
+    V, got = svd.components_.astype(np.float64), svd.singular_values_
+    above = s[:r] > 1e-6 * s[0]
+    np.testing.assert_allclose(got[above], s[:r][above], rtol=tol)
+    assert (got[~above] <= 1.1e-6 * s[0]).all()
+    assert (np.diff(got) <= 0).all()
+    np.testing.assert_allclose(V @ V.T, np.eye(r), atol=tol / 10)
+    assert (V[np.arange(r), np.abs(V).argmax(axis=1)] > 0).all()
+    Y = X.astype(np.float64) - svd.mean_
+    left = ((Y - Y @ V.T @ V) ** 2).sum()
+    assert left <= (s[r:] ** 2).sum() * (1 + 1e-6) + tol**2 * s[0] ** 2
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("shape", [(500, 40), (40, 500), (90, 90), (1200, 30)])
+@pytest.mark.parametrize("decay", [1.0, 1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_values_and_vectors_agree_with_lapack(shape, decay, center, dtype, offset):
+    k = min(shape)
+    X = with_spectrum(*shape, np.geomspace(1, decay, k), dtype, offset)
+    for rank in (5, k):
+        assert_is_svd(X, SVD(rank, center=center).fit(X), center)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(300, 20), (20, 300)])
+def test_beyond_the_rank_the_values_are_zero(shape, dtype):
+    X = with_spectrum(*shape, np.array([3.0, 2.0, 2.0]), dtype)
+    svd = SVD(8).fit(X)
+    assert_is_svd(X, svd, True)
+    assert (svd.singular_values_[3:] < 1e-6).all()
+    assert np.isfinite(svd.components_).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
+def test_constant_rows(value, dtype):
+    svd = SVD(3).fit(np.full((30, 10), value, dtype))
+    assert np.abs(svd.singular_values_).max() <= 100 * np.finfo(dtype).eps * value
+    np.testing.assert_allclose(svd.components_ @ svd.components_.T, np.eye(3), atol=1e-6)
+    assert np.isfinite(svd.explained_variance_ratio_).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(1, 40),
+    d=st.integers(1, 40),
+    scale=st.sampled_from([1e-6, 1.0, 1e6]),
+    center=st.booleans(),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    seed=st.integers(0, 99),
+)
+def test_any_shape_and_scale(n, d, scale, center, dtype, seed):
+    X = (scale * np.random.default_rng(seed).standard_normal((n, d))).astype(dtype)
+    assert_is_svd(X, SVD(min(n, d, 7), center=center).fit(X), center)
+
+
+def test_large_offset():
+    rng = np.random.default_rng(0)
+    X = with_spectrum(800, 30, np.geomspace(1, 1e-2, 30)) + 1e5 * rng.random(30)
+    assert_is_svd(X, SVD(10).fit(X), True)
+    Z = (100 * with_spectrum(800, 30, np.geomspace(1, 1e-2, 30)) + 1e3).astype(np.float32)
+    assert_is_svd(Z, SVD(10).fit(Z), True)
+
+
+def test_variances_are_those_of_pca():
+    X = with_spectrum(300, 25, np.geomspace(1, 1e-2, 25), offset=3.0)
+    ours, theirs = SVD(6).fit(X), PCA(6).fit(X)
+    for name in ("singular_values_", "explained_variance_", "explained_variance_ratio_", "mean_"):
+        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-9)
+    np.testing.assert_allclose(np.abs(ours.transform(X)), np.abs(theirs.transform(X)), atol=1e-9)
+    plain = SVD(6, center=False).fit(X)
+    np.testing.assert_allclose(plain.explained_variance_, plain.transform(X).var(axis=0, ddof=1), rtol=1e-8)
+    total = X.var(axis=0, ddof=1).sum()
+    np.testing.assert_allclose(plain.explained_variance_ratio_, plain.explained_variance_ / total, rtol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_back_and_forth(dtype):
+    X = with_spectrum(100, 12, np.ones(12), dtype, offset=2.0)
+    svd = SVD(12).fit(X)
+    scores = svd.transform(X)
+    assert scores.dtype == svd.inverse_transform(scores).dtype == dtype
+    np.testing.assert_allclose(svd.inverse_transform(scores), X, atol=20 * np.finfo(dtype).eps)
+    with pytest.raises(ValueError, match="12 columns"):
+        svd.inverse_transform(scores[:, :5])
+
+
+@pytest.fixture
+def small_limits(monkeypatch):
+    """Makes small matrices take the ways of large ones."""
+
+    def set_limits(**limits):
+        for name, value in limits.items():
+            monkeypatch.setattr(directions, name, value)
+
+    return set_limits
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("shape", [(700, 120), (120, 700)])
+@pytest.mark.parametrize("limits", [{"GRAM_SIDE": 0}, {"DIRECT_SIDE": 0}, {"GRAM_SIDE": 0, "KRYLOV_BLOCKS": 3}])
+@pytest.mark.parametrize("decay", [1e-1, 1e-5])
+def test_block_krylov_agrees_with_lapack(small_limits, limits, shape, center, dtype, decay):
+    small_limits(**limits)
+    X = with_spectrum(*shape, np.geomspace(1, decay, 120), dtype, offset=1.0)
+    svd = SVD(6, center=center).fit(X)
+    assert svd.converged_
+    assert_is_svd(X, svd, center)
+
+
+@pytest.mark.parametrize("limits", [{"GRAM_SIDE": 0}, {"DIRECT_SIDE": 0}])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_block_krylov_beyond_the_rank(small_limits, limits, dtype):
+    small_limits(**limits)
+    X = with_spectrum(300, 150, np.array([3.0, 2.0, 2.0]), dtype)
+    assert_is_svd(X, SVD(8).fit(X), True)
+    assert_is_svd(X[:, :1] * np.ones((1, 120), dtype), SVD(3).fit(X[:, :1] * np.ones((1, 120), dtype)), True)
+
+
+def test_flat_spectrum_without_enough_passes_warns(small_limits, monkeypatch):
+    small_limits(GRAM_SIDE=0)
+    monkeypatch.setattr(directions.leading, "__kwdefaults__", directions.leading.__kwdefaults__ | {"max_passes": 2})
+    X = np.random.default_rng(0).standard_normal((400, 300))
+    with pytest.warns(ConvergenceWarning, match="did not converge in 2 passes"):
+        svd = SVD(5).fit(X)
+    assert not svd.converged_
+
+
+def digest(svd, X):
+    svd.fit(X)
+    return [a.tobytes() for a in (svd.components_, svd.singular_values_, svd.mean_, svd.transform(X))]
+
+
+@pytest.mark.parametrize("limits", [{}, {"GRAM_SIDE": 0}, {"DIRECT_SIDE": 0}])
+@pytest.mark.parametrize("shape", [(9000, 150), (300, 1500)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_same_bits_for_any_threads_and_source(small_limits, limits, shape, dtype, tmp_path):
+    small_limits(**limits)
+    X = with_spectrum(*shape, np.geomspace(1, 0.1, 20), dtype, offset=1.0)
+    X += 0.001 * np.random.default_rng(1).standard_normal(shape).astype(dtype)
+    wanted = digest(SVD(5, n_jobs=1), X)
+    for n_jobs in (2, 3, 8):
+        assert digest(SVD(5, n_jobs=n_jobs), X) == wanted
+    np.save(tmp_path / "x.npy", X)
+    assert digest(SVD(5), np.load(tmp_path / "x.npy", mmap_mode="r")) == wanted
+    with h5py.File(tmp_path / "x.h5", "w") as f:
+        assert digest(SVD(5), f.create_dataset("x", data=X, chunks=(77, shape[1]))) == wanted
+    before = X.copy()
+    assert digest(SVD(5), np.asfortranarray(X)) == wanted
+    np.testing.assert_array_equal(X, before)
+
+
+def test_order_of_rows_does_not_matter():
+    X = with_spectrum(300, 20, np.geomspace(1, 0.1, 20))
+    order = np.random.default_rng(0).permutation(300)
+    a, b = SVD(5).fit(X), SVD(5).fit(X[order])
+    np.testing.assert_allclose(a.components_, b.components_, atol=1e-10)
+
+
+@pytest.mark.parametrize("n_components", [0, -1, 2.5, "all", True])
+def test_wrong_n_components_is_named(n_components):
+    with pytest.raises(ValueError, match="n_components must be a whole number"):
+        SVD(n_components).fit(np.eye(5))
+
+
+def test_too_many_components_are_refused():
+    with pytest.raises(ValueError, match=r"min\(n_samples, n_features\) = 4 .* got 5"):
+        SVD(5).fit(np.ones((4, 9)))
+
+
+def test_bad_values_and_too_little_memory():
+    X = with_spectrum(3000, 40, np.ones(40))
+    with pytest.raises(MemoryError, match="SVD of 3000 x 40"):
+        SVD(3, max_memory=1000).fit(X)
+    X[2345, 6] = np.inf
+    with pytest.raises(ValueError, match="first in row 2345, feature 6"):
+        SVD(3).fit(X)
+
+
+def test_example_in_the_documentation():
+    test = next(t for t in doctest.DocTestFinder(recurse=False).find(SVD, "SVD"))
+    assert doctest.DocTestRunner().run(test).failed == 0
+
+
+@parametrize_with_checks([SVD(1), SVD(2, center=False)])
+def test_scikit_learn_checks(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        check(estimator)
