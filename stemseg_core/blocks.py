@@ -55,8 +55,8 @@ class Stopped(RuntimeError):
 
 
 def row_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    """float32 stays float32; every other type is computed in float64."""
-    return np.dtype(np.float32 if np.dtype(dtype) == np.float32 else np.float64)
+    """float32 stays float32, in either byte order; every other type is computed in float64."""
+    return np.dtype(np.float32 if np.dtype(dtype).newbyteorder("=") == np.float32 else np.float64)
 
 
 class ArrayRows:

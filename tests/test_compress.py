@@ -1,0 +1,298 @@
+"""`compress`: scores, basis and residuals against float64 linear algebra, and the same bits from every source."""
+
+import doctest
+import importlib
+import tracemalloc
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import stemseg_core._kernels as kernels
+from stemseg_core import Stopped, compress
+from stemseg_core import gram as gram_module
+from stemseg_core.blocks import ArrayRows
+
+compress_module = importlib.import_module("stemseg_core.compress")
+
+
+def mixture(n, d, k=5, noise=0.05, dtype=np.float32, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.gamma(1.0, 1.0, (n, k)) @ rng.random((k, d)) + noise * rng.standard_normal((n, d))
+    return X.astype(dtype)
+
+
+def optimum(X, r, center=True):
+    """Energy of the best basis of rank r, by LAPACK in float64."""
+    Y = X.astype(np.float64) - (X.mean(axis=0, dtype=np.float64) if center else 0)
+    s = np.linalg.svd(Y, compute_uv=False)
+    return (s[:r] ** 2).sum() / (s**2).sum()
+
+
+def assert_consistent(X, c, rtol=None, center=True):
+    """What every Compressed promises, by direct computation in float64."""
+    eps = float(np.finfo(c.scores.dtype).eps)
+    Y = X.astype(np.float64) - c.mean
+    V = c.basis.astype(np.float64)
+    scale = np.linalg.norm(Y, axis=1).max() + np.linalg.norm(c.mean.astype(float)) + 1e-300
+    mean = X.mean(axis=0, dtype=np.float64) if center else np.zeros(X.shape[1])
+    np.testing.assert_allclose(c.mean, mean, rtol=2 * eps, atol=4 * eps * scale)
+    np.testing.assert_allclose(V @ V.T, np.eye(len(V)), atol=max(30 * eps, 1e-12))
+    np.testing.assert_allclose(c.scores, Y @ V.T, atol=30 * eps * scale)
+    left = np.linalg.norm(Y - Y @ V.T @ V, axis=1)
+    np.testing.assert_allclose(c.residual, left, atol=300 * eps * scale + c.mean_error)
+    total = (Y**2).sum()
+    if total > 1e3 * eps * scale**2:
+        assert c.energy == pytest.approx(1 - (left**2).sum() / total, abs=300 * eps)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "d"), [(3000, 40), (50, 300), (700, 1), (1, 7), (2, 2)])
+def test_exact_basis_is_the_best_of_its_rank(n, d, dtype):
+    X = mixture(n, d, dtype=dtype)
+    c = compress(X, rank=4)
+    r = min(4, n, d)
+    assert c.scores.shape == (n, r)
+    assert c.basis.shape == (r, d)
+    assert c.scores.dtype == c.basis.dtype == c.mean.dtype == dtype
+    assert c.exact
+    assert c.n_passes == 1
+    assert_consistent(X, c)
+    if n > 2:
+        assert c.energy == pytest.approx(optimum(X, r), abs=1e-6)
+
+
+def test_basis_of_a_sample_is_measured_on_all_rows(monkeypatch):
+    monkeypatch.setattr(compress_module, "MIN_SAMPLE", 2000)
+    monkeypatch.setattr(compress_module, "BASIS_COST", 0)
+    X = mixture(30_000, 200)
+    X += np.linspace(0, 2, len(X), dtype=np.float32)[:, np.newaxis]
+    c = compress(X, rank=5)
+    assert not c.exact
+    assert_consistent(X, c)
+    assert 0 < c.mean_error < 0.05
+    assert optimum(X, 5) - 0.01 < c.energy < optimum(X, 5)
+
+
+def test_without_centring():
+    X = mixture(500, 30)
+    c = compress(X, rank=3, center=False)
+    assert not c.mean.any()
+    assert_consistent(X, c, center=False)
+    assert c.energy == pytest.approx(optimum(X, 3, center=False), abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("share", [1e-1, 1e-3, 1e-5, 0])
+def test_small_residuals_keep_their_digits(share, dtype):
+    X = mixture(400, 60, noise=0, dtype=np.float64)
+    X = (X + share * np.random.default_rng(1).standard_normal(X.shape)).astype(dtype)
+    c = compress(X, rank=5)
+    Y, V = X.astype(np.float64) - c.mean, c.basis.astype(np.float64)
+    left = np.linalg.norm(Y - Y @ V.T @ V, axis=1)
+    rounding = 20 * np.finfo(dtype).eps * np.linalg.norm(Y, axis=1)
+    assert (np.abs(c.residual - left) <= 1e-4 * left + rounding).all()
+    assert np.isfinite(c.residual).all()
+
+
+@pytest.mark.parametrize("n", [5, 300])
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6, -1e-6])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_constant_rows(n, value, dtype):
+    X = np.full((n, 20), value, dtype)
+    c = compress(X, rank=4)
+    assert c.energy == 1.0
+    np.testing.assert_allclose(c.basis @ c.basis.T, np.eye(4), atol=1e-5)
+    assert np.abs(c.scores).max() <= 10 * np.finfo(dtype).eps * abs(value)
+    assert c.residual.max() <= 10 * np.finfo(dtype).eps * abs(value)
+
+
+def test_rank_beyond_the_numerical_rank():
+    X = np.repeat(mixture(3, 25, dtype=np.float64), 20, axis=0)
+    c = compress(X, rank=10)
+    assert c.scores.shape == (60, 10)
+    assert_consistent(X, c)
+    assert c.energy == pytest.approx(1.0)
+
+
+def test_tol_enlarges_the_basis():
+    rng = np.random.default_rng(0)
+    X = mixture(3000, 80, k=3, noise=0, dtype=np.float64)
+    X[rng.choice(3000, 10, replace=False)] += 5 * rng.standard_normal((1, 80))
+    once = compress(X, rank=2)
+    assert 1 - once.energy > 1e-6
+    c = compress(X, rank=2, tol=1e-6)
+    assert c.n_passes > 1
+    assert c.scores.shape[1] <= 2 * 2 ** (c.n_passes - 1)
+    assert 1 - c.energy <= 1e-6
+    assert_consistent(X, c)
+    assert compress(X, rank=2, tol=0.999).n_passes == 1
+    everything = compress(mixture(100, 12), rank=2, tol=0.0)
+    assert everything.scores.shape[1] == 12
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(1, 60),
+    d=st.integers(1, 40),
+    rank=st.integers(1, 50),
+    scale=st.sampled_from([1e-6, 1.0, 1e6]),
+    offset=st.sampled_from([0.0, 1.0, 1e4]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    seed=st.integers(0, 99),
+)
+def test_promises_hold_for_any_shape_scale_and_offset(n, d, rank, scale, offset, dtype, seed):
+    X = ((mixture(n, d, dtype=np.float64, seed=seed) + offset) * scale).astype(dtype)
+    assert_consistent(X, compress(X, rank=rank))
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 999))
+def test_order_of_rows_does_not_matter(seed):
+    X = mixture(120, 15, dtype=np.float64)
+    order = np.random.default_rng(seed).permutation(len(X))
+    a, b = compress(X, 4), compress(X[order], 4)
+    np.testing.assert_allclose(a.scores[order], b.scores, atol=1e-10)
+    assert a.energy == pytest.approx(b.energy, rel=1e-12)
+
+
+def digest(c):
+    return [np.asarray(v).tobytes() for v in (c.scores, c.basis, c.mean, c.residual, c.energy, c.mean_error)]
+
+
+@pytest.mark.parametrize(("n", "d"), [(30_000, 64), (150, 3000)])
+def test_same_bits_for_any_threads_and_source(n, d, tmp_path, monkeypatch):
+    monkeypatch.setattr(compress_module, "MIN_SAMPLE", 5000)
+    monkeypatch.setattr(compress_module, "BASIS_COST", 0)
+    X = mixture(n, d)
+    before = X.copy()
+    wanted = digest(compress(X, 6, n_jobs=1))
+    for n_jobs in (2, 3, 8):
+        assert digest(compress(X, 6, n_jobs=n_jobs)) == wanted
+    np.save(tmp_path / "x.npy", X)
+    assert digest(compress(np.load(tmp_path / "x.npy", mmap_mode="r"), 6)) == wanted
+    with h5py.File(tmp_path / "x.h5", "w") as f:
+        assert digest(compress(f.create_dataset("x", data=X, chunks=(77, d)), 6)) == wanted
+    assert digest(compress(np.asfortranarray(X), 6)) == wanted
+    assert digest(compress(X.astype(">f4"), 6)) == wanted
+    X.setflags(write=False)
+    assert digest(compress(X, 6)) == wanted
+    np.testing.assert_array_equal(X, before)
+
+
+class TiledRows:
+    """A virtual source whose blocks are interleaved rows, as those of a window grid may be."""
+
+    def __init__(self, X, n_blocks):
+        self.X, self.shape, self.dtype, self.n_blocks = X, X.shape, X.dtype, n_blocks
+
+    def index(self, i):
+        return np.arange(i, len(self.X), self.n_blocks)
+
+    def reader(self):
+        return lambda i: self.X[self.index(i)]
+
+
+def test_any_row_source():
+    X = mixture(3000, 30)
+    assert_consistent(X, compress(TiledRows(X, 17), 4))
+    assert_consistent(X, compress(TiledRows(X, 17), 3, tol=1e-3))
+
+
+def test_large_rows_are_summed_in_several_products(monkeypatch):
+    monkeypatch.setattr(gram_module, "PRODUCT_ROWS", 16)
+    X = mixture(1000, 30)
+    assert_consistent(X, compress(TiledRows(X, 200), 4))
+    assert_consistent(X, compress(TiledRows(X, 3), 4))
+
+
+def test_integers_are_computed_in_float64():
+    X = (100 * mixture(300, 10)).astype(np.uint16)
+    c = compress(X, 3)
+    assert c.scores.dtype == np.float64
+    assert_consistent(X, c)
+
+
+@pytest.mark.parametrize("level", kernels.available_levels())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (5, 8), (16, 37), (0, 4)])
+def test_kernel_equals_its_twin(reference, level, dtype, shape):
+    kernel = importlib.import_module(f"stemseg_core._kernels.compress_{level}")
+    X = mixture(*shape, dtype=dtype)
+    X.setflags(write=False)
+    mean = np.linspace(-1, 1, shape[1]).astype(dtype)
+    ours = [np.empty(shape, dtype), np.empty(shape[0]), np.empty(shape[1])]
+    twin = [np.empty_like(a) for a in ours]
+    kernel.center_block(X, mean, *ours)
+    reference("compress").center_block(X, mean, *twin)
+    np.testing.assert_array_equal(ours[0], twin[0])
+    np.testing.assert_allclose(ours[1], twin[1], rtol=1e-14)
+    np.testing.assert_allclose(ours[2], twin[2], rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_bad_values_are_located(bad):
+    X = mixture(3000, 30)
+    X[2345, 6] = bad
+    with pytest.raises(ValueError, match="first in row 2345, feature 6"):
+        compress(X)
+    with pytest.raises(ValueError, match="too large for float32"):
+        compress(np.full((300, 4), 1e25, np.float32) * np.arange(300, dtype=np.float32)[:, None], 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rank": 0}, "rank must be a whole number"),
+        ({"rank": 2.5}, "rank must be a whole number"),
+        ({"rank": True}, "rank must be a whole number"),
+        ({"tol": 1.0}, "tol must be None or a fraction"),
+        ({"tol": -0.1}, "tol must be None or a fraction"),
+        ({"max_memory": "many"}, "max_memory must be"),
+    ],
+)
+def test_wrong_parameters_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        compress(mixture(30, 5), **arguments)
+
+
+def test_wrong_input_is_refused():
+    with pytest.raises(ValueError, match=r"2-D|2D"):
+        compress(np.zeros(5))
+    with pytest.raises(ValueError, match="minimum of 1"):
+        compress(np.zeros((0, 5)))
+
+
+def test_memory_is_refused_before_anything_is_read():
+    class Untouchable(ArrayRows):
+        def reader(self):
+            raise AssertionError("read")
+
+    with pytest.raises(MemoryError, match=r"compress of 1000000 x 100 .* max_memory is 50 MB.*smaller rank"):
+        compress(Untouchable(np.broadcast_to(np.float32(0), (1_000_000, 100))), 32, max_memory="50 MB")
+
+
+def test_memory_is_that_of_the_scores():
+    X = np.broadcast_to(mixture(1, 200), (200_000, 200))
+    tracemalloc.start()
+    compress(X, 8)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200_000 * (8 * 4 + 8) * 2 + 40e6 < X.size * 4 / 2
+
+
+def test_progress_reports_and_stops():
+    seen = []
+    X = mixture(9000, 200)
+    compress(X, 3, progress=lambda done, total, stage: seen.append((done, total, stage)))
+    assert seen[-1][0] == seen[-1][1]
+    assert {s for *_, s in seen} == {"basis", "compress"}
+    with pytest.raises(Stopped):
+        compress(X, 3, progress=lambda *_: False)
+
+
+def test_example_in_the_documentation():
+    test = doctest.DocTestFinder().find(compress, globs={})[0]
+    assert doctest.DocTestRunner().run(test).failed == 0
