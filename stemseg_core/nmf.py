@@ -106,19 +106,17 @@ def descend(problem: Problem, H: NDArray[Any], W: NDArray[Any], *, max_iter: int
             H_try, extrapolated = state.H, False
             ceiling, factor = factor, factor / 1.5
             continue
-        decrease = state.objective - objective
         gradient = WtW @ H_try - WtX
         gradient[(H_try <= 0) & (gradient > 0)] = 0
         previous, state.H = state.H, H_try.copy()
         kernels.hals_block(WtX, WtW, SWEEPS, state.H)
         state.W, W_next = W_next, state.W
-        state.objective = float(objective)
+        state.objective = max(float(objective), 0.0)
         state.weight = WtW.diagonal() * (state.H**2).sum(axis=1)
-        pg=np.linalg.norm(gradient)/np.sqrt(max(objective,0) * np.trace(WtW))
-        if HIST is not None: HIST.append((float(objective),pg,decrease/objective))
-        if objective <= EXACT * problem.energy or (
-            decrease <= 0.01 * tol * objective
-            and np.linalg.norm(gradient) <= tol * np.sqrt(objective * np.trace(WtW))
+        if HIST is not None: HIST.append(objective)
+        if (
+            np.linalg.norm(gradient) <= tol * np.sqrt(state.objective * np.trace(WtW))
+            or state.objective <= EXACT * problem.energy
         ):
             state.converged = True
             break
