@@ -266,19 +266,35 @@ def _ordered(
                     future.cancel()
 
 
-def map_tasks(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], n_jobs: int | None = None) -> list[Any]:
-    """``[function(*task) for task in tasks]`` on threads, for a few large independent pieces such as restarts."""
+def map_tasks(
+    function: Callable[..., Any],
+    tasks: Sequence[tuple[Any, ...]],
+    n_jobs: int | None = None,
+    *,
+    progress: Progress | None = None,
+    stage: str = "",
+    stop: threading.Event | None = None,
+) -> list[Any]:
+    """``[function(*task) for task in tasks]`` on threads, for a few large independent pieces such as restarts.
+
+    `progress` is called with tasks as the unit. `stop` is set when the call is left early, by an exception, Ctrl-C or
+    `progress`; tasks that look at it end then, others run to their end first.
+    """
     n_jobs = min(effective_n_jobs(n_jobs), max(1, len(tasks)))
-    with one_blas_thread():
-        if n_jobs == 1:
-            return [function(*task) for task in tasks]
-        with ThreadPoolExecutor(n_jobs) as pool:
-            futures = [pool.submit(function, *task) for task in tasks]
-            try:
-                return [future.result() for future in futures]
-            finally:
-                for future in futures:
-                    future.cancel()
+    results: list[Any] = []
+    with one_blas_thread(), ThreadPoolExecutor(n_jobs) as pool:
+        futures = [pool.submit(function, *task) for task in tasks] if n_jobs > 1 else []
+        try:
+            for i, task in enumerate(tasks):
+                results.append(futures[i].result() if futures else function(*task))
+                if progress is not None and progress(i + 1, len(tasks), stage) is False:
+                    raise Stopped(f"{stage or 'tasks'} stopped by the progress callback at {i + 1} of {len(tasks)}")
+        finally:
+            if stop is not None:
+                stop.set()
+            for future in futures:
+                future.cancel()
+    return results
 
 
 def effective_n_jobs(n_jobs: int | None) -> int:

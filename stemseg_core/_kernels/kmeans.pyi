@@ -1,1 +1,22 @@
-"""kmeans kernels."""
+from typing import Any
+
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+PANEL_LANES: int
+
+def assign_block(
+    X: Array,
+    origin: Array,
+    centers: Array,
+    panels: Array,
+    half_norms: Array,
+    moves: Array,
+    products: Array,
+    labels: Array,
+    gaps: Array,
+) -> float: ...
+def accumulate_block(X: Array, origin: Array, old: Array, new: Array, sums: Array, counts: Array) -> None: ...
+def distances_block(X: Array, centers: Array, out: Array) -> None: ...
+def own_distances_block(X: Array, centers: Array, labels: Array, out: Array) -> None: ...

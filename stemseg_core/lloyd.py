@@ -1,0 +1,271 @@
+"""Lloyd's iteration over a row source: assignments that are proved, sums that only follow what changed.
+
+`stemseg_core.kmeans` is the estimator; this is what it, and the segmentation of scores, run on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemseg_core._kernels.kmeans import (
+    PANEL_LANES,
+    accumulate_block,
+    assign_block,
+    distances_block,
+    own_distances_block,
+)
+from stemseg_core.blocks import Index, Partial, Rows, refuse_non_finite, run
+
+Array = NDArray[Any]
+
+#: Rows of a tile of `assign_block`, which is as many rows of products.
+TILE_ROWS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Clustering:
+    """Centres and the partition by them.
+
+    Attributes
+    ----------
+    centers : ndarray of shape (k, d)
+        In the type of the rows.
+    labels : ndarray of shape (n,), int32
+        Nearest centre of each row as float64 distances have it, ties to the smallest index.
+    inertia : float
+        Sum of the squared distances of the rows to their centres, in float64.
+    n_iter : int
+        Iterations run.
+    converged : bool
+        Whether no label changed, or the centres moved less than `tol` allows, before `max_iter` ended it.
+    """
+
+    centers: Array
+    labels: NDArray[np.int32]
+    inertia: float
+    n_iter: int
+    converged: bool
+
+
+class Assignment:
+    """The labels of rows as the centres move, and the sums and counts of the clusters.
+
+    Each row keeps a lower bound on how much farther its second nearest centre is. Until the centres have moved that
+    far its label cannot change, and the row is not looked at; sums follow the rows whose label changed.
+    Memory: 8 (float32) or 12 bytes a row.
+
+    Parameters
+    ----------
+    rows : Rows
+    k : int
+    **options
+        ``n_jobs``, ``progress`` and ``stage`` of `run`.
+    """
+
+    def __init__(self, rows: Rows, k: int, **options: Any) -> None:
+        n, d = rows.shape
+        self.rows = rows
+        self.options = options
+        # Any point amid the data will do: it takes away a common offset, in which float32 products would drown.
+        with np.errstate(over="ignore", invalid="ignore"):  # the first pass tells of values that are not finite
+            self.origin = rows.reader()(0).mean(axis=0, dtype=np.float64).astype(rows.dtype)
+        self.labels = np.full(n, -1, np.int32)
+        self.gaps = np.zeros(n, rows.dtype)
+        self.sums = np.zeros((k, d))
+        self.counts = np.zeros(k, np.int64)
+        self.centers: Array | None = None
+        self.variance = 0.0
+
+    def assign(self, centers: Array) -> int:
+        """Label the rows with the nearest of `centers` (k, d); returns how many labels changed."""
+        first = self.centers is None
+        state = _centers_state(centers, self.origin)
+        moves = np.zeros(len(centers)) if self.centers is None else _moves(self.centers, centers)
+        along = self.labels, self.gaps
+        n_changed, energy, sums, counts = run(
+            _assign, self.rows, self.origin, *state, moves, along=along, out=along, **self.options
+        )
+        self.sums += sums
+        self.counts += counts
+        self.sums[self.counts == 0] = 0.0  # without the rounding of rows that came and went
+        self.centers = centers
+        if first:
+            n, d = self.rows.shape
+            mean = self.sums.sum(axis=0) / n
+            self.variance = max(0.0, float(energy / n - mean @ mean)) / d
+        return int(n_changed)
+
+    def means(self) -> Array:
+        """Centres of the clusters, in the type of the rows; empty ones are put on the farthest rows, if apart from their centre."""
+        assert self.centers is not None
+        sums, counts = self.sums.copy(), self.counts.copy()
+        means = self.centers.astype(np.float64) - self.origin
+        empty = np.flatnonzero(counts == 0)
+        if len(empty):
+            distances = own_distances(self.rows, self.centers, self.labels, **self.options)
+            farthest = np.argsort(-distances, kind="stable")[: len(empty)]
+            farthest = farthest[distances[farthest] > 0]
+            taken = take_rows(self.rows, farthest).astype(np.float64) - self.origin
+            for row, x, cluster in zip(farthest, taken, empty, strict=False):
+                sums[self.labels[row]] -= x
+                counts[self.labels[row]] -= 1
+                sums[cluster], counts[cluster] = x, 1
+        filled = counts > 0
+        means[filled] = sums[filled] / counts[filled, None]
+        return (means + self.origin).astype(self.rows.dtype)
+
+
+def lloyd(rows: Rows, centers: Array, *, max_iter: int = 300, tol: float = 1e-4, **options: Any) -> Clustering:
+    """Lloyd's iteration from `centers` (k, d) until no label changes, as scikit-learn does it.
+
+    Parameters
+    ----------
+    rows : Rows
+    centers : ndarray of shape (k, d)
+    max_iter : int
+    tol : float
+        Stop also when the squared moves of the centres sum to no more than this times the mean variance of a feature.
+    **options
+        ``n_jobs``, ``progress`` and ``stage`` of `run`.
+
+    Returns
+    -------
+    Clustering
+        Labels and inertia are always those of the centres returned, however it ended.
+
+    References
+    ----------
+    S. P. Lloyd, Least squares quantization in PCM, IEEE Trans. Inf. Theory 28 (1982) 129, 10.1109/TIT.1982.1056489.
+    """
+    centers = np.ascontiguousarray(centers, rows.dtype)
+    assignment = Assignment(rows, len(centers), **options)
+    converged = False
+    for n_iter in range(1, max_iter + 1):
+        if not assignment.assign(centers):
+            converged = True
+            break
+        old, centers = centers, assignment.means()
+        if ((centers.astype(np.float64) - old) ** 2).sum() <= tol * assignment.variance:
+            converged = True
+            assignment.assign(centers)
+            break
+    else:
+        assignment.assign(centers)
+    inertia = float(run(_inertia, rows, centers.astype(np.float64), along=(assignment.labels,), **options)[0])
+    return Clustering(centers, assignment.labels, inertia, n_iter, converged)
+
+
+def nearest(rows: Rows, centers: Array, **options: Any) -> tuple[NDArray[np.int32], float]:
+    """Index of the nearest of `centers` (k, d) for each row, ties to the smallest, and the sum of squared distances.
+
+    The labels are those of float64 distances, whatever the types of rows and centres.
+    """
+    dtype = np.result_type(rows.dtype, centers.dtype)
+    labels = np.empty(rows.shape[0], np.int32)
+    origin = centers.mean(axis=0, dtype=np.float64).astype(dtype)
+    state = _centers_state(centers.astype(dtype), origin)
+    total = run(_nearest, rows, origin, *state, out=(labels,), **options)
+    return labels, float(total[0])
+
+
+def squared_distances(rows: Rows, centers: Array, **options: Any) -> Array:
+    """Squared distances (n, k) of the rows to `centers` (k, d), computed in float64, returned in the type of the rows."""
+    out = np.empty((rows.shape[0], len(centers)), rows.dtype)
+    run(_distances, rows, centers.astype(np.float64), out=(out,), **options)
+    return out
+
+
+def own_distances(rows: Rows, centers: Array, labels: Array, **options: Any) -> NDArray[np.float64]:
+    """Squared distance (n,) of each row to the centre of its label."""
+    out = np.empty(rows.shape[0])
+    run(_own_distances, rows, centers.astype(np.float64), along=(labels,), out=(out,), **options)
+    return out
+
+
+def take_rows(rows: Rows, wanted: NDArray[np.intp]) -> Array:
+    """Rows `wanted` (m,) of a source, in that order; only the blocks that hold them are read."""
+    out = np.empty((len(wanted), rows.shape[1]), rows.dtype)
+    read = rows.reader()
+    for i in range(rows.n_blocks):
+        positions, targets = _positions(rows.index(i), wanted)
+        if len(targets):
+            out[targets] = read(i)[positions]
+    return out
+
+
+def _positions(index: Index, wanted: NDArray[np.intp]) -> tuple[Array, Array]:
+    """Where in a block that holds the rows `index` the wanted ones are, and which of the wanted they are."""
+    if isinstance(index, slice):
+        targets = np.flatnonzero((wanted >= index.start) & (wanted < index.stop))
+        return wanted[targets] - index.start, targets
+    positions, targets = np.nonzero(np.asarray(index)[:, None] == wanted)
+    return positions, targets
+
+
+def _moves(old: Array, new: Array) -> NDArray[np.float64]:
+    """For each centre its own way plus the longest way of another: what a gap shrinks by at most."""
+    way = np.sqrt(((new.astype(np.float64) - old) ** 2).sum(axis=1)) * (1 + 1e-9)
+    longest = np.full(len(way), way.max())
+    first = way.argmax()
+    longest[first] = np.delete(way, first).max(initial=0.0)
+    return np.asarray(way + longest)
+
+
+def _centers_state(centers: Array, origin: Array) -> tuple[Array, Array, Array]:
+    """What `assign_block` needs of the centres (k, d): themselves in float64, in panels, and their half squared norms."""
+    k, d = centers.shape
+    exact = centers.astype(np.float64)
+    relative = exact - origin
+    padded = np.zeros((-(-k // PANEL_LANES) * PANEL_LANES, d), centers.dtype)
+    padded[:k] = relative
+    panels = np.ascontiguousarray(padded.reshape(-1, PANEL_LANES, d).transpose(0, 2, 1))
+    return exact, panels, (relative**2).sum(axis=1) / 2
+
+
+def _assign(
+    block: Array, labels: Array, gaps: Array, origin: Array, centers: Array, panels: Array, half_norms: Array, moves: Array
+) -> tuple[Partial, Partial]:
+    new, gaps = labels.copy(), gaps.copy()
+    products = np.empty((TILE_ROWS, panels.shape[0] * PANEL_LANES), block.dtype)
+    energy = assign_block(block, origin, centers, panels, half_norms, moves, products, new, gaps)
+    refuse_non_finite(block, np.float64(energy))
+    n_changed = np.count_nonzero(new != labels)
+    sums: Any = 0.0
+    counts: Any = 0
+    if n_changed:  # else zeros, which need not be made to be added
+        sums, counts = np.zeros(centers.shape), np.zeros(len(centers), np.int64)
+        accumulate_block(block, origin, labels, new, sums, counts)
+    return (new, gaps), (n_changed, energy, sums, counts)
+
+
+def _nearest(block: Array, origin: Array, centers: Array, panels: Array, half_norms: Array) -> tuple[Partial, Partial]:
+    block = block.astype(origin.dtype, copy=False)
+    labels, gaps = np.full(len(block), -1, np.int32), np.empty(len(block), block.dtype)
+    products = np.empty((TILE_ROWS, panels.shape[0] * PANEL_LANES), block.dtype)
+    moves = np.zeros(len(centers))
+    energy = assign_block(block, origin, centers, panels, half_norms, moves, products, labels, gaps)
+    refuse_non_finite(block, np.float64(energy))
+    return (labels,), _inertia(block, labels, centers)[1]
+
+
+def _own_distances(block: Array, labels: Array, centers: Array) -> tuple[Partial, None]:
+    distances = np.empty(len(block))
+    own_distances_block(block, centers, labels, distances)
+    return (distances,), None
+
+
+def _inertia(block: Array, labels: Array, centers: Array) -> tuple[None, Partial]:
+    distances = np.empty(len(block))
+    own_distances_block(block, centers, labels, distances)
+    return None, (distances.sum(),)
+
+
+def _distances(block: Array, centers: Array) -> tuple[Partial, None]:
+    distances = np.empty((len(block), len(centers)))
+    distances_block(block, centers, distances)
+    refuse_non_finite(block, distances)
+    return (distances,), None
