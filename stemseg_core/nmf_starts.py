@@ -6,24 +6,24 @@ lattices the structured starts end up to 32 % lower in squared error than singul
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from stemseg_core.blocks import one_blas_thread
 from stemseg_core.kmeans import KMeans
 from stemseg_core.nfindr import NFINDR
-
-if TYPE_CHECKING:
-    from stemseg_core.nmf import Problem
+from stemseg_core.nmf_solver import Array, Problem, larger
 
 #: What ``init="auto"`` tries.
 POOL = ("nfindr", "spa", "kmeans", "nndsvda", "random")
 
 
-def starts(problem: Problem, k: int, names: tuple[str, ...], n_random: int, random_state: Any) -> Iterator[NDArray[Any]]:
+def starts(problem: Problem, k: int, names: tuple[str, ...], n_random: int, random_state: Any) -> Iterator[Array]:
     """Starting components of shape (k, d); those that the data do not allow are left out."""
     rng = check_random_state(random_state)
     n, q = problem.rows.shape
@@ -41,47 +41,73 @@ def starts(problem: Problem, k: int, names: tuple[str, ...], n_random: int, rand
                     yield random(problem, k, rng)
 
 
-def random(problem: Problem, k: int, rng: np.random.RandomState) -> NDArray[Any]:
+def random(problem: Problem, k: int, rng: np.random.RandomState) -> Array:
     """Magnitudes of normal numbers; the first pass finds the scale."""
     d = problem.rows.shape[1] if problem.basis is None else problem.basis.shape[1]
     return np.abs(rng.standard_normal((k, d)))
 
 
-def nfindr(problem: Problem, k: int, seed: int) -> NDArray[Any]:
+def nfindr(problem: Problem, k: int, seed: int) -> Array:
     """The rows that span the largest simplex."""
-    model = NFINDR(k, random_state=seed, n_jobs=problem.n_jobs).fit(problem.rows)
-    return np.maximum(problem.lift(model.components_), 0)
+    return np.maximum(problem.lift(NFINDR(k, random_state=seed, **problem.options).fit(problem.rows).components_), 0)
 
 
-def kmeans(problem: Problem, k: int, seed: int) -> NDArray[Any]:
+def spa(problem: Problem, k: int, seed: int) -> Array:
+    """The longest row, then again and again the row farthest from the span of those before.
+
+    Successive projections: N. Gillis, S. A. Vavasis, IEEE Trans. Pattern Anal. Mach. Intell. 36, 698 (2014),
+    doi:10.1109/TPAMI.2013.226.
+    """
+    Q = np.zeros((problem.rows.shape[1], 0))
+    found: list[Array] = []
+    for _ in range(k):
+        squares, row = problem.run(_farthest_block, Q, merge=larger)
+        if squares <= 1e-12 * (row @ row):
+            raise ValueError(f"{len(found)} rows span all others, fewer than the {k} components")
+        found.append(row)
+        Q = np.linalg.qr(np.array(found).T)[0]
+    return np.maximum(problem.lift(np.array(found)), 0)
+
+
+def _farthest_block(block: Array, Q: Array) -> tuple[None, tuple[float, Array]]:
+    block = block.astype(np.float64, copy=False)
+    rest = block - np.matmul(np.matmul(block, Q), Q.T)
+    squares = np.einsum("ij,ij->i", rest, rest)
+    return None, (float(squares.max()), block[squares.argmax()].copy())
+
+
+def kmeans(problem: Problem, k: int, seed: int) -> Array:
     """Means of groups of rows."""
-    model = KMeans(k, n_init=1, random_state=seed, n_jobs=problem.n_jobs).fit(problem.rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = KMeans(k, n_init=1, random_state=seed, **problem.options).fit(problem.rows)
     return np.maximum(problem.lift(model.cluster_centers_), 0)
 
 
-def nndsvda(problem: Problem, k: int, seed: int) -> NDArray[Any]:
+def nndsvda(problem: Problem, k: int, seed: int) -> Array:
     """Leading sections of the singular vectors, zeros filled with the mean.
 
     C. Boutsidis, E. Gallopoulos, Pattern Recognit. 41, 1350 (2008), doi:10.1016/j.patcog.2007.09.010.
     """
-    (gram,) = problem.run(_gram_block, problem.rows)
-    vectors = np.linalg.eigh(gram)[1][:, : -k - 1 : -1]
-    positive, negative = problem.run(_sides_block, problem.rows, vectors.astype(problem.rows.dtype))
-    V = problem.lift(vectors.T)
+    (gram,) = problem.run(_gram_block)
+    with one_blas_thread():
+        vectors = np.linalg.eigh(gram)[1][:, : -k - 1 : -1]
+        V = problem.lift(vectors.T)
+    positive, negative = problem.run(_sides_block, vectors)
     up, down = np.maximum(V, 0), np.maximum(-V, 0)
-    larger = np.sqrt(positive) * np.linalg.norm(up, axis=1) >= np.sqrt(negative) * np.linalg.norm(down, axis=1)
-    H = np.where(larger[:, np.newaxis], up, down)
+    larger_up = np.sqrt(positive) * np.linalg.norm(up, axis=1) >= np.sqrt(negative) * np.linalg.norm(down, axis=1)
+    H = np.where(larger_up[:, np.newaxis], up, down)
     H[0] = np.abs(V[0])
     return np.where(H > 0, H, H.mean())
 
 
-def _gram_block(block: NDArray[Any]) -> tuple[None, tuple[NDArray[Any]]]:
+def _gram_block(block: Array) -> tuple[None, tuple[Array]]:
     return None, (np.matmul(block.T, block).astype(np.float64),)
 
 
-def _sides_block(block: NDArray[Any], vectors: NDArray[Any]) -> tuple[None, tuple[NDArray[Any], NDArray[Any]]]:
-    U = np.matmul(block, vectors).astype(np.float64)
+def _sides_block(block: Array, vectors: Array) -> tuple[None, tuple[Array, Array]]:
+    U = np.matmul(block, vectors)
     return None, ((np.maximum(U, 0) ** 2).sum(axis=0), (np.minimum(U, 0) ** 2).sum(axis=0))
 
 
-STARTS = {"nfindr": nfindr, "kmeans": kmeans, "nndsvda": nndsvda}
+STARTS = {"nfindr": nfindr, "spa": spa, "kmeans": kmeans, "nndsvda": nndsvda}
