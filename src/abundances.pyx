@@ -4,7 +4,7 @@ from cython cimport floating
 from libc.math cimport INFINITY, fabs, fmax, fmin, sqrt
 
 cdef enum:
-    LANES = 32  # rows side by side: whole vectors at every SIMD level, and all state of a group in the first-level cache
+    LANES = 32  # rows side by side: whole vectors at every SIMD level, all state of a group in the first-level cache
     MOST = 8    # most components for `enumerate_block`
 
 ctypedef double[LANES] Lanes
@@ -109,7 +109,8 @@ cdef inline void solve_support(
 
 
 cdef inline void take_better(
-    Py_ssize_t k, const Py_ssize_t[::1] members, Py_ssize_t size, Lanes *z, double *worst, double *best, Lanes *a, double *t,
+    Py_ssize_t k, const Py_ssize_t[::1] members, Py_ssize_t size, Lanes *z,
+    double *worst, double *best, Lanes *a, double *t,
 ) noexcept nogil:
     """Where worst < best, replace a by z, clipped at 0, on the members and by 0 elsewhere, and best by worst."""
     cdef Py_ssize_t q, i = 0, r
@@ -150,11 +151,12 @@ def active_set_block(
     The support grows by the component that violates the KKT conditions most and is independent of the others, and
     shrinks where the way to the solution on it meets a bound. Every row starts afresh, so its answer is its own.
 
-    Shapes: B, out (n, k); offset, scale, c (k,); G (k, k), diagonal 1 or 0. Scratch: L (k, k), work (6, k), index (2, k).
+    Shapes: B, out (n, k); offset, scale, c (k,); G (k, k), diagonal 1 or 0. Scratch: L (k, k), work (6, k),
+    index (2, k).
     Returns how many rows were left at a point that is only feasible after `max_iter` changes of their support.
     Cost: about 2 k s^2 + s^3 flops a row with a support of s components.
     """
-    cdef Py_ssize_t n = B.shape[0], k = B.shape[1], row, q, size, change, unfinished = 0
+    cdef Py_ssize_t n = B.shape[0], k = B.shape[1], row, q, size, unfinished = 0
     cdef double[::1] b = work[0], a = work[1], u = work[2], r = work[3], y = work[4], y_c = work[5]
     cdef Py_ssize_t[::1] members = index[0], closed = index[1]
     cdef double mu, target_mu, tolerance, top
@@ -179,7 +181,7 @@ def active_set_block(
                 mu = solve(c, 1, L, y, y_c, u)
                 a[members[0]] = u[0]
                 closed[members[0]] = 1
-            for change in range(max_iter):
+            for _ in range(max_iter):
                 q = most_violating(G, b, c, a, mu, members, size, closed, tolerance, r)
                 if q < 0:
                     break
@@ -261,7 +263,8 @@ cdef inline bint append(
 
 
 cdef inline double solve(
-    const double[::1] c, Py_ssize_t size, const double[:, ::1] L, const double[::1] y, const double[::1] y_c, double[::1] u,
+    const double[::1] c, Py_ssize_t size, const double[:, ::1] L,
+    const double[::1] y, const double[::1] y_c, double[::1] u,
 ) noexcept nogil:
     """The solution on the members, u = L'^-1 (y - mu y_c) with c' u = 1 if c is not 0; returns mu."""
     cdef Py_ssize_t i, j
@@ -280,7 +283,9 @@ cdef inline double solve(
     return mu
 
 
-cdef inline bint step(double[::1] a, const double[::1] u, const Py_ssize_t[::1] members, Py_ssize_t size) noexcept nogil:
+cdef inline bint step(
+    double[::1] a, const double[::1] u, const Py_ssize_t[::1] members, Py_ssize_t size,
+) noexcept nogil:
     """Go from a towards u on the members until the first bound. True if u is reached; else those that met it are 0."""
     cdef Py_ssize_t i
     cdef double x, length = 2

@@ -21,6 +21,8 @@ from stemseg_core.blocks import Progress, refuse_non_finite, run
 from stemseg_core.estimator import check_rows
 from stemseg_core.memory import require_memory
 
+Array = NDArray[Any]
+
 #: Name of a constraint -> (non-negative, sum to one).
 CONSTRAINTS = {"fcls": (True, True), "nnls": (True, False), "scls": (False, True), "ucls": (False, False)}
 #: All 2^k supports are tried up to here; beyond, the active-set method is faster (docs/decisions.md).
@@ -39,7 +41,7 @@ def abundances(
     n_jobs: int | None = None,
     max_memory: int | float | str | None = None,
     progress: Progress | None = None,
-) -> NDArray[Any]:
+) -> Array:
     """Abundances of the components in each row of X: the least-squares solution under a constraint.
 
     Parameters
@@ -96,7 +98,7 @@ def abundances(
     >>> abundances([[0.25, 2.25, 1.25], [9.0, 0.0, 18.0]], E)
     array([[0.25, 0.75],
            [1.  , 0.  ]])
-    >>> abundances([[9.0, 0.0, 18.0]], E, constraint="nnls")
+    >>> abundances([[9.0, 0.0, 18.0]], E, constraint="nnls").round(6)
     array([[9., 0.]])
     """
     rows = check_rows(X)
@@ -108,7 +110,10 @@ def abundances(
             f"components must have as many features as X; got components of shape {E.shape} and X of shape {(n, d)}"
         )
     require_memory(
-        n * k * rows.dtype.itemsize, max_memory, f"abundances of {n} rows in {k} components", "pass fewer rows at a time"
+        n * k * rows.dtype.itemsize,
+        max_memory,
+        f"abundances of {n} rows in {k} components",
+        "pass fewer rows at a time",
     )
     _, sum_to_one = _constraint(constraint)
     center = E.mean(axis=0) if sum_to_one else np.zeros(d)
@@ -125,16 +130,14 @@ def abundances(
     return out
 
 
-def _abundances_block(block: NDArray[Any], DT: NDArray[Any], solver: GramSolver) -> tuple[tuple[NDArray[Any]], None]:
+def _abundances_block(block: Array, DT: Array, solver: GramSolver) -> tuple[tuple[Array], None]:
     with np.errstate(over="ignore", invalid="ignore"):
         B = np.matmul(block, DT)
     refuse_non_finite(block, B)
     return (solver.solve(B, out=B),), None
 
 
-def solve_gram(
-    G: ArrayLike, B: ArrayLike, constraint: str = "fcls", *, out: NDArray[Any] | None = None
-) -> NDArray[Any]:
+def solve_gram(G: ArrayLike, B: ArrayLike, constraint: str = "fcls", *, out: Array | None = None) -> Array:
     """Abundances from products: G = E E' of shape (k, k) and B = X E' of shape (n, k), float32 or float64.
 
     `abundances` of small pieces that fit in memory; see `GramSolver` for many pieces with one G.
@@ -172,7 +175,7 @@ class GramSolver:
         if not np.isfinite(G).all():
             raise ValueError("products of the components overflow or are not finite: scale X and the components down")
         k = len(G)
-        self.offset = np.zeros(k) + offset
+        self.offset = np.zeros(k) + np.asarray(offset, dtype=np.float64)
         if sum_to_one:
             mean = G.mean(axis=1)
             level = np.trace(G) / k or 1.0
@@ -190,14 +193,14 @@ class GramSolver:
         elif k <= ENUMERATE_MOST:
             self._supports = _supports(self.G, self.c)
 
-    def solve(self, B: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    def solve(self, B: ArrayLike, out: Array | None = None) -> Array:
         """Abundances, of the shape (n, k) and type of B, float32 or float64; computed in float64. `out` may be B."""
         B = np.ascontiguousarray(B)
         B = B if B.dtype == np.float32 else np.ascontiguousarray(B, dtype=np.float64)
         k = len(self.scale)
         if B.ndim != 2 or B.shape[1] != k:
             raise ValueError(f"B must have one column a component, {k}; got shape {B.shape}")
-        A = np.empty_like(B) if out is None else out
+        A: Array = np.empty_like(B) if out is None else out
         problem = (B, self.offset, self.scale, self.c, self.G)
         if not self.non_negative:
             A[...] = self._solve_unbounded(B)
@@ -208,22 +211,23 @@ class GramSolver:
             unfinished = kernels.active_set_block(*problem, self.max_iter, *scratch, A)
             if unfinished:
                 warnings.warn(
-                    f"{unfinished} of {len(B)} rows did not reach the optimum within {self.max_iter} changes of their support; "
-                    "their abundances satisfy the constraints. Remove components that are nearly alike",
+                    f"{unfinished} of {len(B)} rows did not reach the optimum within {self.max_iter} changes of their "
+                    "support; their abundances satisfy the constraints. Remove components that are nearly alike",
                     ConvergenceWarning,
                     stacklevel=2,
                 )
         return A
 
-    def _solve_unbounded(self, B: NDArray[Any]) -> NDArray[np.float64]:
+    def _solve_unbounded(self, B: Array) -> NDArray[np.float64]:
         """By the inverse of the KKT matrix, and once more for what rounding left: then the residual is at rounding."""
         k = len(self.scale)
         right = np.empty((len(B), len(self._kkt)))
         right[:, :k] = (B + self.offset) * self.scale
         right[:, k:] = self._right
-        solution = right @ self._inverse
+        solution: NDArray[np.float64] = right @ self._inverse
         solution += (right - solution @ self._kkt) @ self._inverse
-        return solution[:, :k] * self.scale
+        abundances: NDArray[np.float64] = solution[:, :k] * self.scale
+        return abundances
 
 
 def _constraint(constraint: str) -> tuple[bool, bool]:
@@ -232,14 +236,14 @@ def _constraint(constraint: str) -> tuple[bool, bool]:
     return CONSTRAINTS[constraint]
 
 
-def _kkt_inverse(G: NDArray[Any], c: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], float]:
-    """Matrix of the conditions ``G a + mu c = b, c' a = 1``, c scaled to length 1, its pseudo-inverse, and that 1 scaled."""
-    length = np.linalg.norm(c)
+def _kkt_inverse(G: Array, c: Array) -> tuple[Array, Array, float]:
+    """Matrix of the conditions ``G a + mu c = b, c' a = 1``, its pseudo-inverse, and the 1; c is scaled to length 1."""
+    length = float(np.linalg.norm(c))
     kkt = np.block([[G, c[:, np.newaxis] / length], [c / length, 0.0]]) if length else G
     return kkt, np.linalg.pinv(kkt, rcond=TINY_PIVOT * (len(G) + 3), hermitian=True), 1 / length if length else 0.0
 
 
-def _supports(G: NDArray[Any], c: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+def _supports(G: Array, c: Array) -> tuple[Array, Array, Array, Array, Array, Array]:
     """Every support on which G is positive definite, as the kernel wants it: sizes, members, L, y_c, w, h.
 
     A support of dependent components is not needed: some optimum has independent ones (Caratheodory).

@@ -93,9 +93,7 @@ def test_scale_of_the_data(scale, k):
     for constraint in ALL:
         want = abundances(X, E, constraint=constraint)
         assert_allclose(abundances(scale * X, scale * E, constraint=constraint), want, atol=1e-9)
-        assert_allclose(
-            abundances((scale * X).astype(np.float32), scale * E, constraint=constraint), want, atol=1e-4
-        )
+        assert_allclose(abundances((scale * X).astype(np.float32), scale * E, constraint=constraint), want, atol=1e-4)
 
 
 @pytest.mark.parametrize("k", [4, 8])
@@ -189,7 +187,14 @@ def test_a_row_far_away(constraint, k):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(1, 9), st.integers(1, 12), st.integers(1, 70), st.integers(0, 10**6), st.sampled_from(ALL), st.booleans())
+@given(
+    st.integers(1, 9),
+    st.integers(1, 12),
+    st.integers(1, 70),
+    st.integers(0, 10**6),
+    st.sampled_from(ALL),
+    st.booleans(),
+)
 def test_any_integers(k, d, n, seed, constraint, single):
     """Small whole numbers: ties, duplicates, dependent components, zeros."""
     rng = np.random.default_rng(seed)
@@ -265,7 +270,8 @@ def test_kernels_are_their_twins(reference, level, dtype, constraint, n):
         assert kernels.active_set_block(*problem, 100, *scratch, got) == 0
         assert twins.active_set_block(*problem, 100, *scratch, want) == 0
         assert_allclose(got, want, atol=tolerance)
-    assert kernels.active_set_block(*problem, 1, *scratch, got) == twins.active_set_block(*problem, 1, *scratch, want) > 0
+    stopped = kernels.active_set_block(*problem, 1, *scratch, got)
+    assert stopped == twins.active_set_block(*problem, 1, *scratch, want) > 0
     assert_allclose(got, want, atol=tolerance)
 
 
@@ -276,7 +282,7 @@ def test_errors():
     with pytest.raises(ValueError, match=r"components of shape \(4, 29\) and X of shape \(200, 30\)"):
         abundances(X, E[:, 1:])
     with pytest.raises(ValueError, match="components contains NaN"):
-        abundances(X, np.where(E == E.max(), np.nan, E))
+        abundances(X, np.where(E > 3, np.nan, E))
     with pytest.raises(ValueError, match=r"G must be square.*\(3, 4\)"):
         solve_gram(np.ones((3, 4)), X)
     with pytest.raises(ValueError, match=r"one column a component, 4; got shape \(200, 30\)"):
@@ -290,9 +296,9 @@ def test_errors():
     X[7, 3] = np.nan
     with pytest.raises(ValueError, match="first in row 7, feature 3"):
         abundances(X, E)
-    X[7, 3] = 1e300
+    X[7, 3] = 1e308
     with pytest.raises(ValueError, match="too large for float64"):
-        abundances(X * 1e10, E)
+        abundances(X, 100 * E)
 
 
 def test_unfinished_rows_warn():

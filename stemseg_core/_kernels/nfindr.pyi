@@ -1,1 +1,16 @@
 """nfindr kernels."""
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Floating = TypeVar("_Floating", np.float32, np.float64)
+
+def extremes_block(
+    Z: NDArray[_Floating],
+    W: NDArray[np.float64],
+    value: NDArray[np.float64],
+    best: NDArray[np.float64],
+    row: NDArray[np.intp],
+) -> None: ...
