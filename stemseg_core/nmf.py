@@ -8,6 +8,7 @@ runs on X and on a compressed form ``X ~ B C``, which is far smaller: there seve
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -186,9 +187,7 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         problem, product = self._problem(rows, q)
         if problem.energy > 0:
             small = compressed(problem, product)
-            names = POOL if self.init == "auto" else (str(self.init),)
-            pool = starts(small, k, names, self.n_init, self.random_state) if init is None else [init]
-            state = race(small, pool, tol=self.tol, max_iter=self.max_iter)
+            state = race(small, self._pool(small, init), tol=self.tol, max_iter=self.max_iter)
             state = descend(problem, state.H, state.W, tol=self.tol, max_iter=self.max_iter)
         else:
             state = Descent(np.zeros((k, d)), np.zeros((n, k)), converged=True, weight=np.zeros(k))
@@ -280,6 +279,13 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         if init.min() < 0:
             raise ValueError("init must not be negative; clip it at zero")
         return init
+
+    def _pool(self, problem: Problem, init: Array | None) -> Iterable[Array]:
+        """The components to start from."""
+        if init is not None:
+            return [init]
+        names = POOL if self.init == "auto" else (str(self.init),)
+        return starts(problem, self.n_components, names, self.n_init, self.random_state)
 
     def _problem(self, rows: Rows, q: int) -> tuple[Problem, Array | None]:
         """The problem on X, whose values are checked on the way, and ``X' X`` times q random directions."""

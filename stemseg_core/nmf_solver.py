@@ -44,6 +44,12 @@ class Problem:
     def run(self, function: Callable[..., Any], *state: Any, **arguments: Any) -> Any:
         return run(function, self.rows, *state, stage="NMF", **arguments, **self.options)
 
+    @property
+    def stored(self) -> Array:
+        """B, of a compressed problem."""
+        B: Array = self.rows.array  # type: ignore[attr-defined]
+        return B
+
     def lift(self, P: Array) -> NDArray[np.float64]:
         """Rows in the terms of B as rows in the terms of X."""
         return np.asarray(P if self.basis is None else P @ self.basis, dtype=np.float64)
@@ -65,21 +71,34 @@ def _sweep_block(block: Array, W: Array, P: Array, G: Array) -> tuple[tuple[Arra
 
 
 def compressed(problem: Problem, product: Array | None) -> Problem:
-    """The problem in float64 in memory, projected on the span of the columns of `product` (d, q), if that is given."""
+    """The problem in float64 in memory, projected on the span of the columns of `product` (d, q), if that is given.
+
+    `product` is X'X times random directions; it is multiplied by X'X once more, which halved the passes over X.
+    """
     n, d = problem.rows.shape
     Q = None
     if product is not None:
-        with one_blas_thread():
-            Q = np.linalg.qr(product / np.abs(product).max())[0]
+        (product,) = problem.run(_power_block, _orthonormal(product, problem))
+        Q = _orthonormal(product, problem)
     B = np.empty((n, d if Q is None else Q.shape[1]))
-    problem.run(_project_block, None if Q is None else Q.astype(problem.rows.dtype), out=(B,))
-    return stored(problem, B, None if Q is None else np.ascontiguousarray(Q.T))
+    problem.run(_project_block, Q, out=(B,))
+    return in_memory(problem, B, None if Q is None else np.ascontiguousarray(Q.T, dtype=np.float64))
 
 
-def stored(problem: Problem, B: Array, basis: Array | None) -> Problem:
+def _orthonormal(product: Array, problem: Problem) -> Array:
+    with one_blas_thread():
+        Q: Array = np.linalg.qr(product / np.abs(product).max())[0]
+        return Q.astype(problem.rows.dtype)
+
+
+def in_memory(problem: Problem, B: Array, basis: Array | None) -> Problem:
     """The problem of rows B in memory."""
     with one_blas_thread():
         return Problem(ArrayRows(B), basis, float(np.vdot(B, B)), problem.options)
+
+
+def _power_block(block: Array, Q: Array) -> tuple[None, tuple[Array]]:
+    return None, (np.matmul(block.T, np.matmul(block, Q)).astype(np.float64),)
 
 
 def _project_block(block: Array, Q: Array | None) -> tuple[tuple[Array], None]:
@@ -108,7 +127,7 @@ class Descent:
 
 
 def descend(problem: Problem, H: Array, W: Array, *, max_iter: int, tol: float) -> Descent:
-    """Lower the squared error by at most `max_iter` passes; never raises it.
+    """Lower the squared error by at most `max_iter` passes; never raises it. W becomes scratch.
 
     Each new H is extrapolated along its last step; if that raises the error, the step is taken back and the
     extrapolation shortened (Ang and Gillis 2019, with W as a function of H instead of a second sequence).
@@ -134,6 +153,7 @@ def descend(problem: Problem, H: Array, W: Array, *, max_iter: int, tol: float) 
         decrease = state.objective - objective
         state.objective = max(objective, 0.0)
         state.weight = WtW.diagonal() * (state.H**2).sum(axis=1)
+        # The cosine between the residual and what the components can still take of it.
         slope = np.linalg.norm(gradient) / np.sqrt(state.objective * np.trace(WtW) or 1.0)
         state.converged = bool(
             (slope <= 10 * tol and decrease <= 0.01 * tol * objective) or state.objective <= EXACT * problem.energy
@@ -149,9 +169,9 @@ def race(problem: Problem, pool: Iterable[Array], *, tol: float, max_iter: int) 
     `problem` has its rows in memory. Where they are many, the starts compete on every m-th row. The winner then begins
     anew on all rows, lest it has given up a component that those left out need.
     """
-    B = problem.rows.array  # type: ignore[attr-defined]
+    B = problem.stored
     n, step = len(B), -(-len(B) // RACE_ROWS)
-    few = problem if step == 1 else stored(problem, np.ascontiguousarray(B[::step]), problem.basis)
+    few = problem if step == 1 else in_memory(problem, np.ascontiguousarray(B[::step]), problem.basis)
     runners = [(H, H) for H in pool]
     k = len(runners[0][0])
     passes = ROUND

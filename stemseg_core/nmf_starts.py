@@ -16,8 +16,8 @@ from sklearn.utils import check_random_state
 
 from stemseg_core.blocks import one_blas_thread
 from stemseg_core.kmeans import KMeans
-from stemseg_core.nfindr import NFINDR
-from stemseg_core.nmf_solver import Array, Problem, larger
+from stemseg_core.nfindr import NFINDR, successive_projections
+from stemseg_core.nmf_solver import Array, Problem
 
 #: What ``init="auto"`` tries.
 POOL = ("nfindr", "spa", "kmeans", "nndsvda", "random")
@@ -49,38 +49,21 @@ def random(problem: Problem, k: int, rng: np.random.RandomState) -> Array:
 
 def nfindr(problem: Problem, k: int, seed: int) -> Array:
     """The rows that span the largest simplex."""
-    return np.maximum(problem.lift(NFINDR(k, random_state=seed, **problem.options).fit(problem.rows).components_), 0)
+    model = NFINDR(k, n_init=1, random_state=seed, **problem.options).fit(problem.stored)
+    return np.maximum(problem.lift(model.components_), 0)
 
 
 def spa(problem: Problem, k: int, seed: int) -> Array:
-    """The longest row, then again and again the row farthest from the span of those before.
-
-    Successive projections: N. Gillis, S. A. Vavasis, IEEE Trans. Pattern Anal. Mach. Intell. 36, 698 (2014),
-    doi:10.1109/TPAMI.2013.226.
-    """
-    Q = np.zeros((problem.rows.shape[1], 0))
-    found: list[Array] = []
-    for _ in range(k):
-        squares, row = problem.run(_farthest_block, Q, merge=larger)
-        if squares <= 1e-12 * (row @ row):
-            raise ValueError(f"{len(found)} rows span all others, fewer than the {k} components")
-        found.append(row)
-        Q = np.linalg.qr(np.array(found).T)[0]
-    return np.maximum(problem.lift(np.array(found)), 0)
-
-
-def _farthest_block(block: Array, Q: Array) -> tuple[None, tuple[float, Array]]:
-    block = block.astype(np.float64, copy=False)
-    rest = block - np.matmul(np.matmul(block, Q), Q.T)
-    squares = np.einsum("ij,ij->i", rest, rest)
-    return None, (float(squares.max()), block[squares.argmax()].copy())
+    """The longest row, then again and again the row farthest from the span of those before."""
+    B = problem.stored
+    return np.maximum(problem.lift(B[successive_projections(B, k)]), 0)
 
 
 def kmeans(problem: Problem, k: int, seed: int) -> Array:
     """Means of groups of rows."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = KMeans(k, n_init=1, random_state=seed, **problem.options).fit(problem.rows)
+        model = KMeans(k, n_init=1, random_state=seed, **problem.options).fit(problem.stored)
     return np.maximum(problem.lift(model.cluster_centers_), 0)
 
 
