@@ -317,9 +317,7 @@ def _info(arguments: argparse.Namespace) -> None:
     print(f"{found['file']}: {found['format']}, {len(found['signals'])} data set(s)")
     for s in found["signals"]:
         kind = "no image" if s["kind"] == "other" else s["kind"]
-        print(
-            f"{'*' if s['taken'] else ' '} {s['index']}: {_times(s['shape'])} {s['dtype']}, {s['kind']}, {s['title']!r}"
-        )
+        print(f"{'*' if s['taken'] else ' '} {s['index']}: {_times(s['shape'])} {s['dtype']}, {kind}, {s['title']!r}")
         lines = [", ".join(s["axes"])] if s["axes"] else []
         if s["frames"]:
             lines.append(_calibration_in_words(s))

@@ -198,7 +198,7 @@ def write_tiff(
         raise ValueError(f"array must have shape (y, x) or (k, y, x), got {array.shape}")
     if array.dtype.kind == "f":
         array = array.astype(np.float32, copy=False)
-    elif array.dtype not in (np.uint8, np.uint16):
+    elif array.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
         low, high = int(array.min(initial=0)), int(array.max(initial=0))
         if low < 0 or high > 65535:
             raise ValueError(f"array must hold whole numbers from 0 to 65535, got {low} to {high}")

@@ -12,6 +12,8 @@ import io
 import logging
 import math
 import os
+import struct
+import traceback
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -28,19 +30,12 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm")
 TIFF_SUFFIXES = (".tif", ".tiff")
 
 NM_PER_UNIT = {
-    **{
-        "m": 1e9,
-        "meter": 1e9,
-        "metre": 1e9,
-        "cm": 1e7,
-        "mm": 1e6,
-        "nm": 1.0,
-        "nanometer": 1.0,
-        "nanometre": 1.0,
-        "pm": 1e-3,
-    },
-    **dict.fromkeys(("um", "µm", "μm", "micron", "microns", "micrometer", "micrometre"), 1e3),
-    **dict.fromkeys(("a", "å", "Å", "ang", "angstrom", "angstroms", "ångström"), 0.1),
+    **dict.fromkeys(("m", "meter", "metre"), 1e9),
+    **{"cm": 1e7, "mm": 1e6},
+    **dict.fromkeys(("um", "\u00b5m", "\u03bcm", "micron", "microns", "micrometer", "micrometre"), 1e3),
+    **dict.fromkeys(("nm", "nanometer", "nanometre"), 1.0),
+    **dict.fromkeys(("a", "\u00e5", "ang", "angstrom", "angstroms"), 0.1),
+    "pm": 1e-3,
 }
 Shape: TypeAlias = Sequence[int]
 
@@ -134,18 +129,24 @@ def reading(path: Path, expected: str) -> Iterator[None]:
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            yield
-    except ImageReadError:
-        raise
-    except ModuleNotFoundError as error:
-        raise ImageReadError(f"{path.name}: reading it needs the package {error.name!r}; {INSTALL}") from error
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        came = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
-        raise ImageReadError(f"{path.name}: expected {expected}, but it cannot be read as such ({came})") from error
+            try:
+                yield
+            except ImageReadError:
+                raise
+            except Exception as error:
+                traceback.clear_frames(error.__traceback__)  # a reader that fails may leave its file open there
+                raise _in_words(error, path, expected) from error
     finally:
         for logger, level in zip(noisy, levels, strict=True):
             logger.setLevel(level)
+
+
+def _in_words(error: Exception, path: Path, expected: str) -> ImageReadError:
+    if isinstance(error, ModuleNotFoundError):
+        return ImageReadError(f"{path.name}: reading it needs the package {error.name!r}; {INSTALL}")
+    reason = " ".join(str(error).split())[:200]
+    came = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+    return ImageReadError(f"{path.name}: expected {expected}, but it cannot be read as such ({came})")
 
 
 def _array_signal(index: int, title: str, shape: Shape, dtype: np.dtype[Any], load: Callable[[], Any]) -> Signal:
@@ -191,7 +192,7 @@ def _no_image(_: int) -> NDArray[Any]:
 
 def nanometres(size: float, unit: str | None) -> float | None:
     """`size` in nm if `unit` is a length and the size is positive and finite, else None."""
-    factor = NM_PER_UNIT.get(str(unit or "").strip()) or NM_PER_UNIT.get(str(unit or "").strip().lower())
+    factor = NM_PER_UNIT.get(str(unit or "").strip().lower())
     if factor is None or not math.isfinite(size) or size == 0:
         return None
     return abs(float(size)) * factor
@@ -237,7 +238,6 @@ def _picture_signals(path: Path) -> list[Signal]:
             return np.array(picture if grey else picture.convert("RGB"))
 
     with Picture.open(path) as picture:
-        picture.load()
         width, height = picture.size
         frames = getattr(picture, "n_frames", 1)
         dtype = {"1": "bool", "I": "int32", "F": "float32"}.get(
@@ -252,12 +252,12 @@ def _picture_signals(path: Path) -> list[Signal]:
 def _tiff_signals(path: Path) -> list[Signal]:
     import tifffile
 
-    scales = _tiff_scales(path)
     with tifffile.TiffFile(path) as tiff:
+        scales = [_imagej_scale(tiff)] * len(tiff.series) if tiff.is_imagej else _vendor_scales(path)
         signals = [_tiff_signal(path, index, series) for index, series in enumerate(tiff.series)]
         for index, series in enumerate(tiff.series):
-            known = scales[index] if index < len(scales) else None
-            signals[index] = replace(signals[index], pixel_size=known or _resolution(series.pages[0]))
+            size = scales[index] if index < len(scales) else None
+            signals[index] = replace(signals[index], pixel_size=size or _resolution(series.pages[0]))
     return signals
 
 
@@ -280,9 +280,15 @@ def _tiff_frame(path: Path, series_index: int, n_frames: int) -> Callable[[int],
 
         with tifffile.TiffFile(path) as tiff:
             series: Any = tiff.series[series_index]
-            one_page = len(series.pages) == n_frames > 1 and series.pages[i] is not None
-            data = series.pages[i].asarray() if one_page else series.asarray()
+            one_page = len(series.pages) == n_frames
             axes = series.pages[0].axes if one_page else series.axes
+            if one_page:
+                data = series.pages[i].asarray()
+            else:
+                try:
+                    data = tifffile.memmap(path, series=series_index, mode="r")
+                except ValueError:  # compressed
+                    data = series.asarray()
         wanted = "YXS" if "S" in axes else "YX"
         order = [n for n, axis in enumerate(axes) if axis not in wanted] + [axes.index(axis) for axis in wanted]
         frames = np.transpose(data, order).reshape(-1, *(data.shape[n] for n in order[-len(wanted) :]))
@@ -292,8 +298,14 @@ def _tiff_frame(path: Path, series_index: int, n_frames: int) -> Callable[[int],
     return read
 
 
-def _tiff_scales(path: Path) -> list[tuple[float, float] | None]:
-    """(y, x) in nm of every series, from the tags of ImageJ, DigitalMicrograph, FEI, Zeiss, JEOL, ... where given."""
+def _imagej_scale(tiff: Any) -> tuple[float, float] | None:
+    """(y, x) in nm: ImageJ's resolution tags are pixels per unit, and the unit is in its description."""
+    unit = str((tiff.imagej_metadata or {}).get("unit", "")).replace("\\u00B5", "\u00b5")
+    return _pixel_size([{"scale": size, "units": unit} for size in _tag_scales(tiff.pages[0])])
+
+
+def _vendor_scales(path: Path) -> list[tuple[float, float] | None]:
+    """(y, x) in nm of every series, from the tags of DigitalMicrograph, FEI, Zeiss, JEOL, ... where there are some."""
     try:
         from rsciio.tiff import file_reader
 
@@ -303,16 +315,20 @@ def _tiff_scales(path: Path) -> list[tuple[float, float] | None]:
     return [_pixel_size([a for a in s["axes"] if not a.get("navigate")][-2:]) for s in described]
 
 
-def _resolution(page: Any) -> tuple[float, float] | None:
-    """(y, x) in nm from the plain resolution tags, where they describe a specimen rather than a sheet of paper."""
+def _tag_scales(page: Any) -> list[float]:
+    """Unit per pixel, (y, x), of the resolution tags; empty if they are missing or 0."""
     try:
-        unit = {2: 2.54, 3: 1.0}[int(page.tags["ResolutionUnit"].value)]
-        sizes = [
-            unit * 1e7 * page.tags[name].value[1] / page.tags[name].value[0] for name in ("YResolution", "XResolution")
-        ]
-    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError, IndexError):
-        return None
-    return (sizes[0], sizes[1]) if all(0 < size < LARGEST_SCANNED_PIXEL_NM for size in sizes) else None
+        return [page.tags[name].value[1] / page.tags[name].value[0] for name in ("YResolution", "XResolution")]
+    except (AttributeError, KeyError, TypeError, IndexError, ZeroDivisionError):
+        return []
+
+
+def _resolution(page: Any) -> tuple[float, float] | None:
+    """(y, x) in nm from plain resolution tags, where they describe a specimen rather than a sheet of paper."""
+    tag = page.tags.get("ResolutionUnit") if page is not None else None
+    nm = {2: 2.54e7, 3: 1e7}.get(int(tag.value)) if tag is not None else None
+    sizes = [nm * scale for scale in _tag_scales(page)] if nm else []
+    return (sizes[0], sizes[1]) if sizes and all(0 < size < LARGEST_SCANNED_PIXEL_NM for size in sizes) else None
 
 
 def _microscope_signals(path: Path) -> tuple[str, tuple[Signal, ...]]:
@@ -329,36 +345,46 @@ def _microscope_signals(path: Path) -> tuple[str, tuple[Signal, ...]]:
         )
     readers.sort(key=lambda p: p["file_extensions"][p["default_extension"]].lower() != suffix)
     refusals: list[ImageReadError] = []
+    expected = f"a {' or '.join(plugin['name'] for plugin in readers)} file"
     for plugin in readers:
         try:
-            with reading(path, f"a {plugin['name']} file"):
+            with reading(path, expected):
                 return plugin["name"], tuple(_described(path, i, s) for i, s in enumerate(_rosetta(plugin, path)))
         except ImageReadError as refusal:
             refusals.append(refusal)
-    # The reader that is not installed matters only if none of those that are could say what is wrong.
+    # A reader that is not installed matters only if none of those that are could say what is wrong.
     raise next((r for r in refusals if not isinstance(r.__cause__, ModuleNotFoundError)), refusals[0])
 
 
 def _rosetta(plugin: dict[str, Any], path: Path) -> list[dict[str, Any]]:
     """What a RosettaSciIO reader finds, as lazy arrays, never opening the file for writing."""
     read = importlib.import_module(plugin["api"]).file_reader
+    options: dict[str, Any] = {"lazy": True}
     if plugin["name"] in ("HSPY", "ZSPY"):
-        found = read(str(path), lazy=True, mode="r")  # their lazy default is "r+"
+        options["mode"] = "r"  # their lazy default is "r+"
     elif plugin["name"] == "EMD":
-        # The spectrum stream beside the images of a Velox file may be gigabytes, and has no image in it.
-        found = read(str(path), lazy=True, select_type="images") or read(str(path), lazy=True)
-    else:
-        found = read(str(path), lazy=True)
+        options["select_type"] = "images"  # the spectra beside them in a Velox file may be gigabytes
+    elif plugin["name"] == "Blockfile":
+        _check_blockfile(path)
+    found: list[dict[str, Any]] = read(str(path), **options)
     if not found:
-        raise ImageReadError(f"{path.name}: expected a {plugin['name']} file with data, found none in it")
-    signals: list[dict[str, Any]] = found
-    return signals
+        raise ImageReadError(f"{path.name}: expected a {plugin['name']} file with images, found none in it")
+    return found
+
+
+def _check_blockfile(path: Path) -> None:
+    """Refuse a header that promises more patterns than the file holds: laying them out would never end."""
+    with path.open("rb") as stream:
+        identity, start, side, nx, ny = struct.unpack("<6s6xI4xH2xHH", stream.read(28))
+    if identity != b"IMGBLO" or start + nx * ny * side**2 > path.stat().st_size:
+        raise ImageReadError(f"{path.name}: expected a Blockfile, but its header does not fit the file")
 
 
 def _described(path: Path, index: int, found: dict[str, Any]) -> Signal:
     """Signal of a RosettaSciIO dictionary: its non-navigation axes say where the images lie."""
     data, axes = found["data"], found["axes"]
-    axes = [a for _, a in sorted(enumerate(axes), key=lambda pair: pair[1].get("index_in_array") or pair[0])]
+    if all(axis.get("index_in_array") is not None for axis in axes):
+        axes = sorted(axes, key=lambda axis: int(axis["index_in_array"]))
     title = str((found.get("metadata") or {}).get("General", {}).get("title") or path.stem)
     signal_axes = [i for i, axis in enumerate(axes) if not axis.get("navigate")]
     if not signal_axes and len(axes) == 2:  # a map that was stored with its axes turned to navigation
