@@ -142,7 +142,7 @@ class Job:
         stage = Path(tempfile.mkdtemp(prefix=".stemseg-", dir=_nearest_folder(output)))
         try:
             _write_arrays(result, stage)
-            _write_pictures(result, stage)
+            _write_pictures(result, stage, self.path.name)
             for name, source in extra.items():
                 shutil.copyfile(source, stage / name)
             self.seconds["write"] = time.perf_counter() - start
@@ -298,13 +298,13 @@ def _write_arrays(result: Segmentation, folder: Path) -> None:
     result.save(folder / "segmentation.npz")
 
 
-def _write_pictures(result: Segmentation, folder: Path) -> None:
+def _write_pictures(result: Segmentation, folder: Path, source: str) -> None:
     from stemseg_core.plot import components, overlay
     from stemseg_core.report import write_report
 
     overlay(result).savefig(folder / "overlay.png", dpi=150)
     components(result).savefig(folder / "components.png", dpi=150)
-    write_report(result, folder / "report.html")
+    write_report(result, folder / "report.html", source=source)
 
 
 def _move(stage: Path, output: Path, names: list[str]) -> None:

@@ -7,6 +7,7 @@ packages come with ``pip install "stemseg-core[cli]"`` and are imported when a f
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import io
 import logging
@@ -252,7 +253,8 @@ def _picture_signals(path: Path) -> list[Signal]:
 def _tiff_signals(path: Path) -> list[Signal]:
     import tifffile
 
-    with tifffile.TiffFile(path) as tiff:
+    # The stream is ours: tifffile leaves a file it cannot read open.
+    with path.open("rb") as stream, tifffile.TiffFile(stream) as tiff:
         scales = [_imagej_scale(tiff)] * len(tiff.series) if tiff.is_imagej else _vendor_scales(path)
         signals = [_tiff_signal(path, index, series) for index, series in enumerate(tiff.series)]
         for index, series in enumerate(tiff.series):
@@ -310,9 +312,12 @@ def _vendor_scales(path: Path) -> list[tuple[float, float] | None]:
         from rsciio.tiff import file_reader
 
         described = file_reader(str(path), lazy=True)
+        scales = [_pixel_size([a for a in s["axes"] if not a.get("navigate")][-2:]) for s in described]
+        del described
     except Exception:  # a calibration that cannot be read is a calibration that is not there
-        return []
-    return [_pixel_size([a for a in s["axes"] if not a.get("navigate")][-2:]) for s in described]
+        scales = []
+    gc.collect()  # the lazy reader leaves the file open, in a reference cycle
+    return scales
 
 
 def _tag_scales(page: Any) -> list[float]:
