@@ -1,0 +1,336 @@
+"""One job of the command: an image file is read, segmented, and its results put into a folder, all or none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemseg_core import __version__
+from stemseg_core.io import Image, ImageReadError, choose_signal, read_image, read_signals, write_tiff
+from stemseg_core.readers import nanometres
+from stemseg_core.segment import Segmentation, segment
+
+Size = tuple[tuple[float, float], str]
+Progress = Callable[[int, int, str], None]
+
+RESULTS = (
+    "overlay.png",
+    "components.png",
+    "labels.tif",
+    "abundances.tif",
+    "report.html",
+    "segmentation.npz",
+    "summary.json",
+)
+#: Side of a suggested window: a few lattice periods. Without a calibration, the pixels that are about that at 0.02 nm.
+WINDOW_NM, WINDOW_PIXELS = 1.5, 64
+#: Larger pixels do not resolve the lattice of any crystal.
+LARGEST_LATTICE_PIXEL_NM = 0.15
+
+
+class RefusedError(Exception):
+    """What was asked cannot be done; the message says what and how to mend it."""
+
+
+@dataclass
+class Job:
+    """An image on its way from its file to its results."""
+
+    path: Path
+    image: Image
+    calibration: str
+    notes: list[str]
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path, signal: int | None = None, frame: int | str | None = None) -> Job:
+        """Read the image; ImageReadError if that cannot be done."""
+        start = time.perf_counter()
+        image = read_image(path, signal, frame)
+        job = cls(path, image, "none" if image.pixel_size is None else "file", list(image.notes))
+        job.seconds["read"] = time.perf_counter() - start
+        return job
+
+    def calibrate(self, size: Size) -> None:
+        """Take `size` for the pixel size, whatever the file says."""
+        pixel_size, unit = size
+        if unit == "px":
+            raise RefusedError("--pixel-size: expected a length with its unit, such as 0.02nm or 0.2A, got pixels")
+        self.image = replace(self.image, pixel_size=pixel_size, units=unit)
+        self.calibration = "--pixel-size"
+
+    def in_pixels(self, size: Size, option: str) -> int | tuple[int, int]:
+        """`size` of a window or a step in whole pixels, one number if both axes agree."""
+        (y, x), unit = size
+        if unit == "px":
+            if y % 1 or x % 1:
+                raise RefusedError(f"{option}: expected whole pixels, or a length such as 2nm, got {y:g} x {x:g}")
+        elif self.image.pixel_size is None:
+            raise RefusedError(
+                f"{option}: a length needs a calibration, and {self.path.name} has none; "
+                "give the size of a pixel, such as --pixel-size 0.02nm, or the size in pixels"
+            )
+        else:
+            y, x = y / self.image.pixel_size[0], x / self.image.pixel_size[1]
+        height, width = max(1, round(y)), max(1, round(x))
+        return height if height == width else (height, width)
+
+    def read_mask(self, path: Path) -> NDArray[np.bool_]:
+        """Pixels to exclude: those of the image in `path` that are not 0."""
+        mask: NDArray[np.bool_] = read_image(path).data != 0
+        if mask.shape != self.image.data.shape:
+            raise RefusedError(
+                f"--mask: expected the shape {_times(self.image.data.shape)} of {self.path.name}, "
+                f"{path.name} has {_times(mask.shape)}"
+            )
+        return mask
+
+    def segment(self, n_phases: int, options: Mapping[str, Any], progress: Progress | None = None) -> Segmentation:
+        """Segment the image; what `segment` refuses is refused with the name of the file."""
+        image = self.image
+        start = time.perf_counter()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("default")
+            try:
+                result = segment(
+                    image.data, n_phases, pixel_size=image.pixel_size, units=image.units, progress=progress, **options
+                )
+            except (ValueError, MemoryError) as error:
+                raise RefusedError(f"{self.path.name}: {error}") from error
+        self.warnings += [str(warning.message) for warning in caught]
+        self.seconds["segment"] = time.perf_counter() - start
+        return result
+
+    def check_output(self, output: Path, names: tuple[str, ...] = RESULTS) -> None:
+        """Refuse a folder that could not take the results, before the work is done rather than after."""
+        home = _nearest_folder(output)
+        if output.exists() and not output.is_dir():
+            raise RefusedError(f"--output: expected a folder, {output} is a file")
+        if not os.access(home, os.W_OK | os.X_OK):
+            raise RefusedError(f"--output: no permission to write in {home}")
+        for name in names:
+            if (output / name).is_dir():
+                raise RefusedError(
+                    f"--output: {output / name} is a folder, and the result of that name could not be written"
+                )
+            if (output / name).exists() and (output / name).samefile(self.path):
+                raise RefusedError(f"--output: {name} in {output} is the image itself; choose another folder")
+
+    def write(self, result: Segmentation, output: Path, extra: Mapping[str, Path] | None = None) -> dict[str, Any]:
+        """Put the results, and copies of the `extra` files, into `output`; returns the summary.
+
+        They are written in a temporary folder beside it and moved when complete, the summary last.
+        """
+        extra = extra or {}
+        start = time.perf_counter()
+        stage = Path(tempfile.mkdtemp(prefix=".stemseg-", dir=_nearest_folder(output)))
+        try:
+            _write_arrays(result, stage)
+            _write_pictures(result, stage, self.path.name)
+            for name, source in extra.items():
+                shutil.copyfile(source, stage / name)
+            self.seconds["write"] = time.perf_counter() - start
+            summary = self._summary(result, output, [*RESULTS, *extra])
+            (stage / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+            _move(stage, output, [*extra, *RESULTS])
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+        return summary
+
+    def _summary(self, result: Segmentation, output: Path, files: list[str]) -> dict[str, Any]:
+        image = self.image
+        window, step, _ = _grid(result)
+        lengths = None if image.pixel_size is None else np.array(image.pixel_size)
+        return {
+            "stemseg_core": __version__,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "input": {
+                "file": self.path.name,
+                "sha256": _sha256(self.path),
+                "format": image.format,
+                "signal": image.signal,
+                "frame": image.frame,
+                "title": image.title,
+                "shape": list(image.data.shape),
+                "dtype": str(image.data.dtype),
+                "notes": self.notes,
+            },
+            "calibration": {
+                "pixel_size": None if image.pixel_size is None else list(image.pixel_size),
+                "units": image.units,
+                "source": self.calibration,
+            },
+            "windows": {
+                "grid": list(result.labels.shape),
+                "window": window.tolist(),
+                "step": step.tolist(),
+                "window_nm": None if lengths is None else (window * lengths).tolist(),
+                "step_nm": None if lengths is None else (step * lengths).tolist(),
+            },
+            "fractions": [float(share) for share in result.fractions],
+            "confidence_mean": _mean(result.confidence),
+            "residual_mean": _mean(result.residual),
+            "excluded_windows": int(np.count_nonzero(result.labels < 0)),
+            "parameters": result.params,
+            "versions": result.versions,
+            "warnings": self.warnings,
+            "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
+            "output": str(output),
+            "files": files,
+        }
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """What a file holds, for `stemseg info`: JSON-able; one frame of each image is read, for its range."""
+    format_name, signals = read_signals(path)
+    taken = choose_signal(path, signals, None).index if any(s.n_frames for s in signals) else None
+    described = []
+    for s in signals:
+        about: dict[str, Any] = {
+            "index": s.index,
+            "title": s.title,
+            "shape": list(s.shape),
+            "dtype": s.dtype,
+            "kind": s.kind,
+            "frames": s.n_frames,
+            "axes": list(s.axes),
+            "pixel_size": None if s.pixel_size is None else list(s.pixel_size),
+            "units": s.units,
+            "taken": s.index == taken,
+            "range": None,
+            "not_finite": 0,
+            "notes": list(s.notes),
+        }
+        if s.n_frames:
+            about |= _range(path, s.index, must_read=s.index == taken)
+        described.append(about)
+    found: dict[str, Any] = {"file": path.name, "format": format_name, "signals": described, "suggested_window": None}
+    if taken is not None:
+        chosen = signals[taken]
+        found["suggested_window"] = suggested_window(chosen.frame_shape, chosen.pixel_size)
+    return found
+
+
+def _range(path: Path, index: int, must_read: bool) -> dict[str, Any]:
+    try:
+        image = read_image(path, index)
+    except ImageReadError as error:
+        if must_read:
+            raise
+        return {"notes": [str(error)]}
+    finite = image.data[np.isfinite(image.data)]
+    extent = [float(finite.min()), float(finite.max())] if finite.size else None
+    return {"range": extent, "not_finite": int(image.data.size - finite.size), "notes": list(image.notes)}
+
+
+def suggested_window(shape: tuple[int, ...], pixel_size: tuple[float, float] | None) -> dict[str, Any] | None:
+    """A window of a few lattice periods, at most a quarter of the image; None where pixels are too coarse for that."""
+    pixels = float(WINDOW_PIXELS)
+    if pixel_size is not None:
+        if max(pixel_size) > LARGEST_LATTICE_PIXEL_NM:
+            return None
+        pixels = WINDOW_NM / math.sqrt(pixel_size[0] * pixel_size[1])
+    side = max(8, 4 * round(min(pixels, min(shape) / 4) / 4))
+    if side > min(shape):
+        return None
+    return {"px": side, "nm": None if pixel_size is None else [side * pixel_size[0], side * pixel_size[1]]}
+
+
+def parse_size(text: str) -> Size:
+    """``"64"``, ``"3nm"``, ``"64x96"``, ``"0.2x0.3A"`` as ((y, x), unit): "px" without a unit, any length in "nm"."""
+    number = r"(\d+\.?\d*(?:e[-+]?\d+)?|\.\d+)"
+    match = re.fullmatch(rf"\s*{number}(?:\s*[x*]\s*{number})?\s*([^\d\s.]*)\s*", text)
+    sizes = [float(match[1]), float(match[2] or match[1])] if match else []
+    unit = match[3] if match else ""
+    if unit.lower() not in ("", "px", "pixel", "pixels"):
+        sizes = [length for size in sizes if (length := nanometres(size, unit))]
+        unit = "nm"
+    if len(sizes) != 2 or not all(0 < size < math.inf for size in sizes):
+        raise ValueError(f"expected a size such as 64, 64x96, 3nm or 0.2A (units px, nm, A, pm, um), got {text!r}")
+    return (sizes[0], sizes[1]), "nm" if unit == "nm" else "px"
+
+
+def _times(sizes: tuple[int, ...]) -> str:
+    return " x ".join(map(str, sizes))
+
+
+def _nearest_folder(path: Path) -> Path:
+    """`path`, or the nearest folder above it that exists: on the same disk as `path` will be."""
+    path = path.absolute()
+    return path if path.is_dir() else next(folder for folder in path.parents if folder.is_dir())
+
+
+def _grid(result: Segmentation) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Window and step, (y, x) in pixels, and the first centre, from the window centres."""
+    first = np.asarray(result.centers[0, 0], dtype=np.float64)
+    window = np.rint(2 * first + 1).astype(np.int64)
+    step = window.copy()
+    for axis in (0, 1):
+        if result.labels.shape[axis] > 1:
+            step[axis] = round(float(np.take(result.centers, 1, axis)[0][axis] - first[axis]))
+    return window, step, first
+
+
+def _write_arrays(result: Segmentation, folder: Path) -> None:
+    _, step, first = _grid(result)
+    pixel = np.array(result.pixel_size or (1.0, 1.0))
+    units = result.units if result.pixel_size else "pixel"
+    write_tiff(folder / "labels.tif", result.label_image + 1, result.pixel_size, result.units)
+    y, x = (float(v) for v in step * pixel)
+    origin = (float(first[0] * pixel[0]), float(first[1] * pixel[1]))
+    write_tiff(folder / "abundances.tif", result.abundances, (y, x), units, origin=origin)
+    result.save(folder / "segmentation.npz")
+
+
+def _write_pictures(result: Segmentation, folder: Path, source: str) -> None:
+    from stemseg_core.plot import components, overlay
+    from stemseg_core.report import write_report
+
+    overlay(result).savefig(folder / "overlay.png", dpi=150)
+    components(result).savefig(folder / "components.png", dpi=150)
+    write_report(result, folder / "report.html", source=source)
+
+
+def _move(stage: Path, output: Path, names: list[str]) -> None:
+    """The finished folder becomes `output`, or its files replace those there."""
+    for name in names:
+        with (stage / name).open("rb+") as written:
+            os.fsync(written.fileno())
+    if output.exists():
+        for name in names:
+            (stage / name).replace(output / name)
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    umask = os.umask(0)
+    os.umask(umask)
+    stage.chmod(0o777 & ~umask)
+    stage.rename(output)
+
+
+def _sha256(path: Path) -> str | None:
+    """Checksum of a file; None for a format that is a folder."""
+    if path.is_dir():
+        return None
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _mean(values: NDArray[Any]) -> float | None:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean(dtype=np.float64)) if finite.size else None

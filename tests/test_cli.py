@@ -1,0 +1,468 @@
+"""The command: what it prints, what it writes, what it refuses and how, and that it leaves nothing half done."""
+
+import errno
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as Picture
+
+import stemseg_core
+from stemseg_core import datasets, job
+from stemseg_core.cli import accuracy, main
+from stemseg_core.io import write_tiff
+from stemseg_core.job import RESULTS, parse_size, suggested_window
+from stemseg_core.segment import Segmentation
+
+PIXEL = 0.02
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    return datasets.two_phase((160, 192), angle=20, pixel_size=PIXEL, random_state=1)
+
+
+@pytest.fixture
+def path(tmp_path, simulated):
+    """A calibrated image in a folder of its own."""
+    (tmp_path / "in").mkdir()
+    write_tiff(tmp_path / "in" / "image.tif", simulated[0], (PIXEL, PIXEL))
+    return tmp_path / "in" / "image.tif"
+
+
+@pytest.fixture
+def stub(monkeypatch):
+    """Puts a function in the place of `segment`; returns the calls made of it."""
+
+    def put(action):
+        calls = []
+
+        def segment(image, n_phases, **options):
+            calls.append(options | {"n_phases": n_phases})
+            return action()
+
+        monkeypatch.setattr(job, "segment", segment)
+        return calls
+
+    return put
+
+
+def stop():
+    raise ValueError("enough")
+
+
+def command(*arguments):
+    return main([str(a) for a in arguments])
+
+
+def refused(capsys, *arguments):
+    """The one line of a refusal."""
+    assert command(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("stemseg: error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def remaining(folder):
+    return sorted(p.name for p in folder.rglob("*"))
+
+
+# --- the whole way -------------------------------------------------------------------------------------------------
+
+
+def test_segment_writes_all_results(path, tmp_path, simulated, capsys):
+    out = tmp_path / "deep" / "out"
+    assert command("segment", path, "-o", out, "--phases", 2, "--window", "0.64nm", "--step", 8) == 0
+    printed, err = capsys.readouterr()
+    assert err == ""  # no progress bar in a pipe
+    assert sorted(p.name for p in out.iterdir()) == sorted(RESULTS)
+    assert remaining(tmp_path / "deep") == sorted(["out", *RESULTS])
+    for words in ("image.tif: 160 x 192 float32, 0.02 nm a pixel", "32 x 32 px (0.64 x 0.64 nm)", "phase 2:", str(out)):
+        assert words in printed
+    labels = tifffile.imread(out / "labels.tif")
+    assert labels.dtype == np.uint8
+    assert labels.shape == (160, 192)
+    assert accuracy(labels.astype(int) - 1, simulated[1]) > 0.9
+    result = Segmentation.load(out / "segmentation.npz")
+    np.testing.assert_array_equal(result.label_image + 1, labels)
+    with tifffile.TiffFile(out / "abundances.tif") as tiff:
+        np.testing.assert_array_equal(tiff.asarray(), result.abundances)
+        assert tiff.imagej_metadata["unit"] == "nm"
+        numerator, denominator = tiff.pages[0].tags["XResolution"].value
+        assert denominator / numerator == pytest.approx(8 * PIXEL)
+        assert -tiff.imagej_metadata["xorigin"] * 8 == pytest.approx(15.5, rel=1e-4)
+    for name in ("overlay.png", "components.png"):
+        assert min(Picture.open(out / name).size) > 200
+    assert "image.tif" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_summary(path, tmp_path, capsys):
+    assert command("segment", path, "-o", tmp_path / "out", "--window", 32, "--seed", 3, "--json") == 0
+    printed, err = capsys.readouterr()
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert json.loads(printed) == summary
+    assert err == ""
+    assert summary["input"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert summary["input"]["file"] == "image.tif"
+    assert summary["calibration"]["source"] == "file"
+    np.testing.assert_allclose(summary["calibration"]["pixel_size"], PIXEL)
+    assert summary["windows"]["window"] == [32, 32]
+    assert summary["windows"]["step"] == [8, 8]
+    assert sum(summary["fractions"]) == pytest.approx(1)
+    assert 0 < summary["confidence_mean"] <= 1
+    assert summary["parameters"]["random_state"] == 3
+    assert summary["versions"]
+    assert summary["stemseg_core"] == stemseg_core.__version__
+    assert set(summary["files"]) == set(RESULTS)
+    assert set(summary["seconds"]) == {"read", "segment", "write"}
+
+
+def test_results_replace_results_and_nothing_else(path, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    (out / "labels.tif").write_text("old")
+    assert command("segment", path, "-o", out, "--window", 32, "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+    assert (out / "notes.txt").read_text() == "mine"
+    assert tifffile.imread(out / "labels.tif").shape == (160, 192)
+    assert sorted(p.name for p in out.iterdir()) == sorted([*RESULTS, "notes.txt"])
+
+
+def test_masked_pixels_are_0_in_the_labels(path, tmp_path):
+    mask = np.zeros((160, 192), np.uint8)
+    mask[:, :60] = 255
+    Picture.fromarray(mask).save(tmp_path / "mask.png")
+    assert (
+        command("segment", path, "-o", tmp_path / "out", "--window", 32, "--mask", tmp_path / "mask.png", "--quiet")
+        == 0
+    )
+    labels = tifffile.imread(tmp_path / "out" / "labels.tif")
+    assert (labels[:, :40] == 0).all()
+    assert (labels[:, 100:] > 0).all()
+
+
+def test_demo(tmp_path, capsys):
+    assert command("demo", "-o", tmp_path / "out") == 0
+    printed, _ = capsys.readouterr()
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted([*RESULTS, "image.tif", "truth.tif"])
+    share = float(printed.split("known truth: ")[1].split(" %")[0])
+    assert share > 90
+
+
+# --- what reaches segment() ----------------------------------------------------------------------------------------
+
+
+def test_options_in_pixels_and_lengths(path, tmp_path, stub):
+    calls = stub(stop)
+    words = "--phases 3 --method nmf --window 0.64x0.8nm --step 1.6A --taper kaiser,8 --zoom 1 --scale log1p --seed 7"
+    command(
+        "segment",
+        path,
+        "-o",
+        tmp_path / "out",
+        *words.split(),
+        "--jobs",
+        1,
+        "--max-memory",
+        "4GB",
+        "--invalid",
+        "exclude",
+    )
+    (options,) = calls
+    np.testing.assert_allclose(options.pop("pixel_size"), (PIXEL, PIXEL))
+    assert options == {
+        "n_phases": 3,
+        "method": "nmf",
+        "window": (32, 40),
+        "step": 8,
+        "taper": ("kaiser", 8.0),
+        "zoom": 1,
+        "scale": "log1p",
+        "random_state": 7,
+        "n_jobs": 1,
+        "max_memory": "4GB",
+        "invalid": "exclude",
+        "units": "nm",
+        "progress": None,
+    }
+
+
+def test_what_is_not_given_is_left_to_segment(path, tmp_path, stub):
+    calls = stub(stop)
+    command("segment", path, "-o", tmp_path / "out")
+    assert set(calls[0]) == {"n_phases", "pixel_size", "units", "progress"}
+
+
+def test_pixel_size_overrides_the_file(path, tmp_path, stub):
+    calls = stub(stop)
+    command("segment", path, "-o", tmp_path / "out", "--pixel-size", "0.4x0.5A", "--window", "4nm")
+    np.testing.assert_allclose(calls[0]["pixel_size"], (0.04, 0.05))
+    assert calls[0]["window"] == (100, 80)
+
+
+# --- refusals ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        ("--window 3foo", "--window: expected a size such as 64"),
+        ("--window 0", "--window"),
+        ("--window -5", "--window"),
+        ("--window 1e400", "--window"),
+        ("--window 10.5", "expected whole pixels"),
+        ("--phases auto", "--phases: expected a whole number, at least 1, got 'auto'"),
+        ("--phases 0", "at least 1"),
+        ("--seed -1", "--seed"),
+        ("--method pca", "--method: invalid choice: 'pca'"),
+        ("--max-memory much", "expected a size such as 4GB"),
+        ("--pixel-size 0.02", "expected a length with its unit"),
+        ("--taper kaiser,x", "--taper"),
+        ("--frame 9", "frame must be"),
+        ("--frame last", "--frame"),
+        ("--signal 4", "expected signal 4"),
+        ("--mask gone.png", "gone.png"),
+        ("--bogus", "--bogus"),
+    ],
+)
+def test_bad_use(path, tmp_path, capsys, words, match):
+    assert match in refused(capsys, "segment", path, "-o", tmp_path / "out", *words.split())
+    assert remaining(tmp_path) == ["image.tif", "in"]
+
+
+def test_no_command(capsys):
+    assert "COMMAND" in refused(capsys)
+
+
+def test_a_length_needs_a_calibration(tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.ones((64, 64)))
+    line = refused(capsys, "segment", tmp_path / "a.npy", "-o", tmp_path / "out", "--window", "3nm")
+    assert "a.npy" in line
+    assert "--pixel-size 0.02nm" in line
+
+
+@pytest.mark.parametrize("error", [ValueError("window 64 is larger than the image"), MemoryError("needs 9 GB")])
+def test_what_segment_refuses_is_refused_with_the_files_name(path, tmp_path, capsys, stub, error):
+    def fail():
+        raise error
+
+    stub(fail)
+    assert refused(capsys, "segment", path, "-o", tmp_path / "out") == f"stemseg: error: image.tif: {error}\n"
+    assert remaining(tmp_path) == ["image.tif", "in"]
+
+
+def test_mask_of_another_shape(path, tmp_path, capsys):
+    np.save(tmp_path / "mask.npy", np.zeros((5, 6)))
+    line = refused(capsys, "segment", path, "-o", tmp_path / "out", "--mask", tmp_path / "mask.npy")
+    assert "expected the shape 160 x 192 of image.tif, mask.npy has 5 x 6" in line
+
+
+def test_outputs_that_cannot_be(path, tmp_path, capsys, stub):
+    stub(stop)
+    (tmp_path / "file").write_text("")
+    assert "is a file" in refused(capsys, "segment", path, "-o", tmp_path / "file")
+    (tmp_path / "out" / "labels.tif").mkdir(parents=True)
+    assert "labels.tif is a folder" in refused(capsys, "segment", path, "-o", tmp_path / "out")
+    path.rename(path.with_name("labels.tif"))
+    assert "is the image itself" in refused(capsys, "segment", path.with_name("labels.tif"), "-o", path.parent)
+
+
+def test_internal_error(path, tmp_path, capsys, stub, monkeypatch):
+    def fail():
+        raise KeyError("oops")
+
+    stub(fail)
+    assert command("segment", path, "-o", tmp_path / "out") == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "KeyError: 'oops'" in err
+    assert "STEMSEG_DEBUG=1" in err
+    monkeypatch.setenv("STEMSEG_DEBUG", "1")
+    with pytest.raises(KeyError):
+        command("segment", path, "-o", tmp_path / "out")
+
+
+def test_interrupted(path, tmp_path, capsys, stub):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    stub(interrupt)
+    assert command("segment", path, "-o", tmp_path / "out") == 130
+    assert capsys.readouterr().err == "stemseg: interrupted: nothing was written\n"
+    assert remaining(tmp_path) == ["image.tif", "in"]
+
+
+def test_interrupted_or_failing_while_writing(path, tmp_path, capsys, monkeypatch):
+    for error, status in ((KeyboardInterrupt(), 130), (OSError(errno.ENOSPC, "No space left on device"), 2)):
+
+        def fail(*_, error=error):
+            raise error
+
+        monkeypatch.setattr(job, "_write_pictures", fail)
+        assert command("segment", path, "-o", tmp_path / "out", "--window", 32) == status
+        assert capsys.readouterr().err.count("\n") == 1
+        assert remaining(tmp_path) == ["image.tif", "in"]
+
+
+def test_warnings_are_lines(path, tmp_path, capsys, stub):
+    def warn():
+        warnings.warn("did not converge", stacklevel=1)
+        raise ValueError("enough")
+
+    stub(warn)
+    refused(capsys, "segment", path, "-o", tmp_path / "out")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_leave_nothing(path, tmp_path, number):
+    code = (
+        "import time, sys; from stemseg_core import cli, job\n"
+        "def slow(*a, **k): print('started', flush=True); time.sleep(30)\n"
+        "job.segment = slow\n"
+        "sys.exit(cli.main(sys.argv[1:]))"
+    )
+    words = [sys.executable, "-P", "-c", code, "segment", str(path), "-o", str(tmp_path / "out")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "started\n"
+        time.sleep(0.1)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (130, "stemseg: interrupted: nothing was written\n")
+    assert remaining(tmp_path) == ["image.tif", "in"]
+
+
+# --- info ----------------------------------------------------------------------------------------------------------
+
+
+def test_info(path, capsys, simulated):
+    assert command("info", path) == 0
+    printed = capsys.readouterr().out
+    low, high = simulated[0].min(), simulated[0].max()
+    for words in (
+        "image.tif: TIFF",
+        "* 0: 160 x 192 float32, image",
+        "0.02 nm a pixel",
+        f"intensity {low:.6g} to {high:.6g}",
+    ):
+        assert words in printed
+    assert "suggested: --window 40 (0.8 x 0.8 nm)" in printed
+
+
+def test_info_json(tmp_path, capsys):
+    data = np.ones((40, 50))
+    data[3, 4] = np.nan
+    np.savez(tmp_path / "a.npz", line=np.ones(7), image=data, stack=np.zeros((3, 8, 8)))
+    assert command("info", tmp_path / "a.npz", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [s["taken"] for s in found["signals"]] == [False, True, False]
+    assert [s["range"] for s in found["signals"]] == [None, [1, 1], [0, 0]]
+    assert [s["not_finite"] for s in found["signals"]] == [0, 1, 0]
+    assert found["suggested_window"]["px"] == 8
+
+
+def test_info_of_a_file_without_an_image(tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.ones((2, 3, 4, 5)))
+    assert command("info", tmp_path / "a.npy") == 0
+    printed = capsys.readouterr().out
+    assert "2 x 3 x 4 x 5 float64, no image" in printed
+    assert "nothing that 'stemseg segment' could take" in printed
+
+
+def test_info_refuses(tmp_path, capsys):
+    (tmp_path / "a.dm4").write_bytes(b"x" * 100)
+    assert "a.dm4: expected a DigitalMicrograph file" in refused(capsys, "info", tmp_path / "a.dm4")
+
+
+# --- small things --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("64", ((64, 64), "px")),
+        ("64px", ((64, 64), "px")),
+        ("64x96", ((64, 96), "px")),
+        ("3nm", ((3, 3), "nm")),
+        ("2 x 3.5 nm", ((2, 3.5), "nm")),
+        ("0.2A", ((0.02, 0.02), "nm")),
+        ("20pm", ((0.02, 0.02), "nm")),
+        (".5um", ((500, 500), "nm")),
+        ("1e-3 µm", ((1, 1), "nm")),
+    ],
+)
+def test_parse_size(text, size):
+    (y, x), unit = parse_size(text)
+    assert ((pytest.approx(y), pytest.approx(x)), unit) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nm", "x", "3 parsec", "-3", "0nm", "1/nm", "3nmx4nm", "nan", "inf", "1.2.3", "64x"]
+)
+def test_parse_size_refuses(text):
+    with pytest.raises(ValueError, match="expected a size such as"):
+        parse_size(text)
+
+
+def test_suggested_window():
+    assert suggested_window((512, 512), None) == {"px": 64, "nm": None}
+    assert suggested_window((512, 512), (0.03, 0.03))["px"] == 52
+    assert suggested_window((100, 512), (0.01, 0.01))["px"] == 24
+    assert suggested_window((512, 512), (6.0, 6.0)) is None
+    assert suggested_window((3, 3), None) is None
+
+
+def test_accuracy_does_not_depend_on_the_numbering():
+    truth = np.array([[0, 0, 1], [2, 2, 1]])
+    assert accuracy(np.array([[2, 2, 0], [1, 1, 0]]), truth) == 1
+    assert accuracy(np.array([[2, 2, 0], [1, -1, 1]]), truth) == pytest.approx(4 / 6)
+
+
+def test_version_and_help_import_nothing_heavy():
+    code = "import sys\nfrom stemseg_core.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as e:\n    assert e.code == 0\n"
+    code += "bad = {'matplotlib', 'rsciio', 'tifffile', 'PIL', 'tqdm', 'h5py', 'dask'} & set(sys.modules)\nassert not bad, bad"
+    for words in (["--version"], ["--help"], ["segment", "--help"]):
+        done = subprocess.run([sys.executable, "-P", "-c", code, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "stemseg" in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+def test_a_closed_pipe_is_no_error(path):
+    code = "import sys; from stemseg_core.cli import main; sys.stdin.readline(); sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-P", "-c", code, "info", str(path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, text=True, **pipes) as process:
+        process.stdout.close()
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        assert process.wait(timeout=20) == 0
+        assert process.stderr.read() == ""
+
+
+def test_terminal_shows_a_bar(path, tmp_path, monkeypatch, capsys):
+    shown = []
+
+    def segment(*_, progress, **__):
+        for done in range(5):
+            progress(done, 4, "windows")
+        progress(1, 2, "kmeans")
+        shown.append(True)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(job, "segment", segment)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert command("segment", path, "-o", tmp_path / "out") == 2
+    assert shown == [True]
+    assert "windows" in capsys.readouterr().err
