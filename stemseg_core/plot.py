@@ -126,8 +126,8 @@ def abundances(segmentation: Segmentation) -> Figure:
         shown = _draw_map(ax, segmentation, segmentation.abundances[i], "viridis")
         if i == 0:
             _scale_bar(ax, _extent(segmentation)[1], _units(segmentation))
-    tall = min(height - TITLE, 3.0)
-    _color_bar(figure, shown, Box(width + GAP, TITLE, 0.14, tall), "membership")
+    tall = min(height - TITLE - GAP, 3.0)
+    _color_bar(figure, shown, Box(width + GAP, TITLE, 0.14, tall), "membership" if tall > 1 else "")
     return figure
 
 
