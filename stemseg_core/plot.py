@@ -178,19 +178,22 @@ def _draw_overlay(ax: Axes, s: Segmentation, alpha: float, *, bar: bool = True) 
     from matplotlib.colors import to_rgba
 
     _draw_image(ax, s)
+    labels, stride = _shown_labels(s)
+    height, width = labels.shape
+    py, px = (stride * size for size in s.pixel_size or (1.0, 1.0))
     colors = [to_rgba(color, alpha) for color in phase_colors(len(s.components))]
     colors += [to_rgba(EXCLUDED, 0.85), to_rgba(STRIPES, 0.85)]
-    height, width = s.label_image.shape
     period = max(12, max(height, width) // 40)
     striped = (np.arange(height)[:, None] + np.arange(width)) % period < period // 4
-    index = np.where(s.label_image >= 0, s.label_image, len(s.components) + striped)
-    tint = np.rint(255 * np.array(colors)).astype(np.uint8)[index]
-    ax.imshow(tint, extent=_extent(s), aspect="equal", interpolation="nearest")
-    edges = _boundaries(s)
+    tint = np.rint(255 * np.array(colors)).astype(np.uint8)[np.where(labels >= 0, labels, len(s.components) + striped)]
+    ax.imshow(tint, extent=(0, width * px, height * py, 0), aspect="equal", interpolation="nearest")
+    edges = _boundaries(labels) * (px, py)
     for color, width in (("black", 2.4), ("white", 1.2)):
         ax.add_collection(
             LineCollection(list(edges), colors=color, linewidths=width, capstyle="projecting"), autolim=False
         )
+    left, right, bottom, top = _extent(s)
+    ax.set(xlim=(left, right), ylim=(bottom, top))
     _bare(ax)
     if bar:
         _scale_bar(ax, _extent(s)[1], _units(s))
@@ -234,8 +237,7 @@ def _draw_map(ax: Axes, s: Segmentation, values: NDArray[Any], cmap: str, *, hig
     colors = colormaps[cmap].with_extremes(bad=EXCLUDED)
     shown = ax.imshow(np.ma.masked_invalid(values), cmap=colors, vmin=0, vmax=high, extent=extent, aspect="equal")
     left, right, bottom, top = _extent(s)
-    ax.set_xlim(left, right)
-    ax.set_ylim(bottom, top)
+    ax.set(xlim=(left, right), ylim=(bottom, top))
     _bare(ax)
     return shown
 
@@ -266,16 +268,19 @@ def _color_bar(figure: Figure, shown: Any, box: Box, label: str = "") -> None:
     bar.set_label(label, fontsize=FONT - 1)
 
 
-def _boundaries(s: Segmentation) -> NDArray[np.float64]:
-    """Pixel edges between different labels, as segments (n, 2, 2) of (x, y) in the picture's units."""
-    py, px = s.pixel_size or (1.0, 1.0)
-    labels = s.label_image
+def _shown_labels(s: Segmentation) -> tuple[NDArray[np.int32], int]:
+    """Every label of images up to 4095 pixels a side, every other up to 6143 and so on: more than any picture shows."""
+    stride = max(1, max(s.label_image.shape) // 2048)
+    return s.label_image[::stride, ::stride], stride
+
+
+def _boundaries(labels: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Pixel edges between different labels, as segments (n, 2, 2) of (x, y) in pixels."""
     y, x = np.nonzero(labels[:, 1:] != labels[:, :-1])
     upright = np.stack([np.column_stack([x + 1, y]), np.column_stack([x + 1, y + 1])], axis=1)
     y, x = np.nonzero(labels[1:] != labels[:-1])
     level = np.stack([np.column_stack([x, y + 1]), np.column_stack([x + 1, y + 1])], axis=1)
-    edges: NDArray[np.float64] = np.concatenate([upright, level]) * np.array([px, py])
-    return edges
+    return np.concatenate([upright, level]).astype(float)
 
 
 def _legend_handles(s: Segmentation) -> list[Any]:

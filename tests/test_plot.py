@@ -193,10 +193,19 @@ def test_overlay_colors_each_phase_where_it_is():
 
 def test_boundaries_follow_the_pixels():
     s = build((4, 6), k=2, pixel_size=(2.0, 0.5), window=2, step=1)
-    edges = plot._boundaries(s)
-    assert edges.shape == (4, 2, 2)
-    assert set(edges[..., 0].ravel()) == {1.5}  # after three columns of half a unit
-    np.testing.assert_array_equal(np.sort(edges[..., 1], axis=1), [[0, 2], [2, 4], [4, 6], [6, 8]])
+    edges = plot._boundaries(s.label_image)
+    np.testing.assert_array_equal(edges, [[[3, y], [3, y + 1]] for y in range(4)])
+    lines = plot.overlay(s).axes[0].collections[0].get_segments()
+    np.testing.assert_array_equal(lines, edges * (0.5, 2.0))
+
+
+def test_large_label_maps_are_thinned_in_place():
+    s = build((64, 5001), k=3, pixel_size=(0.1, 0.1), window=64, step=64)
+    ax = plot.overlay(s).axes[0]
+    assert ax.images[1].get_array().shape[:2] == (32, 2501)
+    x = np.unique([line[:, 0] for line in ax.collections[0].get_segments()])
+    np.testing.assert_allclose(x, [166.7, 333.4], atol=0.2)
+    assert ax.get_xlim() == (0, pytest.approx(500.1))
 
 
 def test_maps_lie_where_their_windows_are():
