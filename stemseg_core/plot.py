@@ -1,1 +1,405 @@
-"""plot"""
+"""Pictures of a `Segmentation`: fit for a talk, drawn without pyplot and without touching any global state.
+
+Every function returns a `matplotlib.figure.Figure`, which notebooks show by themselves and ``savefig`` writes. Phases
+are numbered from 1 in pictures, as in the files the command writes: phase 1 is label 0, the one with most pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, floor, log, log10
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemseg_core.segment import Segmentation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Okabe and Ito's colours without black, told apart with any colour vision (https://jfly.uni-koeln.de/color/).
+OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442")
+#: For areas that belong to no phase.
+EXCLUDED, STRIPES = "#9A9A9A", "#5A5A5A"
+
+FONT = 10  # points
+GAP, TITLE = 0.15, 0.28  # inches, between panels and for the line above each
+BAR_COLUMN = 0.75  # inches, for a colour bar and its numbers
+LEGEND = 1.7  # inches, for one entry of the legend; TITLED for the same without its swatch
+TITLED = 1.35
+
+
+def phase_colors(k: int) -> list[str]:
+    """A colour for each of `k` phases: Okabe-Ito up to 7, then matplotlib's tab20, then as many hues as needed."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    if k <= len(OKABE_ITO):
+        return list(OKABE_ITO[:k])
+    if k <= 20:
+        # Strong hues before their pale twins; the two greys last.
+        order = [0, 2, 4, 6, 8, 10, 12, 16, 18, 1, 3, 5, 7, 9, 11, 13, 17, 19, 14, 15]
+        return [to_hex(colormaps["tab20"](i)) for i in order[:k]]
+    return [to_hex(colormaps["turbo"](i)) for i in np.linspace(0.03, 0.97, k)]
+
+
+def percentages(fractions: NDArray[np.float64]) -> list[str]:
+    """Fractions as percent with one decimal, rounded so that they sum to what the fractions do (largest remainders)."""
+    tenths = 1000 * np.nan_to_num(np.asarray(fractions, float))
+    rounded = np.floor(tenths + 1e-9)
+    missing = round(float(tenths.sum() - rounded.sum()))
+    rounded[np.argsort(rounded - tenths, kind="stable")[:missing]] += 1
+    return [f"{t / 10:.1f} %" for t in rounded]
+
+
+def scale_bar_length(width: float) -> float:
+    """The longest of 1, 2, 5 times a power of ten that is at most 0.3 of `width`."""
+    longest = 0.3 * width * (1 + 1e-9)
+    power = 10.0 ** floor(log10(longest))
+    factor = max(f for f in (1, 2, 5) if f * power <= longest)
+    return float(f"{factor * power:.6g}")
+
+
+# ------------------------------------------------------------------------------------------------------------ pictures
+
+
+def overlay(segmentation: Segmentation, *, ax: Axes | None = None, alpha: float = 0.5) -> Figure:
+    """The phases in colour over the image, with their boundaries, shares and a scale bar.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+    ax : matplotlib Axes, optional
+        Drawn there, with the legend beside it; by default in a figure of its own.
+    alpha : float
+        Opacity of the colours, 0 to 1.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    handles = _legend_handles(segmentation)
+    style: dict[str, Any] = {"handles": handles, "frameon": False, "fontsize": FONT, "borderaxespad": 0}
+    style |= {"handlelength": 1.2, "handleheight": 1.2, "labelspacing": 0.6}
+    if ax is not None:
+        _draw_overlay(ax, segmentation, alpha)
+        ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), **style)
+        return _root(ax)
+    width, height = _picture_size(segmentation, widest=8.0, highest=6.0)
+    if width > 1.6 * height:  # a strip: the legend goes below, in as many columns as fit
+        columns = max(1, min(len(handles), int(width / LEGEND)))
+        legend = 0.15 + 0.25 * ceil(len(handles) / columns)
+        figure = _figure(width, height + legend)
+        ax = _axes(figure, Box(0, 0, width, height))
+        figure.legend(loc="lower center", ncols=columns, columnspacing=1.5, **style)
+    else:
+        figure = _figure(width + GAP + LEGEND, max(height, 0.3 * len(handles)))
+        ax = _axes(figure, Box(0, 0, width, height))
+        left = (width + GAP) / figure.get_figwidth()
+        figure.legend(loc="upper left", bbox_to_anchor=(left, 0.99), **style)
+    _draw_overlay(ax, segmentation, alpha)
+    return figure
+
+
+def components(segmentation: Segmentation) -> Figure:
+    """The pattern of each phase over spatial frequency, in the frame of its colour, zero frequency in the middle.
+
+    Brightness runs over the pattern's own range without the centre, which would outshine everything else.
+    """
+    k = len(segmentation.components)
+    boxes, width, height = _grid(k, _pattern_aspect(segmentation), width=8.0, largest=2.6)
+    figure = _figure(width, height)
+    _draw_components(figure, segmentation, boxes)
+    return figure
+
+
+def abundances(segmentation: Segmentation) -> Figure:
+    """The membership map of each phase, 0 to 1, in the frame of the image."""
+    k = len(segmentation.abundances)
+    boxes, width, height = _grid(k, _aspect(segmentation), width=8.0 - BAR_COLUMN, largest=3.2)
+    figure = _figure(width + BAR_COLUMN, height)
+    titles = _titles(segmentation)
+    for i, (box, color) in enumerate(zip(boxes, phase_colors(k), strict=True)):
+        ax = _axes(figure, box, titles[i], color)
+        shown = _draw_map(ax, segmentation, segmentation.abundances[i], "viridis")
+        if i == 0:
+            _scale_bar(ax, _extent(segmentation)[1], _units(segmentation))
+    tall = min(height - TITLE - GAP, 3.0)
+    _color_bar(figure, shown, Box(width + GAP, TITLE, 0.14, tall), "membership" if tall > 1 else "")
+    return figure
+
+
+def maps(segmentation: Segmentation) -> Figure:
+    """Two maps of how far to trust the phases: confidence, 0 to 1, and residual."""
+    boxes, width, height = _grid(2, _aspect(segmentation), width=8.0, largest=3.4, right=BAR_COLUMN)
+    figure = _figure(width, height)
+    _draw_confidence(figure, segmentation, boxes[0])
+    residual = segmentation.residual
+    top = float(np.nanpercentile(residual, 99.5)) if np.isfinite(residual).any() else 1.0
+    shown = _draw_map(_axes(figure, boxes[1], "residual"), segmentation, residual, "magma", high=top or 1.0)
+    _color_bar(figure, shown, boxes[1].beside())
+    return figure
+
+
+def plot(segmentation: Segmentation) -> Figure:
+    """Everything at one glance: image, phases, confidence, and the pattern of each phase below."""
+    k = len(segmentation.components)
+    aspect = _aspect(segmentation)
+    above, width, height = _grid(3, aspect, width=10.0, largest=3.2, columns=3 if aspect < 2.2 else 1)
+    width = max(width, min(k, 6) * (TITLED + GAP))
+    below, _, more = _grid(k, _pattern_aspect(segmentation), width=width, largest=2.2, columns=min(k, 6))
+    figure = _figure(width + BAR_COLUMN, height + GAP + more)
+    ax = _axes(figure, above[0], "image")
+    _draw_image(ax, segmentation)
+    _scale_bar(ax, _extent(segmentation)[1], _units(segmentation))
+    _draw_overlay(_axes(figure, above[1], "phases"), segmentation, alpha=0.5, bar=False)
+    _draw_confidence(figure, segmentation, above[2])
+    _draw_components(figure, segmentation, [b._replace(y=b.y + height + GAP) for b in below])
+    return figure
+
+
+# -------------------------------------------------------------------------------------------------------- what is drawn
+
+
+def _draw_image(ax: Axes, s: Segmentation) -> None:
+    from matplotlib import colormaps
+
+    image = np.ma.masked_invalid(s.image)
+    some = image[:: ceil(image.shape[0] / 1000), :: ceil(image.shape[1] / 1000)].compressed()
+    low, high = np.percentile(some, (0.5, 99.7)) if some.size else (0.0, 1.0)
+    gray = colormaps["gray"].with_extremes(bad=EXCLUDED)
+    ax.imshow(image, cmap=gray, vmin=low, vmax=max(high, low + 1e-12), extent=_extent(s), aspect="equal")
+
+
+def _draw_overlay(ax: Axes, s: Segmentation, alpha: float, *, bar: bool = True) -> None:
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import to_rgba
+
+    _draw_image(ax, s)
+    labels, stride = _shown_labels(s)
+    height, width = labels.shape
+    py, px = (stride * size for size in s.pixel_size or (1.0, 1.0))
+    colors = [to_rgba(color, alpha) for color in phase_colors(len(s.components))]
+    colors += [to_rgba(EXCLUDED, 0.85), to_rgba(STRIPES, 0.85)]
+    period = max(12, max(height, width) // 40)
+    striped = (np.arange(height)[:, None] + np.arange(width)) % period < period // 4
+    tint = np.rint(255 * np.array(colors)).astype(np.uint8)[np.where(labels >= 0, labels, len(s.components) + striped)]
+    ax.imshow(tint, extent=(0, width * px, height * py, 0), aspect="equal", interpolation="nearest")
+    edges = _boundaries(labels) * (px, py)
+    for color, width in (("black", 2.4), ("white", 1.2)):
+        ax.add_collection(
+            LineCollection(list(edges), colors=color, linewidths=width, capstyle="projecting"), autolim=False
+        )
+    left, right, bottom, top = _extent(s)
+    ax.set(xlim=(left, right), ylim=(bottom, top))
+    _bare(ax)
+    if bar:
+        _scale_bar(ax, _extent(s)[1], _units(s))
+
+
+def _draw_components(figure: Figure, s: Segmentation, boxes: Sequence[Box]) -> None:
+    titles, colors = _titles(s), phase_colors(len(s.components))
+    py, px = s.pixel_size or (1.0, 1.0)
+    ky, kx = s.ky / py, s.kx / px
+    dy, dx = (_spacing(k) / 2 for k in (ky, kx))
+    extent = (kx[0] - dx, kx[-1] + dx, ky[-1] + dy, ky[0] - dy)
+    # The centre and what the taper smears around it.
+    center = np.hypot(*np.meshgrid(ky / (2 * dy), kx / (2 * dx), indexing="ij")) < 2.5
+    for pattern, box, title, color in zip(s.components, boxes, titles, colors, strict=False):
+        ax = _axes(figure, box, title, color)
+        shown = np.sqrt(np.maximum(pattern, 0)) if s.params.get("scale") in ("abs", "power") else pattern
+        outside = shown[~center & np.isfinite(shown)]
+        low, high = np.percentile(outside, (1, 99.8)) if outside.size else (0.0, 1.0)
+        ax.imshow(shown, cmap="magma", vmin=low, vmax=max(high, low + 1e-12), extent=extent, interpolation="nearest")
+        if title is titles[0]:
+            _scale_bar(ax, extent[1] - extent[0], f"{_units(s)}$^{{-1}}$")
+        else:
+            _bare(ax)
+
+
+def _draw_confidence(figure: Figure, s: Segmentation, box: Box) -> None:
+    shown = _draw_map(_axes(figure, box, "confidence"), s, s.confidence, "viridis")
+    _color_bar(figure, shown, box.beside())
+
+
+def _draw_map(ax: Axes, s: Segmentation, values: NDArray[Any], cmap: str, *, high: float = 1.0) -> Any:
+    """A map of the window grid, 0 to `high`, at its place in the image; grey where there is no window."""
+    from matplotlib import colormaps
+
+    ax.set_facecolor("#DDDDDD")
+    py, px = s.pixel_size or (1.0, 1.0)
+    # Pixel i covers i to i + 1, so that its centre is at i + 1/2.
+    y, x = s.centers[:, 0, 0] + 0.5, s.centers[0, :, 1] + 0.5
+    dy, dx = (_spacing(c, default=min(s.image.shape)) / 2 for c in (y, x))
+    extent = ((x[0] - dx) * px, (x[-1] + dx) * px, (y[-1] + dy) * py, (y[0] - dy) * py)
+    colors = colormaps[cmap].with_extremes(bad=EXCLUDED)
+    shown = ax.imshow(np.ma.masked_invalid(values), cmap=colors, vmin=0, vmax=high, extent=extent, aspect="equal")
+    left, right, bottom, top = _extent(s)
+    ax.set(xlim=(left, right), ylim=(bottom, top))
+    _bare(ax)
+    return shown
+
+
+def _scale_bar(ax: Axes, width: float, units: str) -> None:
+    """A bar of round length in the lower left corner, on a dark ground that keeps it readable."""
+    from matplotlib.offsetbox import AnchoredOffsetbox, AuxTransformBox, TextArea, VPacker
+    from matplotlib.patches import Rectangle
+    from matplotlib.transforms import blended_transform_factory
+
+    length = scale_bar_length(width)
+    # Length in the units of the picture, thickness in inches.
+    bar = AuxTransformBox(blended_transform_factory(ax.transData, _root(ax).dpi_scale_trans))
+    bar.add_artist(Rectangle((0, 0), length, 0.05, facecolor="white", edgecolor="none", gid="scale bar"))
+    label = TextArea(f"{length:g} {units}", textprops={"color": "white", "size": FONT})
+    packed = VPacker(children=[label, bar], align="center", pad=0, sep=3)
+    anchored = AnchoredOffsetbox("lower left", child=packed, pad=0.4, borderpad=0.5)
+    anchored.patch.set(facecolor="black", edgecolor="none", alpha=0.55)
+    ax.add_artist(anchored)
+    _bare(ax)
+
+
+def _color_bar(figure: Figure, shown: Any, box: Box, label: str = "") -> None:
+    bar = figure.colorbar(shown, cax=_axes(figure, box))
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=FONT - 1, length=2)
+    bar.ax.locator_params(nbins=5)
+    bar.set_label(label, fontsize=FONT - 1)
+
+
+def _shown_labels(s: Segmentation) -> tuple[NDArray[np.int32], int]:
+    """Every label of images up to 4095 pixels a side, every other up to 6143 and so on: more than any picture shows."""
+    stride = max(1, max(s.label_image.shape) // 2048)
+    return s.label_image[::stride, ::stride], stride
+
+
+def _boundaries(labels: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Pixel edges between different labels, as segments (n, 2, 2) of (x, y) in pixels."""
+    y, x = np.nonzero(labels[:, 1:] != labels[:, :-1])
+    upright = np.stack([np.column_stack([x + 1, y]), np.column_stack([x + 1, y + 1])], axis=1)
+    y, x = np.nonzero(labels[1:] != labels[:-1])
+    level = np.stack([np.column_stack([x, y + 1]), np.column_stack([x + 1, y + 1])], axis=1)
+    return np.concatenate([upright, level]).astype(float)
+
+
+def _legend_handles(s: Segmentation) -> list[Any]:
+    from matplotlib.patches import Patch
+
+    colors = phase_colors(len(s.components))
+    handles = [Patch(facecolor=c, label=t) for c, t in zip(colors, _titles(s), strict=True)]
+    if (s.label_image < 0).any():
+        handles.append(Patch(facecolor=EXCLUDED, edgecolor=STRIPES, hatch="////", linewidth=0, label="excluded"))
+    return handles
+
+
+def _titles(s: Segmentation) -> list[str]:
+    return [f"phase {i + 1}:  {share}" for i, share in enumerate(percentages(s.fractions))]
+
+
+# -------------------------------------------------------------------------------------------------------------- layout
+
+
+class Box(NamedTuple):
+    """A panel, in inches from the upper left corner of the figure."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def beside(self) -> Box:
+        """Where its colour bar goes."""
+        return Box(self.x + self.width + 0.08, self.y, 0.12, self.height)
+
+
+def _grid(
+    n: int, aspect: float, *, width: float, largest: float, right: float = 0.0, columns: int | None = None
+) -> tuple[list[Box], float, float]:
+    """Boxes for `n` panels of one aspect (width over height), and the width and height they take, in inches.
+
+    Panels are as large as `width` allows but no side is longer than `largest` (twice that along a strip); the number
+    of columns is the one that makes the whole most like a slide. `right` is room beside each panel.
+    """
+    longest = 2 * largest if max(aspect, 1 / aspect) > 2 else largest
+
+    def size(columns: int) -> tuple[float, float]:
+        wide = max(0.3, min(width / columns - GAP - right, longest, longest * aspect))
+        return wide, wide / aspect
+
+    def step(columns: int) -> tuple[float, float]:
+        wide, high = size(columns)
+        return max(wide, TITLED) + GAP + right, high + TITLE + GAP
+
+    def unlike(columns: int) -> float:
+        (wide, high), rows = step(columns), ceil(n / columns)
+        return abs(log(columns * wide / (rows * high) / 1.6)) + 0.25 * (columns * rows - n)
+
+    columns = columns or min(range(1, n + 1), key=unlike)
+    (wide, high), (step_x, step_y) = size(columns), step(columns)
+    left = (step_x - right - wide) / 2
+    boxes = [Box(left + i % columns * step_x, TITLE + i // columns * step_y, wide, high) for i in range(n)]
+    return boxes, columns * step_x, ceil(n / columns) * step_y
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=150, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _root(ax: Axes) -> Figure:
+    """The figure of `ax`, also from within a subfigure."""
+    figure: Figure = ax.figure.figure
+    return figure
+
+
+def _axes(figure: Figure, box: Box, title: str = "", color: str | None = None) -> Axes:
+    width, height = figure.get_size_inches()
+    ax = figure.add_axes((box.x / width, 1 - (box.y + box.height) / height, box.width / width, box.height / height))
+    ax.set_title(title, fontsize=FONT, pad=4)
+    for spine in ax.spines.values():
+        spine.set_visible(color is not None)
+        spine.set(linewidth=3, edgecolor=color or "none")
+    return ax
+
+
+def _bare(ax: Axes) -> None:
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_visible(spine.get_linewidth() >= 3)
+
+
+def _spacing(values: NDArray[Any], default: float = 1.0) -> float:
+    return float(values[1] - values[0]) if len(values) > 1 else default
+
+
+def _units(s: Segmentation) -> str:
+    return "px" if s.pixel_size is None else s.units
+
+
+def _extent(s: Segmentation) -> tuple[float, float, float, float]:
+    """Left, right, bottom, top of the image."""
+    height, width = s.image.shape
+    py, px = s.pixel_size or (1.0, 1.0)
+    return 0.0, width * px, height * py, 0.0
+
+
+def _aspect(s: Segmentation) -> float:
+    _, width, height, _ = _extent(s)
+    return width / height
+
+
+def _pattern_aspect(s: Segmentation) -> float:
+    py, px = s.pixel_size or (1.0, 1.0)
+    return (len(s.kx) * _spacing(s.kx) / px) / (len(s.ky) * _spacing(s.ky) / py)
+
+
+def _picture_size(s: Segmentation, widest: float, highest: float) -> tuple[float, float]:
+    """The largest size in inches with the image's aspect."""
+    width = min(widest, highest * _aspect(s))
+    return width, width / _aspect(s)

@@ -1,1 +1,238 @@
-"""report"""
+"""The whole of a `Segmentation` on one page of HTML that needs nothing else: no network, no script, no other file."""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import io
+import os
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from html import escape
+from math import floor, log10
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import numpy as np
+
+from stemseg_core import plot
+from stemseg_core.segment import Segmentation, segment
+
+#: Parameters of `segment` that the command has an option for.
+OPTIONS = {
+    "n_phases": "phases",
+    "method": "method",
+    "window": "window",
+    "step": "step",
+    "taper": "taper",
+    "zoom": "zoom",
+    "scale": "scale",
+    "invalid": "invalid",
+    "random_state": "seed",
+}
+
+CONFIDENCE = (
+    "Confidence is the largest membership of a window minus the next largest: 1 where the window is clearly of one "
+    "phase, 0 where two phases share it equally, as on a boundary."
+)
+RESIDUAL = (
+    "Residual is the length of what the model leaves of a window's spectrum relative to that of the spectrum: low "
+    "where the phases describe the window, high where it holds something else."
+)
+
+STYLE = """\
+body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; max-width: 62rem; margin: 2rem auto;
+       padding: 0 1rem }
+h1 { font-size: 1.7rem; margin: 0 }
+h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem }
+p { max-width: 46rem }
+.facts, figcaption { color: #595959; max-width: 46rem }
+.facts { margin: .2rem 0 1.5rem }
+figure { margin: 0 0 1rem }
+img { max-width: 100%; height: auto }
+table { border-collapse: collapse }
+th, td { padding: .25rem 1.6rem .25rem 0; border-bottom: 1px solid #ddd; text-align: left; vertical-align: bottom;
+         overflow-wrap: anywhere }
+.n { text-align: right; font-variant-numeric: tabular-nums }
+.swatch { display: inline-block; width: 1em; height: 1em; vertical-align: -.12em; margin-right: .5em;
+          print-color-adjust: exact; -webkit-print-color-adjust: exact }
+pre { background: #f5f5f5; padding: .7rem 1rem; white-space: pre-wrap; font-size: .88rem }
+.columns { display: flex; flex-wrap: wrap; gap: 0 4rem }
+@media print {
+  body { margin: 0; max-width: none; font-size: 11pt }
+  figure, table, pre { break-inside: avoid }
+  h2 { break-after: avoid }
+  img { max-height: 20cm; width: auto }
+}
+"""
+
+
+def write_report(
+    segmentation: Segmentation, path: str | os.PathLike[str], *, title: str | None = None, source: str | None = None
+) -> None:
+    """Write a page with the phases, their patterns and maps, how far to trust them, and how to get them again.
+
+    The page appears at `path` complete or not at all.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+    path : str or path-like
+        Of the HTML file; replaced if it is there.
+    title : str, optional
+        By default "Phases of" the source, or "Phases".
+    source : str, optional
+        Name of the image's file, for title and instructions.
+    """
+    path = Path(path)
+    page = _page(segmentation, title or (f"Phases of {Path(source).name}" if source else "Phases"), source)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _page(s: Segmentation, title: str, source: str | None) -> str:
+    shares = ", ".join(f"phase {i + 1} {share}" for i, share in enumerate(plot.percentages(s.fractions)))
+    k = len(s.components)
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="facts">{escape(_facts(s, source))}</p>',
+        _picture(plot.overlay(s), f"The image with its phases in colour: {shares}.", "The phases over the image."),
+        _table(_phase_header(s), _phase_rows(s), numbers=True),
+        "<p>Phases are numbered by size; in <code>Segmentation.labels</code> phase 1 is 0, and excluded areas are -1. "
+        "Fractions are of the area that is not excluded.</p>",
+        "<h2>Patterns</h2>",
+        _picture(
+            plot.components(s),
+            f"The pattern of each of the {k} phases over spatial frequency.",
+            "What the local spectrum of each phase looks like; zero frequency is in the middle.",
+        ),
+        "<h2>Membership</h2>",
+        _picture(
+            plot.abundances(s),
+            f"Maps of the membership in each of the {k} phases.",
+            "Membership of each window in each phase, 0 to 1.",
+        ),
+        "<h2>How far to trust it</h2>",
+        f"<p>{CONFIDENCE}</p><p>{RESIDUAL}</p>",
+        _picture(
+            plot.maps(s), f"Maps of confidence (mean {_mean(s.confidence)}) and residual (mean {_mean(s.residual)})."
+        ),
+        "<h2>How to get it again</h2>",
+        _instructions(s, source),
+        '<div class="columns"><section><h2>Parameters</h2>',
+        _table(("parameter", "value"), [(escape(name), escape(_words(v))) for name, v in s.params.items()]),
+        "</section><section><h2>Versions</h2>",
+        _table(("of", "version"), [(escape(name), escape(str(v))) for name, v in s.versions.items()]),
+        "</section></div>",
+    ]
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
+        f"<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n" + "\n".join(parts) + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _facts(s: Segmentation, source: str | None) -> str:
+    height, width = s.image.shape
+    facts = [source] if source else []
+    facts.append(f"{width} x {height} pixels (width x height)")
+    if s.pixel_size is None:
+        facts.append("not calibrated")
+    else:
+        py, px = s.pixel_size
+        facts.append(f"{width * px:.4g} x {height * py:.4g} {s.units}")
+        facts.append(f"{px:.4g} {s.units} a pixel" if px == py else f"{px:.4g} x {py:.4g} {s.units} a pixel")
+    facts.append(f"{s.labels.shape[1]} x {s.labels.shape[0]} windows")
+    facts.append(datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
+    return " · ".join(facts)
+
+
+def _phase_header(s: Segmentation) -> tuple[str, ...]:
+    area = "area / pixels" if s.pixel_size is None else f"area / {escape(s.units)}<sup>2</sup>"
+    return "phase", "fraction", area, "mean confidence"
+
+
+def _phase_rows(s: Segmentation) -> list[tuple[str, ...]]:
+    py, px = s.pixel_size or (1.0, 1.0)
+    areas = [np.count_nonzero(s.label_image == i) * py * px for i in range(len(s.fractions))]
+    # As many decimals for all as give the largest four digits; pixels have none.
+    decimals = 0 if s.pixel_size is None else max(0, 3 - floor(log10(max(areas)))) if any(areas) else 0
+    rows: list[tuple[str, ...]] = []
+    for i, (share, color) in enumerate(zip(plot.percentages(s.fractions), plot.phase_colors(len(areas)), strict=True)):
+        swatch = f'<span class="swatch" style="background:{color}"></span>{i + 1}'
+        rows.append((swatch, share, f"{areas[i]:.{decimals}f}", _mean(s.confidence[s.labels == i])))
+    return rows
+
+
+def _instructions(s: Segmentation, source: str | None) -> str:
+    name = source or "IMAGE"
+    given = dict(s.params)
+    if s.pixel_size is not None:
+        given |= {"pixel_size": s.pixel_size, "units": s.units}
+    arguments = "".join(f"    {key}={value!r},\n" for key, value in given.items())
+    python = (
+        f"from stemseg_core import segment\n\n# image: {name!r} as a 2-D array\nsegmentation = segment(\n    image,\n"
+    )
+    snippet = f"<p>In Python:</p>\n<pre>{escape(python + arguments)})</pre>"
+    command, beyond = _command(s, name)
+    if beyond:
+        return f"{snippet}\n<p>The command has no option for {escape(', '.join(beyond))}.</p>"
+    return f"{snippet}\n<p>In a shell:</p>\n<pre>{escape(command)}</pre>"
+
+
+def _command(s: Segmentation, name: str) -> tuple[str, list[str]]:
+    """The command line, and the parameters that differ from their defaults but have no option."""
+    defaults = inspect.signature(segment).parameters
+    words, beyond = ["stemseg", "segment", name, "-o", "OUT"], []
+    for key, value in s.params.items():
+        if key in OPTIONS and value is not None:
+            words += [f"--{OPTIONS[key]}", _word(value, "x" if key in ("window", "step") else ",")]
+        elif key not in OPTIONS and key in defaults and not _same(value, defaults[key].default):
+            beyond.append(key)
+    return " ".join(map(quote, words)), beyond
+
+
+def _same(value: Any, default: Any) -> bool:
+    """Whether a recorded value is the default, be it a list where the default is a tuple."""
+    return bool(_words(value) == _words(default))
+
+
+def _word(value: Any, separator: str) -> str:
+    return separator.join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+
+
+def _words(value: Any) -> str:
+    return _word(value, ", ")
+
+
+def _mean(values: Any) -> str:
+    values = values[np.isfinite(values)]
+    return f"{values.mean():.2f}" if values.size else "-"
+
+
+def _picture(figure: Any, description: str, caption: str = "") -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    width = round(figure.get_figwidth() * 96)
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return (
+        f'<figure><img src="data:image/png;base64,{data}" width="{width}" alt="{escape(description)}">{below}</figure>'
+    )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False) -> str:
+    """A table of cells that are HTML already; `numbers`: all but the first column are to the right."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        right = ' class="n"' if numbers else ""
+        return "<tr>" + "".join(f"<{tag}{right if i else ''}>{c}</{tag}>" for i, c in enumerate(cells)) + "</tr>"
+
+    body = "\n".join(line("td", row) for row in rows)
+    return f"<table>\n<thead>{line('th', header)}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"

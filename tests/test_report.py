@@ -1,0 +1,193 @@
+"""The report: complete, self-contained, safe."""
+
+import base64
+import io
+import os
+import re
+import stat
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stemseg_core import report
+from stemseg_core.report import write_report
+from stemseg_core.segment import Segmentation
+
+PARAMS = {
+    "n_phases": 2,
+    "method": "kmeans",
+    "window": [64, 96],
+    "step": [16, 24],
+    "taper": ["kaiser", 8.0],
+    "detrend": "constant",
+    "smooth": 12.0,
+    "whiten": True,
+    "random_state": 7,
+}
+
+
+def build(**changes):
+    rng = np.random.default_rng(0)
+    labels = np.zeros((48, 64), np.int32)
+    labels[:, 40:] = 1
+    grid = np.stack(np.meshgrid(np.arange(5) * 8 + 7.5, np.arange(7) * 8 + 7.5, indexing="ij"), axis=-1)
+    coarse = labels[grid[..., 0].astype(int), grid[..., 1].astype(int)]
+    attributes = {
+        "image": rng.uniform(0, 9, labels.shape),
+        "labels": coarse,
+        "label_image": labels,
+        "abundances": np.stack([coarse == 0, coarse == 1]).astype(np.float32),
+        "components": rng.uniform(0, 1, (2, 7, 7)).astype(np.float32),
+        "fractions": np.array([0.625, 0.375]),
+        "confidence": np.full(coarse.shape, 0.75, np.float32),
+        "residual": np.full(coarse.shape, 0.25, np.float32),
+        "centers": grid,
+        "ky": np.arange(-3, 4) / 16,
+        "kx": np.arange(-3, 4) / 16,
+        "pixel_size": (0.5, 0.25),
+        "params": PARAMS,
+        "versions": {"numpy": "9.9.9", "blas": "openblas <x>"},
+    }
+    return Segmentation(**attributes | changes)
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, table rows, and text of a page; checks that tags close in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.rows, self.text, self.open = [], [], "", []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+        if {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data
+
+
+def page(tmp_path, segmentation=None, **options):
+    write_report(segmentation or build(), tmp_path / "report.html", **options)
+    return Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+
+
+def test_holds_every_parameter_and_version(tmp_path):
+    rows = page(tmp_path).rows
+    for name, value in PARAMS.items():
+        assert [name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)] in rows
+    assert ["numpy", "9.9.9"] in rows
+    assert ["blas", "openblas <x>"] in rows
+
+
+def test_table_of_phases(tmp_path):
+    rows = page(tmp_path).rows
+    assert rows[0] == ["phase", "fraction", "area / nm2", "mean confidence"]
+    assert rows[1] == ["1", "62.5 %", "240.0", "0.75"]
+    assert rows[2] == ["2", "37.5 %", "144.0", "0.75"]
+
+
+def test_not_calibrated(tmp_path):
+    found = page(tmp_path, build(pixel_size=None))
+    assert found.rows[0][2] == "area / pixels"
+    assert found.rows[1][2] == "1920"
+    assert "not calibrated" in found.text
+    assert "nm" not in found.text
+
+
+def test_explains_confidence_and_residual(tmp_path):
+    text = page(tmp_path).text
+    assert report.CONFIDENCE in text
+    assert report.RESIDUAL in text
+
+
+def test_needs_nothing_else(tmp_path):
+    found = page(tmp_path, source="a.dm4")
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    names = {tag for tag, _ in found.tags}
+    assert not names & {"script", "link", "iframe", "object", "embed"}
+    assert not re.search(r"https?://|@import|url\(", html)
+    assert os.listdir(tmp_path) == ["report.html"]
+    pictures = [attributes for tag, attributes in found.tags if tag == "img"]
+    assert len(pictures) == 4
+    for attributes in pictures:
+        kind, data = attributes["src"].split(",")
+        assert kind == "data:image/png;base64"
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size[0] > 200
+        assert len(attributes["alt"]) > 20
+    assert dict(found.tags)["html"] == {"lang": "en"}
+
+
+def test_escapes_what_it_is_given(tmp_path):
+    nasty = "<script>alert('x')</script>&.tif"
+    params = PARAMS | {"note<b>": nasty}
+    found = page(tmp_path, build(params=params, units="<u>"), title=f"T {nasty}", source=nasty)
+    assert not {tag for tag, _ in found.tags} & {"script", "b", "u"}
+    assert f"T {nasty}" in found.text
+    assert ["note<b>", nasty] in found.rows
+
+
+def test_python_snippet_runs_with_the_same_parameters(tmp_path):
+    text = page(tmp_path).text
+    call = text[text.index("segmentation = segment(") : text.index("\n)", text.index("segmentation = segment(")) + 2]
+    got = {}
+    exec(call, {"segment": lambda image, **given: got.update(given), "image": None})
+    assert got == PARAMS | {"pixel_size": (0.5, 0.25), "units": "nm"}
+
+
+def test_command_line(tmp_path, monkeypatch):
+    def segment(image, n_phases, *, detrend="constant", smooth=12.0, whiten=True, random_state=0):
+        """Same defaults as what was recorded."""
+
+    monkeypatch.setattr(report, "segment", segment)
+    text = page(tmp_path, source="my image.dm4").text
+    expected = (
+        "stemseg segment 'my image.dm4' -o OUT --phases 2 --method kmeans --window 64x96 --step 16x24 "
+        "--taper kaiser,8.0 --seed 7"
+    )
+    assert expected in text
+    text = page(tmp_path, build(params=PARAMS | {"smooth": 3.0}), source="my image.dm4").text
+    assert "The command has no option for smooth." in text
+    assert "stemseg segment" not in text
+
+
+def test_is_there_complete_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    path.write_text("before")
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("pathlib.Path.replace", full)
+    with pytest.raises(OSError, match="no space"):
+        write_report(build(), path)
+    assert path.read_text() == "before"
+    assert os.listdir(tmp_path) == ["report.html"]
+
+
+def test_permissions_are_those_of_any_new_file(tmp_path):
+    write_report(build(), str(tmp_path / "report.html"))
+    (tmp_path / "plain").write_text("")
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("report.html", "plain")]
+    assert modes[0] == modes[1]
+
+
+def test_all_excluded(tmp_path):
+    s = build(fractions=np.zeros(2), confidence=np.full((5, 7), np.nan, np.float32))
+    s.labels[:] = -1
+    s.label_image[:] = -1
+    s.residual[:] = np.nan
+    assert page(tmp_path, s).rows[1] == ["1", "0.0 %", "0", "-"]
