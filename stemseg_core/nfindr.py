@@ -18,7 +18,7 @@ from stemseg_core._kernels import nfindr as kernels
 from stemseg_core.abundances import abundances
 from stemseg_core.blocks import ArrayRows, Partial, Progress, Rows, one_blas_thread
 from stemseg_core.estimator import RowsEstimator
-from stemseg_core.gram import Leading, leading, leading_bytes, subtract_mean
+from stemseg_core.directions import Leading, leading, leading_bytes, subtract_mean
 from stemseg_core.memory import require_memory
 
 Array = NDArray[Any]
