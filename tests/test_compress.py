@@ -26,7 +26,7 @@ def mixture(n, d, k=5, noise=0.05, dtype=np.float32, seed=0):
 def optimum(X, r, center=True):
     """Energy of the best basis of rank r, by LAPACK in float64."""
     Y = X.astype(np.float64) - (X.mean(axis=0, dtype=np.float64) if center else 0)
-    s = np.linalg.svd(Y, compute_uv=False)
+    s = np.linalg.svd(np.linalg.qr(Y, mode="r"), compute_uv=False)
     return (s[:r] ** 2).sum() / (s**2).sum()
 
 

@@ -47,7 +47,7 @@ def assert_is_svd(X, svd, center):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("center", [True, False])
-@pytest.mark.parametrize("shape", [(500, 40), (40, 500), (90, 90), (1200, 30)])
+@pytest.mark.parametrize("shape", [(500, 40), (40, 500), (90, 90)])
 @pytest.mark.parametrize("decay", [1.0, 1e-3, 1e-6, 1e-9])
 @pytest.mark.parametrize("offset", [0.0, 1.0])
 def test_values_and_vectors_agree_with_lapack(shape, decay, center, dtype, offset):
@@ -134,12 +134,12 @@ def small_limits(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("center", [True, False])
-@pytest.mark.parametrize("shape", [(700, 120), (120, 700)])
+@pytest.mark.parametrize("shape", [(300, 80), (80, 300)])
 @pytest.mark.parametrize("limits", [{"GRAM_SIDE": 0}, {"DIRECT_SIDE": 0}, {"GRAM_SIDE": 0, "KRYLOV_BLOCKS": 3}])
 @pytest.mark.parametrize("decay", [1e-1, 1e-5])
 def test_block_krylov_agrees_with_lapack(small_limits, limits, shape, center, dtype, decay):
     small_limits(**limits)
-    X = with_spectrum(*shape, np.geomspace(1, decay, 120), dtype, offset=1.0)
+    X = with_spectrum(*shape, np.geomspace(1, decay, 80), dtype, offset=1.0)
     svd = SVD(6, center=center).fit(X)
     assert svd.converged_
     assert_is_svd(X, svd, center)
