@@ -45,7 +45,7 @@ written to OUT:
   report.html       all of it on one page
   segmentation.npz  the whole result, for stemseg_core.Segmentation.load
   summary.json      shares, parameters, versions, calibration, the image's checksum
-Results that are already in OUT are replaced, all at once at the end; other files there are left alone.
+Earlier results in OUT are replaced when all new ones are complete; other files there are left alone.
 """
 
 
@@ -169,7 +169,7 @@ def _add_segment(commands: Any) -> None:
         "--pixel-size", metavar="SIZE", type=_size, help="such as 0.02nm, in place of what the file says"
     )
     source.add_argument(
-        "--mask", metavar="FILE", type=Path, help="image of the same shape; pixels above 0 are excluded"
+        "--mask", metavar="FILE", type=Path, help="image of the same shape; pixels that are not 0 are excluded"
     )
     source.add_argument("--invalid", choices=("raise", "exclude"), help="what to do with NaN and Inf (default: raise)")
     run = p.add_argument_group("run")
