@@ -221,8 +221,8 @@ class NFINDR(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
             indices, log_volume, certificate = search.best()
         if not converged:
             warnings.warn(
-                f"N-FINDR did not converge in max_iter = {self.max_iter} passes: in the best simplex a row would enlarge "
-                f"the volume {certificate:.6g} times; raise max_iter",
+                f"N-FINDR did not converge in max_iter = {self.max_iter} passes: a row would enlarge the best "
+                f"simplex {certificate:.6g} times; raise max_iter",
                 ConvergenceWarning,
                 stacklevel=3,
             )
