@@ -179,7 +179,7 @@ def test_errors():
 
 def test_too_few_passes_warn():
     X = np.random.default_rng(3).standard_normal((3000, 7))
-    with pytest.warns(ConvergenceWarning, match=r"max_iter = 1 passes: .* a row would enlarge the best simplex 1\.\d+ times"):
+    with pytest.warns(ConvergenceWarning, match=r"max_iter = 1 passes: .* simplex 1\.\d+ times"):
         nfindr = NFINDR(8, n_init=1, max_iter=1).fit(X)
     assert not nfindr.converged_
     assert nfindr.certificate_ > 1
