@@ -17,13 +17,13 @@ from sklearn.utils.validation import check_is_fitted
 from stemseg_core._kernels import nfindr as kernels
 from stemseg_core.abundances import abundances
 from stemseg_core.blocks import ArrayRows, Partial, Progress, Rows, one_blas_thread
-from stemseg_core.estimator import RowsEstimator
 from stemseg_core.directions import Leading, leading, leading_bytes, subtract_mean
+from stemseg_core.estimator import RowsEstimator
 from stemseg_core.memory import require_memory
 
 Array = NDArray[Any]
 
-#: A vertex is replaced only if the volume grows by more than this factor, so that rounding cannot make it go in circles.
+#: A vertex is replaced only if the volume grows by more than this factor, so that rounding cannot go in circles.
 GROWTH = 1 + 1e-10
 #: Variance, by that of the first component, below which float32 products say nothing about a component.
 FLOAT32_VARIANCE = 1e-5
@@ -67,7 +67,8 @@ class NFINDR(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
     n_iter_ : int
         Passes over the scores.
     converged_ : bool
-        Whether every start ended at a simplex that no single replacement enlarges.
+        Whether every start ended at a simplex that no single replacement enlarges (and the principal components are
+        converged).
     n_features_in_ : int
         Number of features.
 
@@ -143,13 +144,6 @@ class NFINDR(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         rows = self._check_rows(X, reset=True)
         self._check_parameters(rows)
         found = self._search(rows) if self.n_components > 1 else self._farthest(rows)
-        if not found.converged:
-            warnings.warn(
-                f"N-FINDR did not converge in max_iter = {self.max_iter} passes: a row would enlarge the simplex "
-                f"{found.certificate:.6g} times; raise max_iter",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
         self.components_ = take_rows(rows, found.indices)
         self.indices_ = found.indices
         self.log_volume_ = found.log_volume
@@ -225,14 +219,30 @@ class NFINDR(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
             search.start(int(self.n_init), check_random_state(self.random_state))
             n_iter, converged = search.improve(int(self.max_iter))
             indices, log_volume, certificate = search.best()
-        return Found(indices, log_volume + float(np.log(scale).sum()), certificate, n_iter, converged)
+        if not converged:
+            warnings.warn(
+                f"N-FINDR did not converge in max_iter = {self.max_iter} passes: a row would enlarge the best "
+                f"simplex {certificate:.6g} times; raise max_iter",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return Found(
+            indices, log_volume + float(np.log(scale).sum()), certificate, n_iter, converged and first.converged
+        )
 
     def _leading(self, rows: Rows, rank: int) -> Leading:
-        """Mean and principal axes, from float64 products if the spectrum asks for them; refuses rows of too low a rank."""
+        """Mean and principal axes, from float64 products if the spectrum asks for it; refuses too low a rank."""
         options: dict[str, Any] = {"n_jobs": self.n_jobs, "progress": self.progress, "stage": "NFINDR"}
         first = leading(rows, rank, **options)
         if rows.dtype == np.float32 and not _float32_suffices(first):
             first = leading(rows, rank, dtype=np.float64, **options)
+        if not first.converged:
+            warnings.warn(
+                f"the {rank} principal components of N-FINDR did not converge in {first.n_passes} passes: the last of "
+                "them may lie in a nearly flat part of the spectrum; use fewer components",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
         energy = first.values.sum() + rows.shape[0] * float(first.mean @ first.mean)
         least = max(FLOAT64_VARIANCE * first.values[0], float(np.finfo(rows.dtype).eps) ** 2 * energy)
         found = int((first.values > least).sum())
@@ -379,7 +389,9 @@ def successive_projections(Y: ArrayLike, k: int) -> NDArray[np.intp]:
                 u -= basis[:j].T @ (basis[:j] @ u)
             square = float(u @ u)
             if square <= least:
-                raise ValueError(f"k = {k} rows cannot be chosen: the rank of Y, of shape {(n, r)}, is {j}; ask for fewer")
+                raise ValueError(
+                    f"k = {k} rows cannot be chosen: the rank of Y, of shape {(n, r)}, is {j}; ask for fewer"
+                )
             basis[j] = u / np.sqrt(square)
             chosen[j] = p
             left -= (Y @ basis[j].astype(Y.dtype, copy=False)).astype(np.float64) ** 2
@@ -406,11 +418,11 @@ def _squares_block(block: Array, mean: Array) -> tuple[Partial, None]:
 
 
 def _float32_suffices(first: Leading) -> bool:
-    return bool(first.values[-1] > FLOAT32_VARIANCE * first.values[0])
+    return bool(first.converged and first.values[-1] > FLOAT32_VARIANCE * first.values[0])
 
 
 def _scores_block(block: Array, shift: Array, V: Array, onto: Array) -> tuple[Partial, None]:
-    """``(block - mean) V'`` in the type of the shift, which is the mean but for `onto`, the scores of the difference."""
+    """``(block - mean) V'`` in the type of the shift, which is the mean up to `onto`, the scores of the rest."""
     Y = subtract_mean(block, shift)[0]
     return ((Y @ V.T).astype(np.float64) - onto,), None
 

@@ -162,7 +162,7 @@ def test_errors():
         for value in (0, 2.5, True, "3"):
             with pytest.raises(ValueError, match=f"{name} must be a whole number, at least 1; got {value!r}"):
                 NFINDR(3).set_params(**{name: value}).fit(X)
-    with pytest.raises(ValueError, match="at most n_samples = 3, .*; got 4"):
+    with pytest.raises(ValueError, match=r"at most n_samples = 3, .*; got 4"):
         NFINDR(4).fit(X[:3])
     with pytest.raises(ValueError, match="7 components need at least 6 features, X has n_features = 5"):
         NFINDR(7).fit(X)
@@ -179,7 +179,7 @@ def test_errors():
 
 def test_too_few_passes_warn():
     X = np.random.default_rng(3).standard_normal((3000, 7))
-    with pytest.warns(ConvergenceWarning, match=r"max_iter = 1 passes: a row would enlarge the simplex 1\.\d+ times"):
+    with pytest.warns(ConvergenceWarning, match=r"max_iter = 1 passes: .* simplex 1\.\d+ times"):
         nfindr = NFINDR(8, n_init=1, max_iter=1).fit(X)
     assert not nfindr.converged_
     assert nfindr.certificate_ > 1
