@@ -27,7 +27,7 @@ from stemseg_core.nmf_solver import Array, Descent, Problem, compressed, descend
 from stemseg_core.nmf_starts import POOL, starts
 
 #: Directions of the compressed form beyond two for each component: they absorb what random directions miss.
-SPARE = 16
+SPARE = 10
 #: Rows with this many times as many features as the compressed form are compressed.
 WORTH = 2
 
@@ -89,7 +89,7 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
     Hierarchical alternating least squares with repeated sweeps [1]_ and extrapolation of H [2]_. W always is the
     exact non-negative least-squares solution for `components_`: ``fit_transform(X)`` and ``transform(X)`` agree.
 
-    The compressed form is the projection on q = 2 k + 16 directions, found by multiplying random ones by X'X [4]_; only
+    The compressed form is the projection on q = 2 k + 10 directions, found by multiplying random ones by X'X [4]_; only
     the way to the solution depends on it. Where the starts compete, every m-th row stands for all.
 
     Cost: X is read four times and once for each of `n_iter_` passes of 4 n d k flops; usually one to five, since they

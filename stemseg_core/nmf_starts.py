@@ -30,8 +30,8 @@ def starts(
 ) -> Iterator[Array]:
     """Starting components of shape (k, d).
 
-    One that the data do not allow is left out, or random if it is the only one. `few` has some of the rows of `problem`,
-    enough for means; extreme rows are looked for among all.
+    One that the data do not allow is left out, or random if it is the only one. `few` has some of the rows of
+    `problem`, enough for means; extreme rows are looked for among all.
     """
     rng = check_random_state(random_state)
     n, q = few.rows.shape
