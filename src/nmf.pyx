@@ -16,10 +16,10 @@ def hals_block(
 
     Hierarchical alternating least squares: in turn for each component l, over all columns i at once,
 
-        Z[l, i] = max(0, Z[l, i] + (B[l, i] - sum_m G[l, m] Z[m, i]) / G[l, l])
+        Z[p, i] = max(0, Z[p, i] + (B[p, i] - sum_m G[p, m] Z[m, i]) / G[p, p])
 
     The columns are independent, so they are the lanes; 64 of them stay in the first-level cache for all sweeps.
-    Components with ``G[l, l] = 0`` do not matter to the objective and are set to zero.
+    Components with ``G[p, p] = 0`` do not matter to the objective and are set to zero.
 
     Parameters
     ----------
@@ -31,12 +31,12 @@ def hals_block(
     Notes
     -----
     Cost: n_sweeps n k (k + 2) multiply-adds.
-    Source: A. Cichocki, A.-H. Phan, IEICE Trans. Fundam. E92-A, 708 (2009), doi:10.1587/transfun.E92.A.708, Algorithm 2;
+    Source: A. Cichocki, A.-H. Phan, IEICE Trans. Fundam. E92-A, 708 (2009), doi:10.1587/transfun.E92.A.708;
     repeated sweeps: N. Gillis, F. Glineur, Neural Comput. 24, 1085 (2012), doi:10.1162/NECO_a_00256.
     """
     cdef Py_ssize_t k = B.shape[0]
     cdef Py_ssize_t n = B.shape[1]
-    cdef Py_ssize_t group, start, width, sweep, l, m, i
+    cdef Py_ssize_t group, start, width, _sweep, p, m, i
     cdef floating[LANES] step
     cdef const floating* b
     cdef const floating* other
@@ -47,22 +47,22 @@ def hals_block(
         for group in range((n + LANES - 1) // LANES):
             start = group * LANES
             width = n - start if n - start < LANES else LANES
-            for sweep in range(n_sweeps):
-                for l in range(k):
-                    z = &Z[l, start]
-                    if G[l, l] <= 0:
+            for _sweep in range(n_sweeps):
+                for p in range(k):
+                    z = &Z[p, start]
+                    if G[p, p] <= 0:
                         for i in range(width):
                             z[i] = 0
                         continue
-                    b = &B[l, start]
+                    b = &B[p, start]
                     for i in range(width):
                         step[i] = b[i]
                     for m in range(k):
-                        g = G[l, m]
+                        g = G[p, m]
                         other = &Z[m, start]
                         for i in range(width):
                             step[i] -= g * other[i]
-                    inverse = 1 / G[l, l]
+                    inverse = 1 / G[p, p]
                     for i in range(width):
                         value = z[i] + step[i] * inverse
                         z[i] = value if value > 0 else 0
@@ -77,7 +77,7 @@ def residual_block(
 ):
     """Squared residual of each feature in float64, by subtraction: no digits cancel in a near-exact factorisation.
 
-        out[j] = sum_i (X[i, j] - sum_l W[i, l] H[l, j])^2
+        out[j] = sum_i (X[i, j] - sum_p W[i, p] H[p, j])^2
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def residual_block(
     cdef Py_ssize_t n = X.shape[0]
     cdef Py_ssize_t d = X.shape[1]
     cdef Py_ssize_t k = H.shape[0]
-    cdef Py_ssize_t i, j, l
+    cdef Py_ssize_t i, j, p
     cdef double w
 
     with nogil:
@@ -103,9 +103,9 @@ def residual_block(
         for i in range(n):
             for j in range(d):
                 scratch[j] = X[i, j]
-            for l in range(k):
-                w = W[i, l]
+            for p in range(k):
+                w = W[i, p]
                 for j in range(d):
-                    scratch[j] -= w * H[l, j]
+                    scratch[j] -= w * H[p, j]
             for j in range(d):
                 out[j] += scratch[j] * scratch[j]

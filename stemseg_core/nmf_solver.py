@@ -22,7 +22,7 @@ Array = NDArray[Any]
 #: Sweeps over the components for each pass: a sweep in the cache costs less than the products it works on.
 SWEEPS = 8
 #: Rows on which starts compete.
-RACE_ROWS = 8192
+RACE_ROWS = 4096
 #: Passes of a start in the first round of the race; twice as many in each later round, for half of the starts.
 ROUND = 8
 #: A squared error of this share of the energy of X is as good as none.
@@ -122,7 +122,7 @@ class Descent:
     def components(self) -> Array:
         """Rows of H with length 1, or 0, by falling energy."""
         lengths = np.linalg.norm(self.H, axis=1, keepdims=True)
-        H = np.divide(self.H, lengths, out=np.zeros_like(self.H), where=lengths > 0)
+        H: Array = np.divide(self.H, lengths, out=np.zeros_like(self.H), where=lengths > 0)
         return H[np.argsort(-self.weight, kind="stable")]
 
 
@@ -155,35 +155,39 @@ def descend(problem: Problem, H: Array, W: Array, *, max_iter: int, tol: float) 
         state.weight = WtW.diagonal() * (state.H**2).sum(axis=1)
         # The cosine between the residual and what the components can still take of it.
         slope = np.linalg.norm(gradient) / np.sqrt(state.objective * np.trace(WtW) or 1.0)
-        state.converged = bool(
-            (slope <= 10 * tol and decrease <= 0.01 * tol * objective) or state.objective <= EXACT * problem.energy
-        )
+        slow = decrease <= 0.01 * tol * objective
+        state.converged = bool(slope <= (10 * tol if slow else tol) or state.objective <= EXACT * problem.energy)
         factor, ceiling = min(ceiling, 1.05 * factor), min(1.0, 1.01 * ceiling)
         H_try, extrapolated = np.maximum(state.H + factor * (state.H - previous), 0), True
     return state
 
 
-def race(problem: Problem, pool: Iterable[Array], *, tol: float, max_iter: int) -> Descent:
+def thinned(problem: Problem) -> Problem:
+    """A compressed problem on every m-th row, about RACE_ROWS of them; itself if it has no more."""
+    B = problem.stored
+    step = -(-len(B) // RACE_ROWS)
+    return problem if step == 1 else in_memory(problem, np.ascontiguousarray(B[::step]), problem.basis)
+
+
+def race(problem: Problem, few: Problem, pool: Iterable[Array], *, tol: float, max_iter: int) -> Descent:
     """The best of the starts: all run a few passes, the better half goes on twice as far, the last one to the end.
 
-    `problem` has its rows in memory. Where they are many, the starts compete on every m-th row. The winner then begins
-    anew on all rows, lest it has given up a component that those left out need.
+    The starts compete on the rows of `few`, which stand for all. If these are fewer, the winner begins anew on all
+    rows, lest it has given up a component that the others need.
     """
-    B = problem.stored
-    n, step = len(B), -(-len(B) // RACE_ROWS)
-    few = problem if step == 1 else in_memory(problem, np.ascontiguousarray(B[::step]), problem.basis)
     runners = [(H, H) for H in pool]
     k = len(runners[0][0])
     passes = ROUND
     while len(runners) > 1:
         ran: list[tuple[float, int, Array, Array]] = []
         for first, H in runners:
-            state = descend(few, H, np.zeros((-(-n // step), k)), max_iter=passes, tol=tol)
+            state = descend(few, H, np.zeros((few.rows.shape[0], k)), max_iter=passes, tol=tol)
             ran.append((state.objective, len(ran), first, state.H))
         runners = [(first, H) for _, _, first, H in sorted(ran, key=itemgetter(0, 1))[: len(ran) // 2]]
         passes *= 2
     first, H = runners[0]
-    state = descend(problem, H if step == 1 else first, np.zeros((n, k)), max_iter=max_iter, tol=tol)
+    start = H if few is problem else first
+    state = descend(problem, start, np.zeros((problem.rows.shape[0], k)), max_iter=max_iter, tol=tol)
     return revive(problem, state, max_iter=max_iter, tol=tol)
 
 

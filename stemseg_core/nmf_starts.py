@@ -21,24 +21,33 @@ from stemseg_core.nmf_solver import Array, Problem
 
 #: What ``init="auto"`` tries.
 POOL = ("nfindr", "spa", "kmeans", "nndsvda", "random")
+#: Which of them depend on single rows.
+EXTREME = ("nfindr", "spa")
 
 
-def starts(problem: Problem, k: int, names: tuple[str, ...], n_random: int, random_state: Any) -> Iterator[Array]:
-    """Starting components of shape (k, d); those that the data do not allow are left out."""
+def starts(
+    problem: Problem, few: Problem, k: int, *, names: tuple[str, ...], n_random: int, random_state: Any
+) -> Iterator[Array]:
+    """Starting components of shape (k, d).
+
+    One that the data do not allow is left out, or random if it is the only one. `few` has some of the rows of
+    `problem`, enough for means; extreme rows are looked for among all.
+    """
     rng = check_random_state(random_state)
-    n, q = problem.rows.shape
+    n, q = few.rows.shape
     for name in names:
-        if name == "random":
-            for _ in range(n_random):
-                yield random(problem, k, rng)
-        elif k <= min(n, q):
+        if name != "random":
             seed = rng.randint(np.iinfo(np.int32).max)
             try:
-                yield STARTS[name](problem, k, seed)
+                if k <= min(n, q):
+                    yield STARTS[name](problem if name in EXTREME else few, k, seed)
+                    continue
             except ValueError:
-                # Not k affinely independent rows or k distinct ones: random numbers need neither.
-                if names == (name,):
-                    yield random(problem, k, rng)
+                pass  # not k independent rows
+            if len(names) > 1:
+                continue
+        for _ in range(n_random):
+            yield random(few, k, rng)
 
 
 def random(problem: Problem, k: int, rng: np.random.RandomState) -> Array:
