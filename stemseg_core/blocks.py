@@ -150,7 +150,9 @@ def refuse_non_finite(block: NDArray[Any], products: NDArray[Any]) -> None:
         return
     bad = ~np.isfinite(block)
     if not bad.any():
-        raise ValueError(f"Input X has values too large for {block.dtype}: sums of products overflow to infinity; scale X down")
+        raise ValueError(
+            f"Input X has values too large for {block.dtype}: sums of products overflow to infinity; scale X down"
+        )
     row, feature = np.argwhere(bad)[0]
     n_nan = int(np.isnan(block).sum())
     raise NonFiniteError(int(row), int(feature), n_nan, int(bad.sum()) - n_nan)

@@ -40,11 +40,12 @@ class Grid:
         spread = [sigma / s for s in self.step]
         if not max(spread):
             return rows
-        total = gaussian_filter(self.to_map(rows, 0), (*spread, *[0] * (rows.ndim - 1)), mode="nearest")
+        total: NDArray[Any] = gaussian_filter(self.to_map(rows, 0), (*spread, *[0] * (rows.ndim - 1)), mode="nearest")
         if self.included.all():
             return total[self.included]
         weight = gaussian_filter(self.included.astype(rows.dtype), spread, mode="nearest")
-        return (total / np.where(self.included, weight, 1)[..., *[None] * (rows.ndim - 1)])[self.included]
+        total /= np.where(self.included, weight, 1)[..., *[None] * (rows.ndim - 1)]
+        return total[self.included]
 
     def noise_covariance(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         """Covariance (r, r) of the noise of rows (n, r): half that of the differences between neighbouring windows."""
@@ -60,7 +61,9 @@ class Grid:
 
     def centers(self) -> NDArray[np.float64]:
         """Centres of all windows in pixel coordinates, (ny, nx, 2), y before x."""
-        axes = [np.arange(n) * s + (w - 1) / 2 for n, w, s in zip(self.included.shape, self.window, self.step, strict=True)]
+        axes = [
+            np.arange(n) * s + (w - 1) / 2 for n, w, s in zip(self.included.shape, self.window, self.step, strict=True)
+        ]
         return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
 
     def label_image(self, memberships: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.int32]:

@@ -27,6 +27,7 @@ def find_phases(
     spectra: Spectra,
     grid: Grid,
     n_phases: int,
+    *,
     rank: int,
     smooth: float,
     whiten: bool,
@@ -41,12 +42,13 @@ def find_phases(
     if method == "nmf":
         weights = NMF(n_phases, **seeded).fit_transform(spectra)
         return shares(grid.smooth(weights, smooth)), False
-    scores = grid.smooth(compress(spectra, rank, **settings).scores, smooth)
+    raw = compress(spectra, rank, **settings).scores
+    scores = grid.smooth(raw, smooth)
     if method == "nfindr":
         pure = NFINDR(n_phases, **seeded).fit(scores).components_
         return shares(abundances(scores, pure, **settings)), False
     if whiten:
-        scores = whiten_noise(scores, grid.noise_covariance(scores))
+        scores = whiten_noise(scores, grid.noise_covariance(raw))
     if method == "kmeans":
         return _clusters(scores, KMeans(n_phases, **seeded).fit(scores).labels_, n_phases), True
     if method == "ica":
@@ -63,7 +65,11 @@ def _by_estimator(estimator: Any, scores: Array, n_phases: int) -> tuple[NDArray
         labels = estimator.predict(scores)
     if labels is not None:
         labels = np.asarray(labels)
-        if labels.shape != (len(scores),) or labels.dtype.kind not in "iu" or not 0 <= labels.min() <= labels.max() < n_phases:
+        if (
+            labels.shape != (len(scores),)
+            or labels.dtype.kind not in "iu"
+            or not 0 <= labels.min() <= labels.max() < n_phases
+        ):
             raise ValueError(
                 f"method={estimator!r} must give each of the {len(scores)} windows a label from 0 to {n_phases - 1} "
                 f"for n_phases={n_phases}; got labels {np.unique(labels)[:10]} of shape {labels.shape}"

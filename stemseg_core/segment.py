@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stemseg_core.blocks import Progress, one_blas_thread, run
-from stemseg_core.images import pair
+from stemseg_core.images import pair, whole_number
 from stemseg_core.maps import Grid, order_by_size
 from stemseg_core.phases import METHODS, find_phases
 from stemseg_core.segmentation import Segmentation
@@ -34,7 +34,7 @@ def segment(
     normalize: float = 0.5,
     rank: int = 32,
     smooth: float = 12,
-    whiten: bool = True,
+    whiten: bool = False,
     mask: ArrayLike | None = None,
     invalid: str = "raise",
     pixel_size: float | Sequence[float] | None = None,
@@ -48,7 +48,7 @@ def segment(
 
     The modulus of the Fourier transform in a sliding window is the spectrum of the lattice there. Spectra are compared
     without their lowest frequencies and with their amplitude partly normalised, compressed to `rank` scores, smoothed
-    over neighbouring windows, whitened by their noise, and grouped.
+    over neighbouring windows, and grouped.
 
     Parameters
     ----------
@@ -75,8 +75,9 @@ def segment(
         Scores kept of each spectrum.
     smooth : float, default=12
         Standard deviation, in pixels, of the Gaussian mean over neighbouring windows; 0: none.
-    whiten : bool, default=True
-        Scale the scores so that their noise, seen in the differences of neighbours, is equal in all directions.
+    whiten : bool, default=False
+        Scale the scores so that their noise, seen in the differences of neighbours, is equal in all directions. It
+        brings out faint differences at low dose, and gradual ones such as drift and tilt as well.
     mask : array-like of bool of shape (y, x), optional
         True: excluded pixels.
     pixel_size : float or (float, float), optional
@@ -115,7 +116,7 @@ def segment(
     >>> bool(max(agreement, 1 - agreement) > 0.95)
     True
     """
-    _check(image, n_phases, method, k_min, normalize, rank, smooth)
+    _check(image, n_phases, method, k_min=k_min, normalize=normalize, rank=rank, smooth=smooth)
     size = _pixel_size(pixel_size)
     if random_state is None:
         random_state = int(np.random.SeedSequence().generate_state(1)[0])
@@ -135,7 +136,15 @@ def segment(
     grid = Grid(matrix.included, matrix.window, matrix.step)
     with one_blas_thread():
         memberships, partition = find_phases(
-            method, Spectra(matrix, k_min, normalize), grid, n_phases, rank, smooth, whiten, random_state, settings
+            method,
+            Spectra(matrix, k_min, normalize),
+            grid,
+            n_phases,
+            rank=rank,
+            smooth=smooth,
+            whiten=whiten,
+            random_state=random_state,
+            settings=settings,
         )
         label_image = grid.label_image(memberships, matrix.image.shape[-2:])
         order = order_by_size(label_image, n_phases)
@@ -170,14 +179,13 @@ _SETTINGS = ("dtype", "n_jobs", "max_memory", "progress")
 
 
 def _check(
-    image: ArrayLike, n_phases: int, method: Any, k_min: float, normalize: float, rank: int, smooth: float
+    image: ArrayLike, n_phases: object, method: Any, *, k_min: object, normalize: object, rank: object, smooth: object
 ) -> None:
     """Refuse wrong parameters before any work."""
     if np.ndim(image) != 2:
         raise ValueError(f"image must be 2-D (y, x), got {np.ndim(image)}-D; segment one image of a stack at a time")
-    for name, value in (("n_phases", n_phases), ("rank", rank)):
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
+    whole_number("n_phases", n_phases)
+    whole_number("rank", rank)
     if isinstance(method, str) and method not in METHODS:
         raise ValueError(f"method must be one of {METHODS} or a scikit-learn estimator, got {method!r}")
     if not isinstance(method, str) and not hasattr(method, "fit"):
@@ -198,7 +206,11 @@ def _pixel_size(value: float | Sequence[float] | None) -> tuple[float, float] | 
 
 
 def _components(
-    matrix: WindowMatrix, memberships: NDArray[np.float32], partition: bool, n_jobs: int | None, progress: Progress | None
+    matrix: WindowMatrix,
+    memberships: NDArray[np.float32],
+    partition: bool,
+    n_jobs: int | None,
+    progress: Progress | None,
 ) -> tuple[NDArray[Any], NDArray[np.float32]]:
     """Spectrum of each phase (k, d) in the chosen scale, and how much of each window's spectrum they leave out (n,).
 

@@ -40,6 +40,29 @@ class Tile:
     x1: int
 
 
+@dataclass(frozen=True)
+class TileGrid:
+    """How the windows of a stack are cut into tiles: strip after strip, each from top to bottom."""
+
+    frames: int
+    windows: tuple[int, int]
+    tile: tuple[int, int]
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Frames, strips, tiles in a strip."""
+        (ny, nx), (by, bx) = self.windows, self.tile
+        return self.frames, -(-nx // bx), -(-ny // by)
+
+    def __len__(self) -> int:
+        return int(np.prod(self.counts))
+
+    def __getitem__(self, i: int) -> Tile:
+        (ny, nx), (by, bx) = self.windows, self.tile
+        frame, strip, row = (int(k) for k in np.unravel_index(i, self.counts))
+        return Tile(frame, row * by, min((row + 1) * by, ny), strip * bx, min((strip + 1) * bx, nx))
+
+
 class PrunedDFT:
     """The frequencies 0..h of the DFT of tapered pieces of length w, by folding and two real matrix products.
 
@@ -71,7 +94,7 @@ class PrunedDFT:
 
 
 class TileReader:
-    """Reads the tiles of a `WindowMatrix`; one a thread, as it keeps scratch memory and the row transforms of a strip."""
+    """Reads the tiles of a `WindowMatrix`; one a thread: it keeps scratch memory and the row transforms of a strip."""
 
     def __init__(self, matrix: WindowMatrix) -> None:
         self.matrix = matrix

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,10 +11,10 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.signal import get_window
 from sklearn.base import BaseEstimator
 
-from stemseg_core.blocks import BLOCK_BYTES, Index, Progress, run
-from stemseg_core.images import check_image, first_bad_pixels, pair
+from stemseg_core.blocks import BLOCK_BYTES, Progress, run
+from stemseg_core.images import check_image, first_bad_pixels, pair, whole_number
 from stemseg_core.memory import require_memory
-from stemseg_core.tiles import STRIP_COLUMNS, PrunedDFT, Tile, TileReader
+from stemseg_core.tiles import STRIP_COLUMNS, PrunedDFT, Tile, TileGrid, TileReader
 
 SCALES = ("abs", "sqrt", "log1p", "power")
 
@@ -123,8 +122,8 @@ class WindowFFT(BaseEstimator):
         image, mask = check_image(image, mask)
         if any(w > n for w, n in zip(window, image.shape[-2:], strict=True)):
             raise ValueError(
-                f"window {window[0]} x {window[1]} px is larger than the image, {image.shape[-2]} x {image.shape[-1]} px;"
-                " choose a smaller window"
+                f"window {window[0]} x {window[1]} px is larger than the image, "
+                f"{image.shape[-2]} x {image.shape[-1]} px; choose a smaller window"
             )
         return WindowMatrix(self, window, step, image, mask)
 
@@ -149,8 +148,7 @@ class WindowFFT(BaseEstimator):
     def _check_parameters(self) -> tuple[tuple[int, int], tuple[int, int]]:
         window = pair("window", self.window)
         step = tuple(max(1, w // 4) for w in window) if self.step is None else pair("step", self.step)
-        if isinstance(self.zoom, bool) or not isinstance(self.zoom, int | np.integer) or self.zoom < 1:
-            raise ValueError(f"zoom must be a whole number >= 1, got {self.zoom!r}")
+        whole_number("zoom", self.zoom)
         for name, choices in (("scale", SCALES), ("detrend", ("constant", None)), ("invalid", ("raise", "exclude"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
@@ -167,29 +165,6 @@ class WindowFFT(BaseEstimator):
             raise ValueError(
                 f"taper must be a window of scipy.signal.get_window or None, got {self.taper!r}: {error}"
             ) from None
-
-
-@dataclass(frozen=True)
-class TileGrid:
-    """How the windows of a stack are cut into tiles: strip after strip, each from top to bottom."""
-
-    frames: int
-    windows: tuple[int, int]
-    tile: tuple[int, int]
-
-    @property
-    def counts(self) -> tuple[int, int, int]:
-        """Frames, strips, tiles in a strip."""
-        (ny, nx), (by, bx) = self.windows, self.tile
-        return self.frames, -(-nx // bx), -(-ny // by)
-
-    def __len__(self) -> int:
-        return int(np.prod(self.counts))
-
-    def __getitem__(self, i: int) -> Tile:
-        (ny, nx), (by, bx) = self.windows, self.tile
-        frame, strip, row = (int(k) for k in np.unravel_index(i, self.counts))
-        return Tile(frame, row * by, min((row + 1) * by, ny), strip * bx, min((strip + 1) * bx, nx))
 
 
 class WindowMatrix:
@@ -266,7 +241,8 @@ class WindowMatrix:
                 if bad.any() and invalid == "raise":
                     where = "" if len(self.image) == 1 else f" of frame {f}"
                     raise ValueError(
-                        f"image has {first_bad_pixels(frame, bad)}{where}; mend them, mask them, or pass invalid='exclude'"
+                        f"image has {first_bad_pixels(frame, bad)}{where}; "
+                        "mend them, mask them, or pass invalid='exclude'"
                     )
                 if bad.any():
                     if self.mask is None or not self.mask.flags.writeable:
@@ -319,7 +295,7 @@ class WindowMatrix:
         """The tile of block `i`."""
         return self.tiles[int(self._blocks[i])]
 
-    def index(self, i: int) -> Index:
+    def index(self, i: int) -> NDArray[np.intp]:
         """Row numbers of block `i`."""
         t = self.tile(i)
         ny, nx = self.grid_shape[-2:]
@@ -423,7 +399,7 @@ class WindowMatrix:
         return (v / weight.astype(v.dtype if v.dtype.kind == "f" else float))[..., plane]
 
     def from_image(self, planes: NDArray[Any]) -> NDArray[Any]:
-        """The half of centred full planes (.., 2 hy + 1, 2 hx + 1) that features stand for, (.., d), without weights."""
+        """The half of centred full planes (.., 2 hy + 1, 2 hx + 1) that features stand for, (.., d), no weights."""
         return planes[..., self._half_plane]
 
     @cached_property

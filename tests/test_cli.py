@@ -118,7 +118,7 @@ def test_summary(path, tmp_path, capsys):
     assert summary["calibration"]["source"] == "file"
     np.testing.assert_allclose(summary["calibration"]["pixel_size"], PIXEL)
     assert summary["windows"]["window"] == [32, 32]
-    assert summary["windows"]["step"] == [8, 8]
+    assert summary["windows"]["step"] == [4, 4]
     assert sum(summary["fractions"]) == pytest.approx(1)
     assert 0 < summary["confidence_mean"] <= 1
     assert summary["parameters"]["random_state"] == 3

@@ -2,6 +2,7 @@
 
 import pickle
 from importlib import import_module
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -80,7 +81,9 @@ def test_features_are_those_of_numpy_fft(reference, data):
         # A square root turns a rounding error of the transform, relative to the largest modulus, into its root.
         np.testing.assert_allclose(matrix.to_image(features), want, atol=tolerance * want.max())
         np.testing.assert_allclose(
-            np.linalg.norm(features.astype(float), axis=1), np.linalg.norm(want.reshape(len(want), -1), axis=1), rtol=2e-3
+            np.linalg.norm(features.astype(float), axis=1),
+            np.linalg.norm(want.reshape(len(want), -1), axis=1),
+            rtol=2e-3,
         )
 
 
@@ -104,7 +107,7 @@ def test_rows_have_the_same_bits_in_any_pieces(cuts, masked, stacked):
     whole = matrix.to_array(n_jobs=1)
     assert np.array_equal(whole, matrix.to_array(n_jobs=3))
     cuts = [0, *sorted(min(c, len(whole)) for c in cuts), len(whole)]
-    pieces = [matrix.rows(a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+    pieces = [matrix.rows(a, b) for a, b in pairwise(cuts)]
     assert np.array_equal(np.concatenate(pieces), whole)
     out = np.empty((3, whole.shape[1]), np.float32)
     assert matrix.rows(1, 4, out=out) is out
@@ -178,7 +181,9 @@ def test_masks_exclude_the_windows_they_touch():
     bad = np.where(mask, np.nan, image)
     np.testing.assert_array_equal(np.asarray(ss.WindowFFT(24, 6, invalid="exclude").matrix(bad)), np.asarray(matrix))
     np.testing.assert_array_equal(np.asarray(ss.WindowFFT(24, 6).matrix(bad, mask=mask)), np.asarray(matrix))
-    np.testing.assert_array_equal(np.asarray(ss.WindowFFT(24, 6).matrix(np.ma.array(image, mask=mask))), np.asarray(matrix))
+    np.testing.assert_array_equal(
+        np.asarray(ss.WindowFFT(24, 6).matrix(np.ma.array(image, mask=mask))), np.asarray(matrix)
+    )
     assert np.isnan(bad[mask]).all()
     assert mask.sum() == 4
 
@@ -217,7 +222,11 @@ BAD = np.where(np.arange(80) == 40, np.nan, GOOD) * np.where(np.arange(64) == 12
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: ss.WindowFFT(100).transform(GOOD), ValueError, "window 100 x 100 px is larger than the image, 64 x 80"),
+        (
+            lambda: ss.WindowFFT(100).transform(GOOD),
+            ValueError,
+            "window 100 x 100 px is larger than the image, 64 x 80",
+        ),
         (lambda: ss.WindowFFT(16).transform(BAD), ValueError, r"64 NaN, first at \(0, 40\)"),
         (lambda: ss.WindowFFT(16).transform(np.array([GOOD, BAD])), ValueError, "of frame 1"),
         (lambda: ss.WindowFFT(16).transform(GOOD / 0.0), ValueError, r"5120 infinity, first at \(0, 0\)"),
