@@ -81,10 +81,3 @@ static inline void TYPED(product)(
             TYPED(panel)(1, 1, a + i * lda, lda, k, b + x, ldb, c + i * ldc + x, ldc, valid);
     }
 }
-
-/* x -> factor * x^(1/4) in place, x >= 0: for features that are the square root of a modulus. */
-static inline void TYPED(fourth_root)(REAL *restrict x, ptrdiff_t n, REAL factor)
-{
-    for (ptrdiff_t i = 0; i < n; i++)
-        x[i] = factor * (sizeof(REAL) == 4 ? sqrtf(sqrtf(x[i])) : sqrt(sqrt(x[i])));
-}

@@ -39,8 +39,12 @@ cdef extern from *:
     void fold_columns_double(
         const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, double *, double *, Py_ssize_t
     ) noexcept nogil
-    void fold_piece_float(const float *, Py_ssize_t, const float *, float *, float *) noexcept nogil
-    void fold_piece_double(const double *, Py_ssize_t, const double *, double *, double *) noexcept nogil
+    void fold_piece_float(
+        const float *, const float *, Py_ssize_t, const float *, const float *, float *, float *
+    ) noexcept nogil
+    void fold_piece_double(
+        const double *, const double *, Py_ssize_t, const double *, const double *, double *, double *
+    ) noexcept nogil
     double sum_float(const float *, Py_ssize_t) noexcept nogil
     double sum_double(const double *, Py_ssize_t) noexcept nogil
     void power_float(
@@ -69,46 +73,65 @@ cdef inline void product(
 
 
 def transform_rows_block(
-    const floating[:, ::1] image,       # IN
-    const floating[::1] taper,          # IN
+    const floating[:, ::1] image,        # IN
+    const floating[::1] taper,           # IN
     Py_ssize_t step,
-    const floating[:, ::1] cosines,     # IN
-    const floating[:, ::1] minus_sines, # IN
-    floating[:, ::1] even,              # scratch
-    floating[:, ::1] odd,               # scratch
-    floating[:, :, :, ::1] rows,        # OUT
-    double[:, ::1] sums,                # OUT
+    const floating[:, ::1] cosines,      # IN
+    const floating[:, ::1] minus_sines,  # IN
+    floating[::1] turned,                # scratch
+    floating[:, ::1] even,               # scratch
+    floating[:, ::1] odd,                # scratch
+    floating[:, :, :, ::1] rows,         # OUT
+    double[:, ::1] sums,                 # OUT
 ):
     """Transforms and plain sums of the pieces of every image row that start at 0, step, 2 step, ...
 
     image : (ny, nx);  taper : (w,)
     cosines : (w // 2 + 1, h + 1 and padding to a multiple of 64 bytes) of 2 pi u j / w
     minus_sines : ((w - 1) // 2, the same), its first row j = 1
-    even : (n, w // 2 + 1);  odd : (n, (w - 1) // 2)
+    turned : (nx + 1 + w,), one image row and the taper turned over
+    even : (b n, w // 2 + 1);  odd : (b n, (w - 1) // 2), for the n pieces of b image rows at a time
     rows : (ny, n, 2, h + 1), real and imaginary parts of the n pieces;  sums : (ny, n), without taper
 
     Cost: 2 w (h + 1) operations a piece.
     """
-    cdef Py_ssize_t y, i
+    cdef Py_ssize_t batch, i, x, y, first, count
+    cdef Py_ssize_t nx = image.shape[1]
     cdef Py_ssize_t w = taper.shape[0]
     cdef Py_ssize_t n = rows.shape[1]
     cdef Py_ssize_t m = rows.shape[3]
     cdef Py_ssize_t n_even = even.shape[1]
     cdef Py_ssize_t n_odd = odd.shape[1]
     cdef Py_ssize_t padded = cosines.shape[1]
+    cdef Py_ssize_t image_rows = even.shape[0] // n
     cdef const floating *piece
+    cdef floating *mirror = &turned[0]
+    cdef floating *taper_mirror = &turned[nx + 1]
     with nogil:
-        for y in range(image.shape[0]):
-            for i in range(n):
-                piece = &image[y, i * step]
+        for x in range(1, w):
+            taper_mirror[x] = taper[w - x]
+        for batch in range((image.shape[0] + image_rows - 1) // image_rows):
+            first = batch * image_rows
+            count = n * min(image_rows, image.shape[0] - first)
+            for i in range(count):
+                y = first + i // n
+                if i % n == 0:
+                    for x in range(nx):
+                        mirror[nx - x] = image[y, x]
+                x = i % n * step
+                piece = &image[y, x]
                 if floating is float:
-                    sums[y, i] = sum_float(piece, w)
-                    fold_piece_float(piece, w, &taper[0], &even[i, 0], &odd[i, 0])
+                    sums[y, i % n] = sum_float(piece, w)
+                    fold_piece_float(
+                        piece, mirror + nx - x - w, w, &taper[0], taper_mirror, &even[i, 0], &odd[i, 0]
+                    )
                 else:
-                    sums[y, i] = sum_double(piece, w)
-                    fold_piece_double(piece, w, &taper[0], &even[i, 0], &odd[i, 0])
-            product(n, m, n_even, &even[0, 0], n_even, &cosines[0, 0], padded, &rows[y, 0, 0, 0], 2 * m)
-            product(n, m, n_odd, &odd[0, 0], n_odd, &minus_sines[0, 0], padded, &rows[y, 0, 1, 0], 2 * m)
+                    sums[y, i % n] = sum_double(piece, w)
+                    fold_piece_double(
+                        piece, mirror + nx - x - w, w, &taper[0], taper_mirror, &even[i, 0], &odd[i, 0]
+                    )
+            product(count, m, n_even, &even[0, 0], n_even, &cosines[0, 0], padded, &rows[first, 0, 0, 0], 2 * m)
+            product(count, m, n_odd, &odd[0, 0], n_odd, &minus_sines[0, 0], padded, &rows[first, 0, 1, 0], 2 * m)
 
 
 def transform_windows_block(
@@ -123,7 +146,7 @@ def transform_windows_block(
     floating[:, ::1] even,              # scratch
     floating[:, ::1] odd,               # scratch
     floating[:, :, ::1] products,       # scratch
-    floating[:, :, ::1] out,            # OUT
+    floating[:, :, :] out,              # OUT
 ):
     """Squared modulus of the transform of every window of a tile, over the half plane.
 
@@ -134,7 +157,7 @@ def transform_windows_block(
     uniform : (2, 2 hy + 1, hx + 1), real and imaginary part of the DFT of the taper, ky from -hy to hy
     even : (w // 2 + 1, c);  odd : ((w - 1) // 2, c), a multiple of 64 bytes wide: so many columns are done at once
     products : (2, hy + 1, n 2 (hx + 1))
-    out : (m, n, d), ky from -hy to hy, kx from 0 to hx, without ky < 0 at kx = 0
+    out : (m, n, d), each window contiguous: ky from -hy to hy, kx from 0 to hx, without ky < 0 at kx = 0
 
     Cost: 4 w (hy + 1) (hx + 1) operations a window.
     """
@@ -147,57 +170,66 @@ def transform_windows_block(
     cdef Py_ssize_t hy = cosines.shape[0] - 1
     cdef Py_ssize_t hx = rows.shape[3] - 1
     cdef Py_ssize_t columns = products.shape[2]
+    cdef const floating *column
+    cdef floating *e
+    cdef floating *o
     with nogil:
         for y in range(out.shape[0]):
             start = first + y * step
+            e = &even[0, 0]
+            o = &odd[0, 0]
             for i in range(0, (columns + chunk - 1) // chunk):
                 x = i * chunk
                 count = min(chunk, columns - x)
+                column = &rows[start, 0, 0, 0] + x
                 if floating is float:
-                    fold_columns_float(&rows[start, 0, 0, 0] + x, columns, w, count, &taper[0], &even[0, 0], &odd[0, 0], chunk)
+                    fold_columns_float(column, columns, w, count, &taper[0], e, o, chunk)
                 else:
-                    fold_columns_double(&rows[start, 0, 0, 0] + x, columns, w, count, &taper[0], &even[0, 0], &odd[0, 0], chunk)
-                product(hy + 1, count, n_even, &cosines[0, 0], n_even, &even[0, 0], chunk, &products[0, 0, x], columns)
-                product(hy + 1, count, n_odd, &sines[0, 0], n_odd, &odd[0, 0], chunk, &products[1, 0, x], columns)
+                    fold_columns_double(column, columns, w, count, &taper[0], e, o, chunk)
+                product(hy + 1, count, n_even, &cosines[0, 0], n_even, e, chunk, &products[0, 0, x], columns)
+                product(hy + 1, count, n_odd, &sines[0, 0], n_odd, o, chunk, &products[1, 0, x], columns)
             for i in range(n):
                 x = i * 2 * (hx + 1)
+                e = &products[0, 0, x]
+                o = &products[1, 0, x]
                 if floating is float:
-                    power_float(&products[0, 0, x], &products[1, 0, x], columns, hy, hx, shift[y, i], &uniform[0, 0, 0], &out[y, i, 0])
+                    power_float(e, o, columns, hy, hx, shift[y, i], &uniform[0, 0, 0], &out[y, i, 0])
                 else:
-                    power_double(&products[0, 0, x], &products[1, 0, x], columns, hy, hx, shift[y, i], &uniform[0, 0, 0], &out[y, i, 0])
+                    power_double(e, o, columns, hy, hx, shift[y, i], &uniform[0, 0, 0], &out[y, i, 0])
 
 
-def scale_block(floating[:, :, ::1] out, str scale, double gain, double weight, Py_ssize_t zero):
-    """Squared modulus to feature, in place: weight * scale(gain * modulus), feature `zero` (kx = ky = 0) without the weight.
+def scale_block(floating[:, :, :] out, str scale, double gain, double weight, Py_ssize_t zero):
+    """Squared modulus to feature, in place: weight * scale(gain * modulus), without weight at `zero` (kx = ky = 0).
 
-    out : (m, n, d);  scale : "abs", "sqrt", "log1p" or "power".  Cost: one or two square roots a feature.
+    out : (m, n, d), each window contiguous;  scale : "abs", "sqrt", "log1p" or "power".  Cost: a root or two a feature.
     """
-    cdef Py_ssize_t i, j
+    cdef Py_ssize_t y, i, j
     cdef Py_ssize_t d = out.shape[2]
-    cdef Py_ssize_t windows = out.shape[0] * out.shape[1]
+    cdef double factor = {"abs": gain, "sqrt": sqrt(gain), "log1p": 1, "power": gain * gain}[scale]
+    cdef floating c = weight * factor
     cdef floating g = gain
-    cdef floating c = {"abs": weight * gain, "sqrt": weight * sqrt(gain), "log1p": weight, "power": weight * gain * gain}[scale]
     cdef floating back = 1 / weight
     cdef int code = ("abs", "sqrt", "log1p", "power").index(scale)
     cdef floating *x
     with nogil:
-        for i in range(windows):
-            x = &out[0, 0, 0] + i * d
-            if code == 1:
-                if floating is float:
-                    fourth_root_float(x, d, c)
-                else:
-                    fourth_root_double(x, d, c)
-            elif code == 3:
-                for j in range(d):
-                    x[j] *= c
-            else:
-                for j in range(d):
-                    x[j] = sqrtf(x[j]) if floating is float else sqrt(x[j])
-                if code == 0:
+        for y in range(out.shape[0]):
+            for i in range(out.shape[1]):
+                x = &out[y, i, 0]
+                if code == 1:
+                    if floating is float:
+                        fourth_root_float(x, d, c)
+                    else:
+                        fourth_root_double(x, d, c)
+                elif code == 3:
                     for j in range(d):
                         x[j] *= c
                 else:
                     for j in range(d):
-                        x[j] = c * (log1pf(g * x[j]) if floating is float else log1p(g * x[j]))
-            x[zero] *= back
+                        x[j] = sqrtf(x[j]) if floating is float else sqrt(x[j])
+                    if code == 0:
+                        for j in range(d):
+                            x[j] *= c
+                    else:
+                        for j in range(d):
+                            x[j] = c * (log1pf(g * x[j]) if floating is float else log1p(g * x[j]))
+                x[zero] *= back

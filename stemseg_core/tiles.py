@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Image rows that are transformed at once.
 PIECE = 64
+#: Pieces of image rows that are multiplied at once: enough to use a factor often while it is in the first-level cache.
+BATCH = 32
 #: Columns along y that are folded and multiplied at once, in the first-level cache.
 CHUNK = 64
 #: Numbers by which rows of a right factor are padded: no vector is longer than 64 bytes.
@@ -96,7 +98,8 @@ class PrunedDFT:
 class TileReader:
     """Reads the tiles of a `WindowMatrix`; one a thread: it keeps scratch memory and the row transforms of a strip."""
 
-    def __init__(self, matrix: WindowMatrix) -> None:
+    def __init__(self, matrix: WindowMatrix, out: NDArray[Any] | None = None) -> None:
+        """`out`, of shape (frames, ny, nx, d): where the tiles of a whole matrix are to be written."""
         self.matrix = matrix
         self.along_y, self.along_x = matrix.along_y, matrix.along_x
         uniform = np.outer(self.along_y.uniform, self.along_x.uniform[matrix.hx :])
@@ -105,7 +108,8 @@ class TileReader:
         self.cos_x = np.ascontiguousarray(np.pad(self.along_x.cos.T, padding))
         self.minus_sin_x = np.ascontiguousarray(np.pad(-self.along_x.sin.T, padding))
         down, across = matrix.tile_shape
-        self.out = np.empty(down * across * matrix.shape[1], matrix.dtype)
+        self.out = out
+        self.memory = np.empty(0 if out is not None else down * across * matrix.shape[1], matrix.dtype)
         self.even = np.empty((self.along_y.cos.shape[1], CHUNK), matrix.dtype)
         self.odd = np.empty((self.along_y.sin.shape[1], CHUNK), matrix.dtype)
         self.strip: tuple[int, int] | None = None
@@ -115,7 +119,10 @@ class TileReader:
         """Features of the included windows of tile `i`, in grid order; valid until the next call."""
         matrix = self.matrix
         tile = matrix.tile(i)
-        features = self.features(tile).reshape(-1, matrix.shape[1])
+        features = self.features(tile)
+        if self.out is not None:
+            return features
+        features = features.reshape(-1, matrix.shape[1])
         if matrix.row_number is None:
             return features
         included = matrix.row_number[tile.frame, tile.y0 : tile.y1, tile.x0 : tile.x1] >= 0
@@ -126,7 +133,10 @@ class TileReader:
         matrix, dft = self.matrix, self.along_y
         self._transform_rows(tile)
         shape = (tile.y1 - tile.y0, tile.x1 - tile.x0, matrix.shape[1])
-        out = self.out[: math.prod(shape)].reshape(shape)
+        if self.out is None:
+            out = self.memory[: math.prod(shape)].reshape(shape)
+        else:
+            out = self.out[tile.frame, tile.y0 : tile.y1, tile.x0 : tile.x1]
         kernels.transform_windows_block(
             self.rows,
             tile.y0 * matrix.step[0] - self.first,
@@ -174,6 +184,7 @@ class TileReader:
         wx, sx, n = matrix.window[1], matrix.step[1], tile.x1 - tile.x0
         left = tile.x0 * sx
         pixels = matrix.pixels(tile.frame, image_rows, slice(left, left + (n - 1) * sx + wx))
+        batch = -(-BATCH // n)
         place = slice(image_rows.start - self.first, image_rows.stop - self.first)
         kernels.transform_rows_block(
             pixels,
@@ -181,8 +192,9 @@ class TileReader:
             sx,
             self.cos_x,
             self.minus_sin_x,
-            np.empty((n, dft.cos.shape[1]), matrix.dtype),
-            np.empty((n, dft.sin.shape[1]), matrix.dtype),
+            np.empty(pixels.shape[1] + 1 + wx, matrix.dtype),
+            np.empty((batch * n, dft.cos.shape[1]), matrix.dtype),
+            np.empty((batch * n, dft.sin.shape[1]), matrix.dtype),
             self.rows[place],
             self.sums[place],
         )

@@ -231,30 +231,36 @@ class WindowMatrix:
         background; the gain, a power of two, keeps squares in range for pixels of any unit.
         """
         self.offset = np.zeros(len(self.image))
-        low, high = np.inf, -np.inf
+        spread = 0.0
         for f, frame in enumerate(self.image):
-            mask = None if self.mask is None else self.mask[f]
-            if frame.dtype.kind == "f" and not np.isfinite(frame.min() + frame.max()):
-                bad = ~np.isfinite(frame)
-                if mask is not None:
-                    bad &= ~mask
-                if bad.any() and invalid == "raise":
-                    where = "" if len(self.image) == 1 else f" of frame {f}"
-                    raise ValueError(
-                        f"image has {first_bad_pixels(frame, bad)}{where}; "
-                        "mend them, mask them, or pass invalid='exclude'"
-                    )
-                if bad.any():
-                    if self.mask is None or not self.mask.flags.writeable:
-                        self.mask = np.zeros(self.image.shape, bool) if self.mask is None else self.mask.copy()
-                    self.mask[f] |= bad
-                mask = None if self.mask is None else self.mask[f]
-            valid = frame if mask is None or not mask.any() else frame[~mask]
-            if valid.size:
-                self.offset[f] = np.float32(valid.mean(dtype=np.float64))  # exact in either dtype
-                low, high = min(low, valid.min() - self.offset[f]), max(high, valid.max() - self.offset[f])
-        spread = max(-low, high)
+            low, high = frame.min(), frame.max()
+            valid = frame
+            if frame.dtype.kind == "f" and not (np.isfinite(low) and np.isfinite(high)):
+                self._exclude_bad_pixels(f, invalid)
+            if self.mask is not None and self.mask[f].any():
+                valid = frame[~self.mask[f]]
+                low, high = (valid.min(), valid.max()) if valid.size else (0, 0)
+            # float32 so that it is exact in either dtype; within the range, whatever a sum of floats does.
+            mean = valid.mean() if valid.size and np.ptp((float(low), float(high))) < np.inf else 0.0
+            self.offset[f] = np.float32(np.clip(mean, low, high))
+            spread = max(spread, float(high) - self.offset[f], self.offset[f] - float(low))
         self.gain = float(2.0 ** np.ceil(np.log2(spread))) if 0 < spread < np.inf else 1.0
+
+    def _exclude_bad_pixels(self, f: int, invalid: str) -> None:
+        """Refuse frame `f`, or mask the pixels that are not finite; those already masked do not count."""
+        frame = self.image[f]
+        bad = ~np.isfinite(frame)
+        if self.mask is not None:
+            bad &= ~self.mask[f]
+        if not bad.any():
+            return
+        if invalid == "raise":
+            where = "" if len(self.image) == 1 else f" of frame {f}"
+            raise ValueError(
+                f"image has {first_bad_pixels(frame, bad)}{where}; mend them, mask them, or pass invalid='exclude'"
+            )
+        self.mask = np.zeros(self.image.shape, bool) if self.mask is None else self.mask.copy()
+        self.mask[f] |= bad
 
     def _included(self) -> NDArray[np.bool_]:
         """Windows that touch no excluded pixel, (frames, ny, nx)."""
@@ -322,7 +328,11 @@ class WindowMatrix:
     def to_array(self, *, n_jobs: int | None = None, progress: Progress | None = None) -> NDArray[Any]:
         """All rows, shape (n, d); memory n d items."""
         out = np.empty(self.shape, self.dtype)
-        run(_rows_as_they_are, self, out=(out,), n_jobs=n_jobs, progress=progress, stage="WindowFFT")
+        options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress, "stage": "WindowFFT"}
+        if self.row_number is None:
+            run(_nothing, _InPlace(self, out), **options)
+        else:
+            run(_rows_as_they_are, self, out=(out,), **options)
         return out
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
@@ -407,6 +417,22 @@ class WindowMatrix:
         """Places of the features in the full plane, in their order."""
         ky, kx = np.mgrid[-self.hy : self.hy + 1, -self.hx : self.hx + 1]
         return (kx > 0) | ((kx == 0) & (ky >= 0))
+
+
+class _InPlace:
+    """The tiles of a matrix without exclusions, written where they belong in an array as they are read."""
+
+    def __init__(self, matrix: WindowMatrix, out: NDArray[Any]) -> None:
+        self.matrix = matrix
+        self.out = out.reshape(matrix.tiles.frames, *matrix.tiles.windows, matrix.shape[1])
+        self.shape, self.dtype, self.n_blocks, self.index = matrix.shape, matrix.dtype, matrix.n_blocks, matrix.index
+
+    def reader(self) -> TileReader:
+        return TileReader(self.matrix, self.out)
+
+
+def _nothing(block: NDArray[Any]) -> tuple[None, None]:
+    return None, None
 
 
 def _rows_as_they_are(block: NDArray[Any]) -> tuple[tuple[NDArray[Any]], None]:

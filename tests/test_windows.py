@@ -44,7 +44,9 @@ def test_kernels_match_their_twins(reference, level, dtype, data):
     for module in (kernels, twin):
         rows = np.full((len(image), n, 2, hx + 1), np.nan, dtype)
         sums = np.empty((len(image), n))
-        scratch = [np.empty((n, k), dtype) for k in (len(cosines), len(sines))]
+        batch = data.draw(st.integers(1, 3), "image rows at a time")
+        scratch = [np.empty(image.shape[1] + 1 + wx, dtype)]
+        scratch += [np.empty((batch * n, k), dtype) for k in (len(cosines), len(sines))]
         module.transform_rows_block(image, along_x.taper, sx, cosines, sines, *scratch, rows, sums)
         out = np.full((m, n, d), np.nan, dtype)
         scratch = [np.empty((a.shape[1], 64), dtype) for a in (along_y.cos, along_y.sin)]

@@ -11,6 +11,7 @@ def transform_rows_block(
     step: int,
     cosines: NDArray[Float],
     minus_sines: NDArray[Float],
+    turned: NDArray[Float],
     even: NDArray[Float],
     odd: NDArray[Float],
     rows: NDArray[Float],

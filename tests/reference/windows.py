@@ -16,7 +16,7 @@ def fold(pieces, taper):
     return even[..., : w // 2 + 1], odd[..., 1 : (w - 1) // 2 + 1]
 
 
-def transform_rows_block(image, taper, step, cosines, minus_sines, even, odd, rows, sums):
+def transform_rows_block(image, taper, step, cosines, minus_sines, turned, even, odd, rows, sums):
     n, m, w = rows.shape[1], rows.shape[3], len(taper)
     for i in range(n):
         pieces = image[:, i * step : i * step + w]
