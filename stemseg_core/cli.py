@@ -21,7 +21,7 @@ import stemseg_core
 from stemseg_core.io import ImageReadError, write_tiff
 from stemseg_core.job import RESULTS, Job, Progress, RefusedError, describe, parse_size
 from stemseg_core.memory import memory_limit
-from stemseg_core.segment import Segmentation
+from stemseg_core.segmentation import Segmentation
 
 METHODS = ("kmeans", "nfindr", "nmf", "ica")
 SCALES = ("abs", "sqrt", "log1p", "power")
@@ -153,7 +153,7 @@ def _add_segment(commands: Any) -> None:
     window = p.add_argument_group("windows (in pixels, or a length such as 2nm, 20A; 64x96 is height x width)")
     window.add_argument("--window", metavar="SIZE", type=_size, help="side of the sliding window")
     window.add_argument(
-        "--step", metavar="SIZE", type=_size, help="from one window to the next (default: a quarter window)"
+        "--step", metavar="SIZE", type=_size, help="from one window to the next (default: an eighth of the window)"
     )
     window.add_argument(
         "--taper", metavar="NAME", type=_taper, help="hann (default), hamming, ...; 'kaiser,8' with a parameter"

@@ -108,7 +108,7 @@ class Segmentation:
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _ARRAYS}
         text = json.dumps({"format": FORMAT, **rest})
         with atomic(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, json=np.array(text), **arrays)
+            np.savez_compressed(file, json=np.array(text), **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
