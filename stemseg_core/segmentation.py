@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from stemseg_core.extras import require_extra
 from stemseg_core.files import atomic
 
 if TYPE_CHECKING:
@@ -139,12 +140,14 @@ class Segmentation:
 
     def plot(self) -> Figure:
         """Overview: image, phases, patterns, confidence. Needs matplotlib."""
+        require_extra("matplotlib")
         from stemseg_core.plot import plot
 
         return plot(self)
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write a self-contained html page; see `stemseg_core.report.write_report`. Needs matplotlib."""
+        require_extra("matplotlib")
         from stemseg_core.report import write_report
 
         write_report(self, path)

@@ -16,7 +16,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-INSTALL = 'pip install "stemseg-core[cli]"'
+from stemseg_core.extras import INSTALL
+
 NM_PER_UNIT = {
     **dict.fromkeys(("m", "meter", "metre"), 1e9),
     **{"cm": 1e7, "mm": 1e6},

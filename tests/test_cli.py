@@ -118,7 +118,7 @@ def test_summary(path, tmp_path, capsys):
     assert summary["calibration"]["source"] == "file"
     np.testing.assert_allclose(summary["calibration"]["pixel_size"], PIXEL)
     assert summary["windows"]["window"] == [32, 32]
-    assert summary["windows"]["step"] == [8, 8]
+    assert summary["windows"]["step"] == [4, 4]
     assert sum(summary["fractions"]) == pytest.approx(1)
     assert 0 < summary["confidence_mean"] <= 1
     assert summary["parameters"]["random_state"] == 3
@@ -475,3 +475,11 @@ def test_terminal_shows_a_bar(path, tmp_path, monkeypatch, capsys):
     assert command("segment", path, "-o", tmp_path / "out") == 2
     assert shown == [True]
     assert "windows" in capsys.readouterr().err
+
+
+def test_missing_packages_are_said_with_their_extra(path, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for call in (("segment", path, "-o", tmp_path / "out"), ("demo", "-o", tmp_path / "out")):
+        assert command(*call) == 2
+        assert 'needs the package matplotlib: pip install "stemseg-core[cli]"' in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

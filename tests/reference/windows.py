@@ -26,9 +26,7 @@ def transform_rows_block(image, taper, step, cosines, minus_sines, even, odd, ro
         sums[:, i] = pieces.sum(axis=1, dtype=np.float64)
 
 
-def transform_windows_block(
-    rows, first, step, taper, cosines, sines, shift, uniform, even, odd, products, out
-):
+def transform_windows_block(rows, first, step, taper, cosines, sines, shift, uniform, even, odd, products, out):
     w, hy, hx = len(taper), len(cosines) - 1, rows.shape[3] - 1
     flat = uniform[0] + 1j * uniform[1]
     ky, kx = np.mgrid[-hy : hy + 1, 0 : hx + 1]
@@ -51,7 +49,7 @@ def scale_block(out, scale, gain, weight, zero):
 
 
 def features(image, window, step, taper="hann", detrend="constant", zoom=2, scale="sqrt"):
-    """Centred full-plane features (n, 2 hy + 1, 2 hx + 1) of a 2-D image, window by window, by `numpy.fft` in float64."""
+    """Centred full-plane features (n, 2 hy + 1, 2 hx + 1) of a 2-D image, window by window, in float64."""
     (wy, wx), (sy, sx) = np.broadcast_to(window, 2), np.broadcast_to(step, 2)
     hy, hx = (wy - 1) // (2 * zoom), (wx - 1) // (2 * zoom)
     ty, tx = (np.ones(w) if taper is None else get_window(taper, w) for w in (wy, wx))
