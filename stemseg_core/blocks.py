@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 import joblib
 import numpy as np
+import scipy.linalg  # noqa: F401 (loads its BLAS, which `_controller` must find)
 from joblib.parallel import get_active_backend
 from numpy.typing import DTypeLike, NDArray
 from threadpoolctl import ThreadpoolController
@@ -50,7 +51,7 @@ class Rows(Protocol):
     def reader(self) -> Callable[[int], NDArray[Any]]: ...
 
 
-class Stopped(RuntimeError):
+class Stopped(RuntimeError):  # noqa: N818 (no error: it was asked for, as with StopIteration)
     """The progress callback returned False."""
 
 
@@ -60,7 +61,7 @@ def row_dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 
 class ArrayRows:
-    """Rows of an array, a memory map, or an HDF5 or zarr data set of shape (n, d); nothing is copied but the block at hand.
+    """Rows of an array, a memory map, or an HDF5 or zarr data set of shape (n, d); only the block at hand is copied.
 
     Parameters
     ----------
@@ -138,6 +139,26 @@ class NonFiniteError(ValueError):
     def in_rows(self, index: Index) -> NonFiniteError:
         row = index.start + self.row if isinstance(index, slice) else int(index[self.row])
         return NonFiniteError(row, self.feature, self.n_nan, self.n_infinite)
+
+
+def take_rows(rows: Rows, wanted: NDArray[np.intp]) -> NDArray[Any]:
+    """Rows `wanted` (m,) of a source, in that order; only the blocks that hold them are read."""
+    out = np.empty((len(wanted), rows.shape[1]), rows.dtype)
+    read = rows.reader()
+    for i in range(rows.n_blocks):
+        positions, targets = _positions(rows.index(i), wanted)
+        if len(targets):
+            out[targets] = read(i)[positions]
+    return out
+
+
+def _positions(index: Index, wanted: NDArray[np.intp]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Where in a block that holds the rows `index` the wanted ones are, and which of the wanted they are."""
+    if isinstance(index, slice):
+        targets = np.flatnonzero((wanted >= index.start) & (wanted < index.stop))
+        return wanted[targets] - index.start, targets
+    positions, targets = np.nonzero(np.asarray(index)[:, None] == wanted)
+    return positions, targets
 
 
 def refuse_non_finite(block: NDArray[Any], products: NDArray[Any]) -> None:
@@ -257,11 +278,11 @@ def _ordered(
                 for task in tasks:
                     pending.append((task, pool.submit(work, task)))
                     if len(pending) > 2 * n_jobs:
-                        task, future = pending.popleft()
-                        yield task, future.result()
+                        first, future = pending.popleft()
+                        yield first, future.result()
                 while pending:
-                    task, future = pending.popleft()
-                    yield task, future.result()
+                    first, future = pending.popleft()
+                    yield first, future.result()
             finally:
                 stop.set()
                 for _, future in pending:
@@ -317,9 +338,7 @@ def effective_n_jobs(n_jobs: int | None) -> int:
 
 @cache
 def _controller() -> ThreadpoolController:
-    """Finding the BLAS libraries takes 2 ms, limiting them 20 us: find them once, after numpy and scipy have loaded theirs."""
-    import scipy.linalg  # noqa: F401
-
+    """The BLAS libraries of numpy and scipy, found once: that takes 2 ms, limiting them 20 us."""
     return ThreadpoolController()
 
 
@@ -336,7 +355,7 @@ _limit: Any = None
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Hold every BLAS to one thread: our threads are the parallelism, and a sum split over BLAS threads changes its bits.
+    """Hold every BLAS to one thread: ours are the parallelism, and a sum split over BLAS threads changes its bits.
 
     The limit is process-wide, so nested and concurrent users are counted and the last one out restores it.
     """

@@ -18,11 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import stemseg_core
+from stemseg_core.extras import MissingExtraError, require_extra
 from stemseg_core.io import ImageReadError, write_tiff
 from stemseg_core.job import RESULTS, Job, Progress, RefusedError, describe, parse_size
 from stemseg_core.memory import memory_limit
-from stemseg_core.segment import Segmentation
+from stemseg_core.segmentation import Segmentation
 
+#: Packages without which no result could be written.
+NEEDED = ("matplotlib", "tifffile")
 METHODS = ("kmeans", "nfindr", "nmf", "ica")
 SCALES = ("abs", "sqrt", "log1p", "power")
 
@@ -75,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("STEMSEG_DEBUG"):
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        if isinstance(error, RefusedError | ImageReadError | MemoryError):
+        if isinstance(error, RefusedError | ImageReadError | MissingExtraError | MemoryError):
             return _say(2, f"error: {error}")
         if isinstance(error, OSError):
             return _say(2, f"error: the results could not be written ({reason})")
@@ -222,6 +225,7 @@ def _memory(text: str) -> str:
 
 
 def _segment(arguments: argparse.Namespace) -> None:
+    require_extra(*NEEDED)
     job = Job.read(arguments.image, arguments.signal, arguments.frame)
     if arguments.pixel_size is not None:
         job.calibrate(arguments.pixel_size)
@@ -336,6 +340,7 @@ def _info(arguments: argparse.Namespace) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
+    require_extra(*NEEDED)
     from stemseg_core import datasets
 
     n_phases, pixel_size = 3, 0.015

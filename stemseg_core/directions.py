@@ -214,9 +214,9 @@ def leading_eigenvectors(
             values, vectors, converged, _ = krylov(times, len(G), rank, np.dtype(dtype))
         return values, vectors, converged
     with one_blas_thread():
-        # All of them by divide and conquer: asked for a few, the other drivers were seen to return fewer than that
-        # where most eigenvalues are zero.
-        values, vectors = scipy.linalg.eigh(G, driver="evd", check_finite=False)
+        # All of them by divide and conquer: asked for a few, the drivers of scipy.linalg were seen to return fewer than
+        # that where most eigenvalues are zero.
+        values, vectors = np.linalg.eigh(G)
     return values[: -rank - 1 : -1], vectors[:, : -rank - 1 : -1], True
 
 

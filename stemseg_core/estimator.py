@@ -19,7 +19,7 @@ class RowsEstimator(BaseEstimator):
     """
 
     def _check_rows(self, X: Any, *, reset: bool, min_rows: int = 1) -> Rows:
-        """The row source of `X`, its shape and type checked as scikit-learn does; its values are checked as blocks are read."""
+        """The row source of `X`; shape and type are checked as scikit-learn does, values as the blocks are read."""
         if is_row_store(X):
             if len(X.shape) != 2:
                 raise ValueError(f"X must be 2-D, rows by features; got shape {tuple(X.shape)}")

@@ -25,7 +25,7 @@ Array = NDArray[Any]
 ROUNDINGS = 100
 
 
-class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):  # type: ignore[misc]
+class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
     """Independent sources: ``X - mean_ ~ S mixing_.T`` with columns of S as far from Gaussian as can be.
 
     The rows are reduced to their principal components by `SVD`, these are scaled to unit variance, and scikit-learn's

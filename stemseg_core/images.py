@@ -27,7 +27,7 @@ def pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
 
 
 def check_image(image: ArrayLike, mask: ArrayLike | None) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """`image` as a real array (y, x) or (t, y, x), not copied, and the mask of excluded pixels, own or given, if any."""
+    """`image` as a real array (y, x) or (t, y, x), not copied, and the mask of excluded pixels, own or given."""
     own_mask = np.ma.getmask(image)
     array = np.ma.getdata(image) if isinstance(image, np.ma.MaskedArray) else np.asarray(image)
     if array.dtype.kind == "c":
@@ -38,7 +38,7 @@ def check_image(image: ArrayLike, mask: ArrayLike | None) -> tuple[NDArray[Any],
         raise ValueError(f"image must be 2-D (y, x) or a 3-D stack (t, y, x), got {array.ndim}-D, shape {array.shape}")
     if array.size == 0:
         raise ValueError(f"image is empty, shape {array.shape}")
-    masks = [] if own_mask is np.ma.nomask else [own_mask]
+    masks = [] if own_mask is np.ma.nomask else [np.asarray(own_mask)]
     if mask is not None:
         mask = np.asarray(mask)
         if mask.dtype != bool:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stemseg_core.files import atomic
 from stemseg_core.memory import require_memory
-from stemseg_core.readers import ImageReadError, Signal, read_signals, reading
+from stemseg_core.readers import read_signals
+from stemseg_core.signals import ImageReadError, Signal, reading
 
-__all__ = ["Image", "ImageReadError", "Signal", "atomic", "choose_signal", "read_image", "read_signals", "write_tiff"]
+__all__ = ["Image", "ImageReadError", "Signal", "choose_signal", "read_image", "read_signals", "write_tiff"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,25 +144,6 @@ def _to_grey(data: NDArray[Any], notes: list[str]) -> NDArray[Any]:
         return np.ascontiguousarray(red)
     notes.append("colours converted to grey (ITU-R BT.601 luminance)")
     return (0.299 * red + 0.587 * green + 0.114 * blue).astype(np.float32)
-
-
-@contextlib.contextmanager
-def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; the file written there takes its place at once, or not at all."""
-    path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_tiff(

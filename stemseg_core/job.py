@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from stemseg_core import __version__
 from stemseg_core.io import Image, ImageReadError, choose_signal, read_image, read_signals, write_tiff
-from stemseg_core.readers import nanometres
-from stemseg_core.segment import Segmentation, segment
+from stemseg_core.segment import segment
+from stemseg_core.segmentation import Segmentation
+from stemseg_core.signals import nanometres
 
 Size = tuple[tuple[float, float], str]
 Progress = Callable[[int, int, str], None]

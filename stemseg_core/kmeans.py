@@ -15,17 +15,27 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from stemseg_core._kernels.kmeans import distances_block
-from stemseg_core.blocks import ArrayRows, Partial, Progress, Rows, effective_n_jobs, map_tasks, refuse_non_finite, run
+from stemseg_core.blocks import (
+    ArrayRows,
+    Partial,
+    Progress,
+    Rows,
+    effective_n_jobs,
+    map_tasks,
+    refuse_non_finite,
+    run,
+    take_rows,
+)
 from stemseg_core.compress import compress
 from stemseg_core.estimator import RowsEstimator
-from stemseg_core.lloyd import Array, Clustering, lloyd, nearest, squared_distances, take_rows
+from stemseg_core.lloyd import Array, Clustering, lloyd, nearest, squared_distances
 from stemseg_core.memory import require_memory
 
 #: Directions that restarts are run on, or as many as there are clusters: these many centres span no more.
 RANK = 32
 
 
-class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, RowsEstimator):  # type: ignore[misc]
+class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, RowsEstimator):
     """k-means by Lloyd's algorithm: exact labels, the same bits for any number of threads.
 
     Restarts are run on the rows projected to their leading directions (`compress`); the best of them is then iterated

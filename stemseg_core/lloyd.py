@@ -18,7 +18,7 @@ from stemseg_core._kernels.kmeans import (
     distances_block,
     own_distances_block,
 )
-from stemseg_core.blocks import Index, Partial, Rows, refuse_non_finite, run
+from stemseg_core.blocks import Partial, Rows, refuse_non_finite, run, take_rows
 
 Array = NDArray[Any]
 
@@ -191,26 +191,6 @@ def own_distances(rows: Rows, centers: Array, labels: Array, **options: Any) -> 
     out = np.empty(rows.shape[0])
     run(_own_distances, rows, centers.astype(np.float64), along=(labels,), out=(out,), **options)
     return out
-
-
-def take_rows(rows: Rows, wanted: NDArray[np.intp]) -> Array:
-    """Rows `wanted` (m,) of a source, in that order; only the blocks that hold them are read."""
-    out = np.empty((len(wanted), rows.shape[1]), rows.dtype)
-    read = rows.reader()
-    for i in range(rows.n_blocks):
-        positions, targets = _positions(rows.index(i), wanted)
-        if len(targets):
-            out[targets] = read(i)[positions]
-    return out
-
-
-def _positions(index: Index, wanted: NDArray[np.intp]) -> tuple[Array, Array]:
-    """Where in a block that holds the rows `index` the wanted ones are, and which of the wanted they are."""
-    if isinstance(index, slice):
-        targets = np.flatnonzero((wanted >= index.start) & (wanted < index.stop))
-        return wanted[targets] - index.start, targets
-    positions, targets = np.nonzero(np.asarray(index)[:, None] == wanted)
-    return positions, targets
 
 
 def _moves(old: Array, new: Array) -> NDArray[np.float64]:

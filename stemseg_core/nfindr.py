@@ -8,7 +8,7 @@ from numbers import Integral
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -16,10 +16,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from stemseg_core._kernels import nfindr as kernels
 from stemseg_core.abundances import abundances
-from stemseg_core.blocks import ArrayRows, Partial, Progress, Rows, one_blas_thread
+from stemseg_core.blocks import ArrayRows, Partial, Progress, Rows, one_blas_thread, take_rows
 from stemseg_core.directions import Leading, leading, leading_bytes, subtract_mean
 from stemseg_core.estimator import RowsEstimator
 from stemseg_core.memory import require_memory
+from stemseg_core.projections import successive_projections
 
 Array = NDArray[Any]
 
@@ -345,72 +346,6 @@ def _enlarge(points: Array, vertices: NDArray[np.intp]) -> NDArray[np.intp]:
         if growth[p, j] <= GROWTH:
             return vertices
         vertices[j] = p
-
-
-def successive_projections(Y: ArrayLike, k: int) -> NDArray[np.intp]:
-    """Row numbers of k rows, each the farthest from the span of those before; ties to the smallest.
-
-    Parameters
-    ----------
-    Y : array-like of shape (n, r)
-        Rows that are mixtures of a few of them (for shares with sum 1 and any origin, with a column of ones).
-    k : int
-        At most the rank of Y.
-
-    Returns
-    -------
-    ndarray of shape (k,), int
-
-    Raises
-    ------
-    ValueError
-        If the rank of Y is less than k.
-
-    Notes
-    -----
-    The pivoting of a QR factorisation of Y'; k products of Y with a vector.
-
-    References
-    ----------
-    .. [1] N. Gillis, S. A. Vavasis, IEEE Trans. Pattern Anal. Mach. Intell. 36 (2014) 698-714.
-       https://doi.org/10.1109/TPAMI.2013.226
-    """
-    Y = np.asarray(Y)
-    n, r = Y.shape
-    chosen = np.empty(k, np.intp)
-    basis = np.zeros((k, r))
-    with one_blas_thread():
-        left = np.einsum("ij,ij->i", Y, Y, dtype=np.float64)
-        least = 1e-14 * left.max()
-        for j in range(k):
-            p = int(left.argmax())
-            u = Y[p].astype(np.float64)
-            for _ in range(2):  # once more for what rounding left
-                u -= basis[:j].T @ (basis[:j] @ u)
-            square = float(u @ u)
-            if square <= least:
-                raise ValueError(
-                    f"k = {k} rows cannot be chosen: the rank of Y, of shape {(n, r)}, is {j}; ask for fewer"
-                )
-            basis[j] = u / np.sqrt(square)
-            chosen[j] = p
-            left -= (Y @ basis[j].astype(Y.dtype, copy=False)).astype(np.float64) ** 2
-            left[p] = -1.0
-    return chosen
-
-
-def take_rows(rows: Rows, numbers: NDArray[np.intp]) -> Array:
-    """Some rows of a source, by their numbers; only the blocks that hold them are read."""
-    block_of = np.empty(rows.shape[0], np.intp)
-    for i in range(rows.n_blocks):
-        block_of[rows.index(i)] = i
-    read = rows.reader()
-    taken = np.empty((len(numbers), rows.shape[1]), rows.dtype)
-    for row, number in zip(taken, numbers, strict=True):
-        i = int(block_of[number])
-        index = rows.index(i)
-        row[:] = read(i)[number - index.start if isinstance(index, slice) else np.flatnonzero(index == number)[0]]
-    return taken
 
 
 def _squares_block(block: Array, mean: Array) -> tuple[Partial, None]:

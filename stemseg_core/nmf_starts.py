@@ -16,8 +16,9 @@ from sklearn.utils import check_random_state
 
 from stemseg_core.blocks import one_blas_thread
 from stemseg_core.kmeans import KMeans
-from stemseg_core.nfindr import NFINDR, successive_projections
+from stemseg_core.nfindr import NFINDR
 from stemseg_core.nmf_solver import Array, Problem
+from stemseg_core.projections import successive_projections
 
 #: What ``init="auto"`` tries.
 POOL = ("nfindr", "spa", "kmeans", "nndsvda", "random")

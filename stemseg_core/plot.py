@@ -7,13 +7,27 @@ are numbered from 1 in pictures, as in the files the command writes: phase 1 is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, floor, log, log10
-from typing import TYPE_CHECKING, Any, NamedTuple
+from math import ceil, floor, log10
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.segment import Segmentation
+from stemseg_core.panels import (
+    BAR_COLUMN,
+    FONT,
+    GAP,
+    LEGEND,
+    TITLE,
+    TITLED,
+    Box,
+    add_axes,
+    arrange,
+    figure_of,
+    hide_ticks,
+    new_figure,
+)
+from stemseg_core.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,12 +37,6 @@ if TYPE_CHECKING:
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442")
 #: For areas that belong to no phase.
 EXCLUDED, STRIPES = "#9A9A9A", "#5A5A5A"
-
-FONT = 10  # points
-GAP, TITLE = 0.15, 0.28  # inches, between panels and for the line above each
-BAR_COLUMN = 0.75  # inches, for a colour bar and its numbers
-LEGEND = 1.7  # inches, for one entry of the legend; TITLED for the same without its swatch
-TITLED = 1.35
 
 
 def phase_colors(k: int) -> list[str]:
@@ -86,17 +94,17 @@ def overlay(segmentation: Segmentation, *, ax: Axes | None = None, alpha: float 
     if ax is not None:
         _draw_overlay(ax, segmentation, alpha)
         ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), **style)
-        return _root(ax)
+        return figure_of(ax)
     width, height = _picture_size(segmentation, widest=8.0, highest=6.0)
     if width > 1.6 * height:  # a strip: the legend goes below, in as many columns as fit
         columns = max(1, min(len(handles), int(width / LEGEND)))
         legend = 0.15 + 0.25 * ceil(len(handles) / columns)
-        figure = _figure(width, height + legend)
-        ax = _axes(figure, Box(0, 0, width, height))
+        figure = new_figure(width, height + legend)
+        ax = add_axes(figure, Box(0, 0, width, height))
         figure.legend(loc="lower center", ncols=columns, columnspacing=1.5, **style)
     else:
-        figure = _figure(width + GAP + LEGEND, max(height, 0.3 * len(handles)))
-        ax = _axes(figure, Box(0, 0, width, height))
+        figure = new_figure(width + GAP + LEGEND, max(height, 0.3 * len(handles)))
+        ax = add_axes(figure, Box(0, 0, width, height))
         left = (width + GAP) / figure.get_figwidth()
         figure.legend(loc="upper left", bbox_to_anchor=(left, 0.99), **style)
     _draw_overlay(ax, segmentation, alpha)
@@ -109,8 +117,8 @@ def components(segmentation: Segmentation) -> Figure:
     Brightness runs over the pattern's own range without the centre, which would outshine everything else.
     """
     k = len(segmentation.components)
-    boxes, width, height = _grid(k, _pattern_aspect(segmentation), width=8.0, largest=2.6)
-    figure = _figure(width, height)
+    boxes, width, height = arrange(k, _pattern_aspect(segmentation), width=8.0, largest=2.6)
+    figure = new_figure(width, height)
     _draw_components(figure, segmentation, boxes)
     return figure
 
@@ -118,11 +126,11 @@ def components(segmentation: Segmentation) -> Figure:
 def abundances(segmentation: Segmentation) -> Figure:
     """The membership map of each phase, 0 to 1, in the frame of the image."""
     k = len(segmentation.abundances)
-    boxes, width, height = _grid(k, _aspect(segmentation), width=8.0 - BAR_COLUMN, largest=3.2)
-    figure = _figure(width + BAR_COLUMN, height)
+    boxes, width, height = arrange(k, _aspect(segmentation), width=8.0 - BAR_COLUMN, largest=3.2)
+    figure = new_figure(width + BAR_COLUMN, height)
     titles = _titles(segmentation)
     for i, (box, color) in enumerate(zip(boxes, phase_colors(k), strict=True)):
-        ax = _axes(figure, box, titles[i], color)
+        ax = add_axes(figure, box, titles[i], color)
         shown = _draw_map(ax, segmentation, segmentation.abundances[i], "viridis")
         if i == 0:
             _scale_bar(ax, _extent(segmentation)[1], _units(segmentation))
@@ -133,12 +141,12 @@ def abundances(segmentation: Segmentation) -> Figure:
 
 def maps(segmentation: Segmentation) -> Figure:
     """Two maps of how far to trust the phases: confidence, 0 to 1, and residual."""
-    boxes, width, height = _grid(2, _aspect(segmentation), width=8.0, largest=3.4, right=BAR_COLUMN)
-    figure = _figure(width, height)
+    boxes, width, height = arrange(2, _aspect(segmentation), width=8.0, largest=3.4, right=BAR_COLUMN)
+    figure = new_figure(width, height)
     _draw_confidence(figure, segmentation, boxes[0])
     residual = segmentation.residual
     top = float(np.nanpercentile(residual, 99.5)) if np.isfinite(residual).any() else 1.0
-    shown = _draw_map(_axes(figure, boxes[1], "residual"), segmentation, residual, "magma", high=top or 1.0)
+    shown = _draw_map(add_axes(figure, boxes[1], "residual"), segmentation, residual, "magma", high=top or 1.0)
     _color_bar(figure, shown, boxes[1].beside())
     return figure
 
@@ -147,14 +155,14 @@ def plot(segmentation: Segmentation) -> Figure:
     """Everything at one glance: image, phases, confidence, and the pattern of each phase below."""
     k = len(segmentation.components)
     aspect = _aspect(segmentation)
-    above, width, height = _grid(3, aspect, width=10.0, largest=3.2, columns=3 if aspect < 2.2 else 1)
+    above, width, height = arrange(3, aspect, width=10.0, largest=3.2, columns=3 if aspect < 2.2 else 1)
     width = max(width, min(k, 6) * (TITLED + GAP))
-    below, _, more = _grid(k, _pattern_aspect(segmentation), width=width, largest=2.2, columns=min(k, 6))
-    figure = _figure(width + BAR_COLUMN, height + GAP + more)
-    ax = _axes(figure, above[0], "image")
+    below, _, more = arrange(k, _pattern_aspect(segmentation), width=width, largest=2.2, columns=min(k, 6))
+    figure = new_figure(width + BAR_COLUMN, height + GAP + more)
+    ax = add_axes(figure, above[0], "image")
     _draw_image(ax, segmentation)
     _scale_bar(ax, _extent(segmentation)[1], _units(segmentation))
-    _draw_overlay(_axes(figure, above[1], "phases"), segmentation, alpha=0.5, bar=False)
+    _draw_overlay(add_axes(figure, above[1], "phases"), segmentation, alpha=0.5, bar=False)
     _draw_confidence(figure, segmentation, above[2])
     _draw_components(figure, segmentation, [b._replace(y=b.y + height + GAP) for b in below])
     return figure
@@ -194,7 +202,7 @@ def _draw_overlay(ax: Axes, s: Segmentation, alpha: float, *, bar: bool = True) 
         )
     left, right, bottom, top = _extent(s)
     ax.set(xlim=(left, right), ylim=(bottom, top))
-    _bare(ax)
+    hide_ticks(ax)
     if bar:
         _scale_bar(ax, _extent(s)[1], _units(s))
 
@@ -208,7 +216,7 @@ def _draw_components(figure: Figure, s: Segmentation, boxes: Sequence[Box]) -> N
     # The centre and what the taper smears around it.
     center = np.hypot(*np.meshgrid(ky / (2 * dy), kx / (2 * dx), indexing="ij")) < 2.5
     for pattern, box, title, color in zip(s.components, boxes, titles, colors, strict=False):
-        ax = _axes(figure, box, title, color)
+        ax = add_axes(figure, box, title, color)
         shown = np.sqrt(np.maximum(pattern, 0)) if s.params.get("scale") in ("abs", "power") else pattern
         outside = shown[~center & np.isfinite(shown)]
         low, high = np.percentile(outside, (1, 99.8)) if outside.size else (0.0, 1.0)
@@ -216,11 +224,11 @@ def _draw_components(figure: Figure, s: Segmentation, boxes: Sequence[Box]) -> N
         if title is titles[0]:
             _scale_bar(ax, extent[1] - extent[0], f"{_units(s)}$^{{-1}}$")
         else:
-            _bare(ax)
+            hide_ticks(ax)
 
 
 def _draw_confidence(figure: Figure, s: Segmentation, box: Box) -> None:
-    shown = _draw_map(_axes(figure, box, "confidence"), s, s.confidence, "viridis")
+    shown = _draw_map(add_axes(figure, box, "confidence"), s, s.confidence, "viridis")
     _color_bar(figure, shown, box.beside())
 
 
@@ -238,7 +246,7 @@ def _draw_map(ax: Axes, s: Segmentation, values: NDArray[Any], cmap: str, *, hig
     shown = ax.imshow(np.ma.masked_invalid(values), cmap=colors, vmin=0, vmax=high, extent=extent, aspect="equal")
     left, right, bottom, top = _extent(s)
     ax.set(xlim=(left, right), ylim=(bottom, top))
-    _bare(ax)
+    hide_ticks(ax)
     return shown
 
 
@@ -250,18 +258,18 @@ def _scale_bar(ax: Axes, width: float, units: str) -> None:
 
     length = scale_bar_length(width)
     # Length in the units of the picture, thickness in inches.
-    bar = AuxTransformBox(blended_transform_factory(ax.transData, _root(ax).dpi_scale_trans))
+    bar = AuxTransformBox(blended_transform_factory(ax.transData, figure_of(ax).dpi_scale_trans))
     bar.add_artist(Rectangle((0, 0), length, 0.05, facecolor="white", edgecolor="none", gid="scale bar"))
     label = TextArea(f"{length:g} {units}", textprops={"color": "white", "size": FONT})
     packed = VPacker(children=[label, bar], align="center", pad=0, sep=3)
     anchored = AnchoredOffsetbox("lower left", child=packed, pad=0.4, borderpad=0.5)
     anchored.patch.set(facecolor="black", edgecolor="none", alpha=0.55)
     ax.add_artist(anchored)
-    _bare(ax)
+    hide_ticks(ax)
 
 
 def _color_bar(figure: Figure, shown: Any, box: Box, label: str = "") -> None:
-    bar = figure.colorbar(shown, cax=_axes(figure, box))
+    bar = figure.colorbar(shown, cax=add_axes(figure, box))
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=FONT - 1, length=2)
     bar.ax.locator_params(nbins=5)
@@ -297,81 +305,7 @@ def _titles(s: Segmentation) -> list[str]:
     return [f"phase {i + 1}:  {share}" for i, share in enumerate(percentages(s.fractions))]
 
 
-# -------------------------------------------------------------------------------------------------------------- layout
-
-
-class Box(NamedTuple):
-    """A panel, in inches from the upper left corner of the figure."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-    def beside(self) -> Box:
-        """Where its colour bar goes."""
-        return Box(self.x + self.width + 0.08, self.y, 0.12, self.height)
-
-
-def _grid(
-    n: int, aspect: float, *, width: float, largest: float, right: float = 0.0, columns: int | None = None
-) -> tuple[list[Box], float, float]:
-    """Boxes for `n` panels of one aspect (width over height), and the width and height they take, in inches.
-
-    Panels are as large as `width` allows but no side is longer than `largest` (twice that along a strip); the number
-    of columns is the one that makes the whole most like a slide. `right` is room beside each panel.
-    """
-    longest = 2 * largest if max(aspect, 1 / aspect) > 2 else largest
-
-    def size(columns: int) -> tuple[float, float]:
-        wide = max(0.3, min(width / columns - GAP - right, longest, longest * aspect))
-        return wide, wide / aspect
-
-    def step(columns: int) -> tuple[float, float]:
-        wide, high = size(columns)
-        return max(wide, TITLED) + GAP + right, high + TITLE + GAP
-
-    def unlike(columns: int) -> float:
-        (wide, high), rows = step(columns), ceil(n / columns)
-        return abs(log(columns * wide / (rows * high) / 1.6)) + 0.25 * (columns * rows - n)
-
-    columns = columns or min(range(1, n + 1), key=unlike)
-    (wide, high), (step_x, step_y) = size(columns), step(columns)
-    left = (step_x - right - wide) / 2
-    boxes = [Box(left + i % columns * step_x, TITLE + i // columns * step_y, wide, high) for i in range(n)]
-    return boxes, columns * step_x, ceil(n / columns) * step_y
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=150, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _root(ax: Axes) -> Figure:
-    """The figure of `ax`, also from within a subfigure."""
-    figure: Figure = ax.figure.figure
-    return figure
-
-
-def _axes(figure: Figure, box: Box, title: str = "", color: str | None = None) -> Axes:
-    width, height = figure.get_size_inches()
-    ax = figure.add_axes((box.x / width, 1 - (box.y + box.height) / height, box.width / width, box.height / height))
-    ax.set_title(title, fontsize=FONT, pad=4)
-    for spine in ax.spines.values():
-        spine.set_visible(color is not None)
-        spine.set(linewidth=3, edgecolor=color or "none")
-    return ax
-
-
-def _bare(ax: Axes) -> None:
-    ax.set_xticks([])
-    ax.set_yticks([])
-    for spine in ax.spines.values():
-        spine.set_visible(spine.get_linewidth() >= 3)
+# ----------------------------------------------------------------------------------------- geometry of a segmentation
 
 
 def _spacing(values: NDArray[Any], default: float = 1.0) -> float:

@@ -6,90 +6,37 @@ packages come with ``pip install "stemseg-core[cli]"`` and are imported when a f
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib
-import io
-import logging
 import math
 import os
 import struct
-import traceback
-import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-INSTALL = 'pip install "stemseg-core[cli]"'
+from stemseg_core.signals import (
+    ImageReadError,
+    Signal,
+    array_signal,
+    axes_pixel_size,
+    axis_unit,
+    describe_signal,
+    no_image,
+    reading,
+)
+
 NUMPY_SUFFIXES = (".npy", ".npz")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm")
 TIFF_SUFFIXES = (".tif", ".tiff")
 
-NM_PER_UNIT = {
-    **dict.fromkeys(("m", "meter", "metre"), 1e9),
-    **{"cm": 1e7, "mm": 1e6},
-    **dict.fromkeys(("um", "\u00b5m", "\u03bcm", "micron", "microns", "micrometer", "micrometre"), 1e3),
-    **dict.fromkeys(("nm", "nanometer", "nanometre"), 1.0),
-    **dict.fromkeys(("a", "\u00e5", "ang", "angstrom", "angstroms"), 0.1),
-    "pm": 1e-3,
-}
-Shape: TypeAlias = Sequence[int]
-
 #: A resolution tag describes paper unless its pixels are smaller than this (25 400 dots per inch).
 LARGEST_SCANNED_PIXEL_NM = 1000.0
-
-
-class ImageReadError(ValueError):
-    """A file that cannot be read as an image; the message has its name, what was expected and what came."""
-
-
-@dataclass(frozen=True, eq=False)
-class Signal:
-    """One data set of a file: described from its header, its values read on demand.
-
-    Attributes
-    ----------
-    index : int
-        Its number in the file, from 0.
-    title : str
-    shape : tuple of int
-        Of the array as stored, without colour channels.
-    dtype : str
-    kind : {"image", "stack", "colour", "other"}
-        What `read_image` can make of it: "stack" has frames, "other" holds no image.
-    n_frames : int
-        Images in it; 0 for "other".
-    frame_shape : tuple of int
-        (y, x) of one image; () for "other".
-    axes : tuple of str
-        Each axis in words, such as "y: 0.02 nm".
-    pixel_size : tuple of float or None
-        (y, x), in `units`.
-    units : str
-        "nm", whatever length the file uses.
-    notes : tuple of str
-        What a user should know about how it is read.
-    frame : callable
-        ``frame(i)`` reads image i as an array of shape (y, x) or, for "colour", (y, x, channels).
-    """
-
-    index: int
-    title: str
-    shape: tuple[int, ...]
-    dtype: str
-    kind: str
-    n_frames: int
-    frame_shape: tuple[int, ...]
-    frame: Callable[[int], NDArray[Any]] = field(repr=False)
-    axes: tuple[str, ...] = ()
-    pixel_size: tuple[float, float] | None = None
-    units: str = "nm"
-    notes: tuple[str, ...] = ()
 
 
 def read_signals(path: str | os.PathLike[str]) -> tuple[str, tuple[Signal, ...]]:
@@ -120,85 +67,6 @@ def read_signals(path: str | os.PathLike[str]) -> tuple[str, tuple[Signal, ...]]
         return name, tuple(reader(path))
 
 
-@contextlib.contextmanager
-def reading(path: Path, expected: str) -> Iterator[None]:
-    """Readers raise anything and print anything: what they raise becomes ImageReadError, the noise is dropped."""
-    noisy = [logging.getLogger(name) for name in ("rsciio", "tifffile", "PIL")]
-    levels = [logger.level for logger in noisy]
-    for logger in noisy:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            try:
-                yield
-            except ImageReadError:
-                raise
-            except Exception as error:
-                traceback.clear_frames(error.__traceback__)  # a reader that fails may leave its file open there
-                raise _in_words(error, path, expected) from error
-    finally:
-        for logger, level in zip(noisy, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _in_words(error: Exception, path: Path, expected: str) -> ImageReadError:
-    if isinstance(error, ModuleNotFoundError):
-        return ImageReadError(f"{path.name}: reading it needs the package {error.name!r}; {INSTALL}")
-    reason = " ".join(str(error).split())[:200]
-    came = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
-    return ImageReadError(f"{path.name}: expected {expected}, but it cannot be read as such ({came})")
-
-
-def _array_signal(index: int, title: str, shape: Shape, dtype: np.dtype[Any], load: Callable[[], Any]) -> Signal:
-    """Describe an array without axes: 2-D is an image, 3-D a stack, 3 or 4 channels of whole numbers a colour image."""
-    known = dtype.kind in "biuf" and 0 not in shape
-    if known and len(shape) == 3 and shape[2] in (3, 4) and dtype.kind == "u":
-        plane = tuple(shape[:2])
-        return Signal(index, title, plane, str(dtype), "colour", 1, plane, lambda _: np.asarray(load()))
-    image_axes = (len(shape) - 2, len(shape) - 1) if known and len(shape) in (2, 3) else None
-    return _signal(index, shape, dtype, image_axes, title=title, load=load)
-
-
-def _signal(
-    index: int,
-    shape: Shape,
-    dtype: np.dtype[Any],
-    image_axes: tuple[int, int] | None,
-    *,
-    title: str,
-    load: Callable[[], Any],
-) -> Signal:
-    """Signal whose images lie along `image_axes` (y, x) of the array that `load()` gives; None if it holds none."""
-    shape = tuple(int(n) for n in shape)
-    others = [n for i, n in enumerate(shape) if i not in (image_axes or ())]
-    if image_axes is None or sum(n > 1 for n in others) > 1:
-        return Signal(index, title, shape, str(dtype), "other", 0, (), _no_image)
-    y, x = image_axes
-
-    def frame(i: int) -> NDArray[Any]:
-        place = iter(np.unravel_index(i, others) if others else ())
-        selection = tuple(slice(None) if axis in (y, x) else int(next(place)) for axis in range(len(shape)))
-        plane = np.asarray(load()[selection])
-        return plane if y < x else plane.T
-
-    n_frames = math.prod(others)
-    kind = "stack" if n_frames > 1 else "image"
-    return Signal(index, title, shape, str(dtype), kind, n_frames, (shape[y], shape[x]), frame)
-
-
-def _no_image(_: int) -> NDArray[Any]:
-    raise ImageReadError("this data set holds no image")
-
-
-def nanometres(size: float, unit: str | None) -> float | None:
-    """`size` in nm if `unit` is a length and the size is positive and finite, else None."""
-    factor = NM_PER_UNIT.get(str(unit or "").strip().lower())
-    if factor is None or not math.isfinite(size) or size == 0:
-        return None
-    return abs(float(size)) * factor
-
-
 def _numpy_signals(path: Path) -> list[Signal]:
     if path.suffix.lower() == ".npy":
         with path.open("rb") as stream:
@@ -206,7 +74,7 @@ def _numpy_signals(path: Path) -> list[Signal]:
                 raise ImageReadError(f"{path.name}: expected a NumPy file, but it does not begin like one")
         # A memory map: only what is used is read, and a header that promises more than the file holds is refused.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-        return [_array_signal(0, path.stem, array.shape, array.dtype, lambda: array)]
+        return [array_signal(0, path.stem, array.shape, array.dtype, lambda: array)]
     with zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
         return [_npz_signal(path, index, archive, member) for index, member in enumerate(members)]
@@ -226,7 +94,7 @@ def _npz_signal(path: Path, index: int, archive: zipfile.ZipFile, member: zipfil
             array: NDArray[Any] = arrays[name]
             return array
 
-    return _array_signal(index, name, shape, dtype, load)
+    return array_signal(index, name, shape, dtype, load)
 
 
 def _picture_signals(path: Path) -> list[Signal]:
@@ -270,7 +138,7 @@ def _tiff_signal(path: Path, index: int, series: Any) -> Signal:
     dtype = np.dtype(series.dtype)
     title, axes = series.name or path.stem, (f"axes {series.axes}",)
     if len(plane) != 2 or 0 in shape or dtype.kind not in "biuf":
-        return Signal(index, title, shape, str(dtype), "other", 0, (), _no_image, axes)
+        return Signal(index, title, shape, str(dtype), "other", 0, (), no_image, axes)
     n_frames = math.prod(shape) // math.prod(plane)
     kind = "stack" if n_frames > 1 else "colour" if "S" in series.axes else "image"
     return Signal(index, title, shape, str(dtype), kind, n_frames, plane, _tiff_frame(path, index, n_frames), axes)
@@ -303,7 +171,7 @@ def _tiff_frame(path: Path, series_index: int, n_frames: int) -> Callable[[int],
 def _imagej_scale(tiff: Any) -> tuple[float, float] | None:
     """(y, x) in nm: ImageJ's resolution tags are pixels per unit, and the unit is in its description."""
     unit = str((tiff.imagej_metadata or {}).get("unit", "")).replace("\\u00B5", "\u00b5")
-    return _pixel_size([{"scale": size, "units": unit} for size in _tag_scales(tiff.pages[0])])
+    return axes_pixel_size([{"scale": size, "units": unit} for size in _tag_scales(tiff.pages[0])])
 
 
 def _vendor_scales(path: Path) -> list[tuple[float, float] | None]:
@@ -312,7 +180,7 @@ def _vendor_scales(path: Path) -> list[tuple[float, float] | None]:
         from rsciio.tiff import file_reader
 
         described = file_reader(str(path), lazy=True)
-        scales = [_pixel_size([a for a in s["axes"] if not a.get("navigate")][-2:]) for s in described]
+        scales = [axes_pixel_size([a for a in s["axes"] if not a.get("navigate")][-2:]) for s in described]
         del described
     except Exception:  # a calibration that cannot be read is a calibration that is not there
         scales = []
@@ -398,27 +266,19 @@ def _described(path: Path, index: int, found: dict[str, Any]) -> Signal:
     known = (data.dtype.kind in "biuf" or colour) and 0 not in data.shape and len(axes) == data.ndim
     image_axes = (signal_axes[0], signal_axes[1]) if known and len(signal_axes) == 2 else None
     words = tuple(_axis_in_words(axis) for axis in axes)
-    signal = replace(_signal(index, data.shape, data.dtype, image_axes, title=title, load=lambda: data), axes=words)
+    signal = replace(
+        describe_signal(index, data.shape, data.dtype, image_axes, title=title, load=lambda: data), axes=words
+    )
     if not signal.n_frames or image_axes is None:
         return signal
-    size = _pixel_size([axes[i] for i in image_axes])
+    size = axes_pixel_size([axes[i] for i in image_axes])
     notes: tuple[str, ...] = ()
-    if size is None and any(_unit(axes[i]) for i in image_axes):
+    if size is None and any(axis_unit(axes[i]) for i in image_axes):
         notes = (f"its scale ({', '.join(words[i] for i in image_axes)}) is not a length: not used",)
     return replace(signal, pixel_size=size, notes=notes)
-
-
-def _pixel_size(axes: Sequence[dict[str, Any]]) -> tuple[float, float] | None:
-    sizes = [nanometres(float(axis.get("scale") or 0), _unit(axis)) for axis in axes]
-    return (sizes[0], sizes[1]) if len(sizes) == 2 and sizes[0] and sizes[1] else None
-
-
-def _unit(axis: dict[str, Any]) -> str:
-    unit = str(axis.get("units") or "").strip("[] ")
-    return "" if unit in ("<undefined>", "None", "px", "pixel", "pixels") else unit
 
 
 def _axis_in_words(axis: dict[str, Any]) -> str:
     name = axis.get("name")
     name = name if isinstance(name, str) and name else "axis"
-    return f"{name}: {float(axis.get('scale') or 1):.6g} {_unit(axis)}".rstrip() if _unit(axis) else name
+    return f"{name}: {float(axis.get('scale') or 1):.6g} {axis_unit(axis)}".rstrip() if axis_unit(axis) else name

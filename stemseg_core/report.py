@@ -6,7 +6,6 @@ import base64
 import inspect
 import io
 import os
-import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -18,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from stemseg_core import plot
-from stemseg_core.segment import Segmentation, segment
+from stemseg_core.files import atomic
+from stemseg_core.segment import segment
+from stemseg_core.segmentation import Segmentation
 
 #: Parameters of `segment` that the command has an option for.
 OPTIONS = {
@@ -86,14 +87,9 @@ def write_report(
     source : str, optional
         Name of the image's file, for title and instructions.
     """
-    path = Path(path)
     page = _page(segmentation, title or (f"Phases of {Path(source).name}" if source else "Phases"), source)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
+    with atomic(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _page(s: Segmentation, title: str, source: str | None) -> str:

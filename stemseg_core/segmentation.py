@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from stemseg_core.extras import require_extra
 from stemseg_core.files import atomic
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Segmentation:
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _ARRAYS}
         text = json.dumps({"format": FORMAT, **rest})
         with atomic(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, json=np.array(text), **arrays)
+            np.savez_compressed(file, json=np.array(text), **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -139,12 +140,14 @@ class Segmentation:
 
     def plot(self) -> Figure:
         """Overview: image, phases, patterns, confidence. Needs matplotlib."""
+        require_extra("matplotlib")
         from stemseg_core.plot import plot
 
         return plot(self)
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write a self-contained html page; see `stemseg_core.report.write_report`. Needs matplotlib."""
+        require_extra("matplotlib")
         from stemseg_core.report import write_report
 
         write_report(self, path)

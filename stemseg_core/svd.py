@@ -24,7 +24,7 @@ Array = NDArray[Any]
 FLOAT32_RANGE = 3e-3
 
 
-class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):  # type: ignore[misc]
+class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
     """Truncated singular value decomposition; with ``center=True``, principal component analysis.
 
     ``X - mean_ = U diag(singular_values_) components_``, cut after `n_components`. `transform` gives the scores

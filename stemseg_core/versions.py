@@ -5,15 +5,15 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+from stemseg_core._kernels import SIMD_LEVEL
+from stemseg_core.blocks import blas_libraries
+
 PACKAGES = ("stemseg-core", "numpy", "scipy", "scikit-learn", "joblib", "threadpoolctl")
 OPTIONAL = ("matplotlib", "rosettasciio", "tifffile", "h5py", "dask", "hyperspy", "sidpy", "xarray")
 
 
 def versions() -> dict[str, str]:
     """Versions of the packages that compute, of Python and the platform, the SIMD level, and the BLAS libraries."""
-    from stemseg_core._kernels import SIMD_LEVEL
-    from stemseg_core.blocks import blas_libraries
-
     found = {name: version(name) for name in PACKAGES}
     found["python"] = platform.python_version()
     found["platform"] = platform.platform()

@@ -475,3 +475,11 @@ def test_terminal_shows_a_bar(path, tmp_path, monkeypatch, capsys):
     assert command("segment", path, "-o", tmp_path / "out") == 2
     assert shown == [True]
     assert "windows" in capsys.readouterr().err
+
+
+def test_missing_packages_are_said_with_their_extra(path, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for call in (("segment", path, "-o", tmp_path / "out"), ("demo", "-o", tmp_path / "out")):
+        assert command(*call) == 2
+        assert 'needs the package matplotlib: pip install "stemseg-core[cli]"' in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

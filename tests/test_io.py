@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as Picture
 
-from stemseg_core.io import ImageReadError, atomic, read_image, read_signals, write_tiff
-from stemseg_core.readers import nanometres
+from stemseg_core.files import atomic
+from stemseg_core.io import ImageReadError, read_image, read_signals, write_tiff
+from stemseg_core.signals import nanometres
 
 DATA = Path(os.environ.get("STEMSEG_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

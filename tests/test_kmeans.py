@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 import stemseg_core
 from stemseg_core import KMeans, Stopped, lloyd
 from stemseg_core._kernels import available_levels
-from stemseg_core.blocks import ArrayRows, map_tasks
+from stemseg_core.blocks import ArrayRows, map_tasks, take_rows
 
 LEVELS = available_levels()
 
@@ -247,7 +247,7 @@ def test_row_source_of_tiles(d):
     tiles, array = KMeans(5).fit(TileRows(X)), KMeans(5).fit(X)
     assert_fixpoint(tiles, X)
     assert sklearn.metrics.adjusted_rand_score(tiles.labels_, array.labels_) == 1
-    assert_array_equal(lloyd.take_rows(TileRows(X), np.array([17, 3, 400, 3])), X[[17, 3, 400, 3]])
+    assert_array_equal(take_rows(TileRows(X), np.array([17, 3, 400, 3])), X[[17, 3, 400, 3]])
 
 
 def test_lost_directions_are_made_good():

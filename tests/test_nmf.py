@@ -209,7 +209,7 @@ def test_order_of_rows_and_features_does_not_matter(seed):
     one, other = NMF(3, tol=1e-6), NMF(3, tol=1e-6)
     W, V = one.fit_transform(X), other.fit_transform(X[rows][:, features])
     assert_allclose(other.reconstruction_err_, one.reconstruction_err_, rtol=1e-6)
-    assert_allclose(other.components_, one.components_[:, features], atol=5e-3)
+    assert_allclose(other.components_, one.components_[:, features], atol=2e-2)
     assert_allclose(V, W[rows], atol=5e-2)
 
 

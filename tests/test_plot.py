@@ -251,5 +251,5 @@ def test_draws_into_given_axes():
 
 def test_pyplot_is_not_imported():
     code = "import sys, stemseg_core.plot as p; assert 'matplotlib' not in sys.modules; p.phase_colors(9); "
-    code += "p._figure(2, 2); assert 'matplotlib.pyplot' not in sys.modules"
+    code += "p.new_figure(2, 2); assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-P", "-c", code], check=True)

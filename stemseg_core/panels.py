@@ -1,0 +1,93 @@
+"""Panels of a figure: how many inches each takes, and empty axes there."""
+
+from __future__ import annotations
+
+from math import ceil, log
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FONT = 10  # points
+GAP, TITLE = 0.15, 0.28  # inches, between panels and for the line above each
+BAR_COLUMN = 0.75  # inches, for a colour bar and its numbers
+LEGEND = 1.7  # inches, for one entry of the legend; TITLED for the same without its swatch
+TITLED = 1.35
+
+
+class Box(NamedTuple):
+    """A panel, in inches from the upper left corner of the figure."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def beside(self) -> Box:
+        """Where its colour bar goes."""
+        return Box(self.x + self.width + 0.08, self.y, 0.12, self.height)
+
+
+def arrange(
+    n: int, aspect: float, *, width: float, largest: float, right: float = 0.0, columns: int | None = None
+) -> tuple[list[Box], float, float]:
+    """Boxes for `n` panels of one aspect (width over height), and the width and height they take, in inches.
+
+    Panels are as large as `width` allows but no side is longer than `largest` (twice that along a strip); the number
+    of columns is the one that makes the whole most like a slide. `right` is room beside each panel.
+    """
+    longest = 2 * largest if max(aspect, 1 / aspect) > 2 else largest
+
+    def size(columns: int) -> tuple[float, float]:
+        wide = max(0.3, min(width / columns - GAP - right, longest, longest * aspect))
+        return wide, wide / aspect
+
+    def step(columns: int) -> tuple[float, float]:
+        wide, high = size(columns)
+        return max(wide, TITLED) + GAP + right, high + TITLE + GAP
+
+    def unlike(columns: int) -> float:
+        (wide, high), rows = step(columns), ceil(n / columns)
+        return abs(log(columns * wide / (rows * high) / 1.6)) + 0.25 * (columns * rows - n)
+
+    columns = columns or min(range(1, n + 1), key=unlike)
+    (wide, high), (step_x, step_y) = size(columns), step(columns)
+    left = (step_x - right - wide) / 2
+    boxes = [Box(left + i % columns * step_x, TITLE + i // columns * step_y, wide, high) for i in range(n)]
+    return boxes, columns * step_x, ceil(n / columns) * step_y
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of that size in inches, made without pyplot."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=150, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def figure_of(ax: Axes) -> Figure:
+    """The figure of `ax`, also from within a subfigure."""
+    figure: Figure = ax.figure.figure
+    return figure
+
+
+def add_axes(figure: Figure, box: Box, title: str = "", color: str | None = None) -> Axes:
+    """Empty axes in `box`, in a frame of `color` if there is one."""
+    width, height = figure.get_size_inches()
+    ax = figure.add_axes((box.x / width, 1 - (box.y + box.height) / height, box.width / width, box.height / height))
+    ax.set_title(title, fontsize=FONT, pad=4)
+    for spine in ax.spines.values():
+        spine.set_visible(color is not None)
+        spine.set(linewidth=3, edgecolor=color or "none")
+    return ax
+
+
+def hide_ticks(ax: Axes) -> None:
+    """No ticks, and no frame but a coloured one."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_visible(spine.get_linewidth() >= 3)
