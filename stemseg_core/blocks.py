@@ -341,7 +341,7 @@ _blas_threads: list[int] = []
 def _set_blas_threads(numbers: Iterable[int]) -> list[int]:
     """Set the threads of each BLAS library; returns what they were.
 
-    From version 3.7 on, threadpoolctl obeys the first thread that ever set a limit of OpenBLAS and silently ignores
+    threadpoolctl (seen in 3.8) obeys the first thread that ever set a limit of OpenBLAS and silently ignores
     all others, unless control is given up. We may be called from any thread, and count our users ourselves.
     """
     before = []
