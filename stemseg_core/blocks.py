@@ -15,10 +15,12 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from itertools import repeat
+from numbers import Integral
 from typing import Any, Protocol
 
 import joblib
@@ -267,7 +269,7 @@ def _ordered(
 ) -> Iterator[tuple[range, Any]]:
     """Results of the tasks in order. When the consumer leaves early, running tasks end at their next block."""
     with one_blas_thread():
-        if n_jobs == 1 or len(tasks) == 1:
+        if n_jobs == 1 or len(tasks) <= 1:
             for task in tasks:
                 yield task, work(task)
             return
@@ -329,11 +331,13 @@ def effective_n_jobs(n_jobs: int | None) -> int:
     if n_jobs is None:
         n_jobs = get_active_backend()[1]
     if n_jobs is None:
-        limit = os.environ.get("OMP_NUM_THREADS", "")
+        limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # "4,2" has one number a level of nesting
         n_jobs = min(joblib.cpu_count(), int(limit) if limit.isdigit() and int(limit) > 0 else joblib.cpu_count())
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral):
+        raise TypeError(f"n_jobs must be a whole number or None, got {n_jobs!r}")
     if n_jobs == 0:
         raise ValueError("n_jobs must be a positive number of threads, or negative as in joblib (-1: all CPUs); got 0")
-    return n_jobs if n_jobs > 0 else max(1, joblib.cpu_count() + 1 + n_jobs)
+    return int(n_jobs) if n_jobs > 0 else max(1, joblib.cpu_count() + 1 + int(n_jobs))
 
 
 @cache
@@ -350,7 +354,34 @@ def blas_libraries() -> list[str]:
 
 _limit_lock = threading.Lock()
 _limit_depth = 0
-_limit: Any = None
+_blas_threads: list[int] = []
+
+
+def _set_blas_threads(numbers: Iterable[int]) -> list[int]:
+    """Set the threads of each BLAS library; returns what they were.
+
+    threadpoolctl (seen in 3.8) obeys the first thread that ever set a limit of OpenBLAS and silently ignores
+    all others, unless control is given up. We may be called from any thread, and count our users ourselves.
+    """
+    before = []
+    libraries = (lib for lib in _controller().lib_controllers if lib.user_api == "blas")
+    for library, number in zip(libraries, numbers, strict=False):
+        give_up_control = getattr(library, "clear_controlling_thread", lambda **_: None)
+        before.append(library.num_threads)
+        give_up_control(force=True)
+        library.set_num_threads(number)
+        give_up_control(force=True)
+    return before
+
+
+def _after_fork() -> None:
+    """A thread that held the lock does not exist in a forked child; its limit stays there, which is safe."""
+    global _limit_lock
+    _limit_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager
@@ -359,10 +390,10 @@ def one_blas_thread() -> Iterator[None]:
 
     The limit is process-wide, so nested and concurrent users are counted and the last one out restores it.
     """
-    global _limit_depth, _limit
+    global _limit_depth, _blas_threads
     with _limit_lock:
         if _limit_depth == 0:
-            _limit = _controller().limit(limits=1, user_api="blas")
+            _blas_threads = _set_blas_threads(repeat(1))
         _limit_depth += 1
     try:
         yield
@@ -370,5 +401,4 @@ def one_blas_thread() -> Iterator[None]:
         with _limit_lock:
             _limit_depth -= 1
             if _limit_depth == 0:
-                _limit.restore_original_limits()
-                _limit = None
+                _set_blas_threads(_blas_threads)

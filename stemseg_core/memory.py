@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+from numbers import Real
 from pathlib import Path
 
-UNITS = {"": 1, "B": 1}
-UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+UNITS = {"": 1, "B": 1} | {
+    prefix + suffix: base**power
+    for power, prefix in enumerate("KMGT", start=1)
+    for suffix, base in (("B", 1000), ("IB", 1024))
+}
 #: Share of the free memory that is used when `max_memory` is None.
 DEFAULT_SHARE = 0.8
+#: Where Linux tells about the memory of the system, and of the control group of a container.
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")
 
 
 def memory_limit(max_memory: int | float | str | None) -> float:
@@ -17,12 +23,14 @@ def memory_limit(max_memory: int | float | str | None) -> float:
     if max_memory is None:
         return DEFAULT_SHARE * available_memory()
     if isinstance(max_memory, str):
-        match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kKmMgGtT]?i?[bB]?)\s*", max_memory)
-        unit = match[2].upper() if match else None
-        if match is None or unit is None:
+        match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*([kmgt]?i?b?)\s*", max_memory, re.IGNORECASE)
+        unit = match[3].upper() if match else ""
+        scale = UNITS.get(unit) or UNITS.get(unit + "B")
+        if match is None or scale is None:
             raise ValueError(f"max_memory must be a number of bytes or a text such as '4 GB', got {max_memory!r}")
-        scale = UNITS.get(unit, UNITS.get(unit + "B", 0))
-        max_memory = float(match[1]) * scale
+        max_memory = float(match[1] + (match[2] or "")) * scale
+    if isinstance(max_memory, bool) or not isinstance(max_memory, Real):
+        raise TypeError(f"max_memory must be a number of bytes or a text such as '4 GB', got {max_memory!r}")
     if not max_memory > 0:
         raise ValueError(f"max_memory must be positive, got {max_memory!r}")
     return float(max_memory)
@@ -30,29 +38,34 @@ def memory_limit(max_memory: int | float | str | None) -> float:
 
 def available_memory() -> float:
     """Bytes that can be allocated without swapping: the system's free memory, or less in a container."""
-    free = float("inf")
     try:
-        text = Path("/proc/meminfo").read_text()
+        match = re.search(r"MemAvailable:\s*(\d+) kB", MEMINFO.read_text())
+    except OSError:
+        match = None
+    free = float(match[1]) * 1024 if match else float("inf")
+    try:
+        limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
     except OSError:
         return free
-    match = re.search(r"MemAvailable:\s*(\d+) kB", text)
-    if match:
-        free = float(match[1]) * 1024
+    return free if limit == "max" else max(0.0, min(free, float(limit) - float(used) + _file_cache()))
+
+
+def _file_cache() -> float:
+    """Bytes that the control group holds as copies of files not in use: counted as used, given up when needed."""
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = Path("/sys/fs/cgroup/memory.current").read_text().strip()
+        match = re.search(r"^inactive_file (\d+)$", (CGROUP / "memory.stat").read_text(), re.MULTILINE)
     except OSError:
-        return free
-    return free if limit == "max" else min(free, float(limit) - float(used))
+        return 0.0
+    return float(match[1]) if match else 0.0
 
 
 def human_bytes(n: float) -> str:
     """``1536000 -> '1.54 MB'``."""
     for unit in ("B", "kB", "MB", "GB"):
-        if n < 1000:
+        if n < 999.5:  # what rounds to less than 1000
             return f"{n:.3g} {unit}"
         n /= 1000
-    return f"{n:.3g} TB"
+    return f"{n:.4g} TB"
 
 
 def require_memory(needed: float, max_memory: int | float | str | None, purpose: str, cure: str) -> None:

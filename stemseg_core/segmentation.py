@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -92,7 +93,8 @@ class Segmentation:
     def __repr__(self) -> str:
         shares = ", ".join(f"{100 * f:.1f} %" for f in self.fractions)
         (y, x), (ny, nx) = self.image.shape, self.labels.shape
-        return f"Segmentation({len(self.fractions)} phases: {shares}; image {y} x {x}, {ny} x {nx} windows)"
+        phases = "1 phase" if len(self.fractions) == 1 else f"{len(self.fractions)} phases"
+        return f"Segmentation({phases}: {shares}; image {y} x {x}, {ny} x {nx} windows)"
 
     @property
     def frequency_axes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -120,19 +122,22 @@ class Segmentation:
         ValueError
             If the file is not one that `save` wrote.
         """
+        name = os.fspath(path)
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                found = {name: stored[name] for name in _ARRAYS}
-                rest = json.loads(str(stored["json"]))
+            # Opened here, since np.load leaves a broken file open.
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                values = json.loads(str(stored["json"]))
+                written = values.pop("format")
+                if written == FORMAT:
+                    values |= {array: stored[array] for array in _ARRAYS}
+                    values["pixel_size"] = _tuple(values["pixel_size"])
+                    values["params"] = {key: _tuple(value) for key, value in values["params"].items()}
+                    return cls(**values)
         except OSError:
             raise
         except Exception as error:
-            raise ValueError(f"{os.fspath(path)}: not a file that Segmentation.save wrote ({error})") from error
-        written = rest.pop("format")
-        if written != FORMAT:
-            raise ValueError(f"{os.fspath(path)}: file format {written}, this version reads {FORMAT}")
-        size = rest.pop("pixel_size")
-        return cls(**found, **rest, pixel_size=None if size is None else (size[0], size[1]))
+            raise ValueError(f"{name}: not a file that Segmentation.save wrote, or damaged ({error})") from error
+        raise ValueError(f"{name}: file format {written}, this version of stemseg-core reads {FORMAT}")
 
     def to_dict(self) -> dict[str, Any]:
         """All attributes by name: arrays as they are, the rest JSON-able."""
@@ -151,6 +156,11 @@ class Segmentation:
         from stemseg_core.report import write_report
 
         write_report(self, path)
+
+
+def _tuple(value: Any) -> Any:
+    """JSON made lists of the tuples it was given."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 _ARRAYS = (

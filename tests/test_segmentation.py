@@ -1,0 +1,271 @@
+"""Segmentation: files that hold everything or are refused, axes, and what it calls."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from stemseg_core import Segmentation
+from stemseg_core.segmentation import FORMAT
+
+
+def build(k=3, excluded=True, **changes):
+    """A segmentation with all kinds of values in it; no two arrays are alike."""
+    rng = np.random.default_rng(0)
+    ny, nx = 4, 5
+    abundances = rng.dirichlet(np.ones(k), (ny, nx)).transpose(2, 0, 1).astype(np.float32)
+    labels = abundances.argmax(axis=0).astype(np.int32)
+    label_image = rng.integers(0, k, (40, 56), dtype=np.int32)
+    residual, confidence = rng.random((2, ny, nx), np.float32)
+    if excluded:
+        labels[1, 2] = -1
+        label_image[:3, 5:9] = -1
+        for array in (abundances[:, 1], residual[1], confidence[1]):
+            array[..., 2] = np.nan
+    values = {
+        "image": rng.integers(0, 1000, (40, 56)).astype(np.uint16),
+        "labels": labels,
+        "label_image": label_image,
+        "abundances": abundances,
+        "components": rng.random((k, 7, 9), np.float32),
+        "fractions": rng.dirichlet(np.ones(k)),
+        "confidence": confidence,
+        "residual": residual,
+        "centers": rng.random((ny, nx, 2)),
+        "ky": np.arange(-3, 4) / 16,
+        "kx": np.arange(-4, 5) / 24,
+        "pixel_size": (0.02, 0.03),
+        "units": "nm",
+        "params": {"window": (16, 24), "method": "kmeans", "random_state": 0, "taper": ("kaiser", 8.6), "zoom": 2},
+        "versions": {"numpy": "2", "µ": "Å"},
+    }
+    return Segmentation(**values | changes)
+
+
+def assert_same(a, b):
+    for field in dataclasses.fields(Segmentation):
+        one, other = getattr(a, field.name), getattr(b, field.name)
+        if isinstance(one, np.ndarray):
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one, other)
+        else:
+            assert one == other
+            assert type(one) is type(other)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"excluded": False},
+        {"pixel_size": None},
+        {"pixel_size": (0.1, 0.1), "units": "µm"},
+        {"k": 1},
+        {"image": np.full((40, 56), np.nan, np.float32)},
+        {"image": np.asfortranarray(np.arange(2240.0).reshape(40, 56)).astype(">f8")},
+        {"params": {}, "versions": {}},
+    ],
+    ids=str,
+)
+def test_file_keeps_every_field(tmp_path, changes):
+    result = build(**changes)
+    path = tmp_path / "result.npz"
+    result.save(path)
+    assert_same(result, Segmentation.load(path))
+    assert_same(result, Segmentation.load(str(path)))
+    assert [p.name for p in tmp_path.iterdir()] == ["result.npz"]
+
+
+def test_file_is_npz_and_json_without_pickle(tmp_path):
+    build().save(tmp_path / "result.npz")
+    with np.load(tmp_path / "result.npz", allow_pickle=False) as stored:
+        rest = json.loads(str(stored["json"]))
+        arrays = set(stored) - {"json"}
+        assert all(stored[name].dtype != object for name in stored)
+    assert rest["format"] == FORMAT
+    assert arrays | set(rest) - {"format"} == {field.name for field in dataclasses.fields(Segmentation)}
+
+
+def test_file_replaces_an_older_one(tmp_path):
+    build(k=2).save(tmp_path / "result.npz")
+    build(k=4).save(tmp_path / "result.npz")
+    assert len(Segmentation.load(tmp_path / "result.npz").fractions) == 4
+
+
+@pytest.mark.parametrize("changes", [{"params": {"a": object()}}, {"units": {1, 2}}], ids=str)
+def test_a_save_that_fails_leaves_the_old_file(tmp_path, changes):
+    path = tmp_path / "result.npz"
+    build().save(path)
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        build(**changes).save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_save_that_fails_half_way_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "result.npz"
+    build().save(path)
+    before = path.read_bytes()
+
+    def full(file, **_):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OSError, match="No space left"):
+        build(k=2).save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_object_arrays_are_not_saved(tmp_path):
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        build(image=np.full((40, 56), None)).save(tmp_path / "result.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def write_npz(path, **changes):
+    """A saved file with some members changed; None leaves one out."""
+    build().save(path)
+    with np.load(path) as stored:
+        members = dict(stored) | changes
+    np.savez(path, **{name: value for name, value in members.items() if value is not None})
+
+
+def write_json(path, text):
+    write_npz(path, json=np.array(text))
+
+
+def truncate(path, share):
+    build().save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+
+
+def damage(path):
+    build().save(path)
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo("image.npy")
+    data = bytearray(path.read_bytes())
+    start = info.header_offset + 200
+    data[start : start + 40] = bytes(40)
+    path.write_bytes(data)
+
+
+NOT_OURS = {
+    "garbage": lambda path: path.write_bytes(bytes(range(256)) * 20),
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("hello"),
+    "npy": lambda path: np.save(path.open("wb"), np.ones(3)),
+    "pickle": lambda path: path.write_bytes(__import__("pickle").dumps({"a": 1})),
+    "zip": lambda path: zipfile.ZipFile(path, "w").close(),
+    "other npz": lambda path: np.savez(path, a=np.ones(3)),
+    "truncated": lambda path: truncate(path, 0.9),
+    "half": lambda path: truncate(path, 0.5),
+    "damaged": damage,
+    "no labels": lambda path: write_npz(path, labels=None),
+    "no json": lambda path: write_npz(path, json=None),
+    "pickled": lambda path: write_npz(path, image=np.full((40, 56), None)),
+    "shapes": lambda path: write_npz(path, confidence=np.ones((2, 2))),
+    "one axis": lambda path: write_npz(path, labels=np.ones(3)),
+    "json of something": lambda path: write_json(path, "[1, 2]"),
+    "broken json": lambda path: write_json(path, "{"),
+    "no format": lambda path: write_json(path, "{}"),
+    "too little": lambda path: write_json(path, json.dumps({"format": FORMAT})),
+    "too much": lambda path: write_json(path, json.dumps({"format": FORMAT, "params": {}, "colour": "red"})),
+    "params of something": lambda path: write_json(path, json.dumps({"format": FORMAT, "params": [1]})),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_OURS)
+@pytest.mark.filterwarnings("error")
+def test_files_that_are_refused_by_name(tmp_path, kind):
+    path = tmp_path / "strange.npz"
+    NOT_OURS[kind](path)
+    with pytest.raises(ValueError, match=r"strange\.npz: not a file that Segmentation\.save wrote, or damaged"):
+        Segmentation.load(path)
+
+
+def test_a_newer_format_is_named(tmp_path):
+    path = tmp_path / "newer.npz"
+    np.savez(path, json=np.array(json.dumps({"format": FORMAT + 1, "maps": []})))
+    with pytest.raises(ValueError, match=rf"newer\.npz: file format {FORMAT + 1}, .* reads {FORMAT}"):
+        Segmentation.load(path)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Segmentation.load(tmp_path / "nothing.npz")
+    with pytest.raises(FileNotFoundError):
+        build().save(tmp_path / "nowhere" / "result.npz")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("abundances", np.ones((2, 4, 5))),
+        ("confidence", np.ones((5, 4))),
+        ("residual", np.ones(20)),
+        ("centers", np.ones((4, 5))),
+        ("fractions", np.ones(2)),
+        ("label_image", np.ones((56, 40), np.int32)),
+        ("components", np.ones((3, 9, 7))),
+    ],
+)
+def test_shapes_must_fit(field, value):
+    with pytest.raises(ValueError, match=f"{field} must have shape"):
+        build(**{field: value})
+
+
+def test_repr():
+    fractions = np.array([0.5, 0.3, 0.2])
+    assert repr(build(fractions=fractions)) == (
+        "Segmentation(3 phases: 50.0 %, 30.0 %, 20.0 %; image 40 x 56, 4 x 5 windows)"
+    )
+    assert repr(build(k=1, fractions=np.ones(1))) == "Segmentation(1 phase: 100.0 %; image 40 x 56, 4 x 5 windows)"
+
+
+def test_frequency_axes():
+    result = build()
+    ky, kx = result.frequency_axes
+    np.testing.assert_allclose(ky, result.ky / 0.02)
+    np.testing.assert_allclose(kx, result.kx / 0.03)
+    ky, kx = build(pixel_size=None).frequency_axes
+    np.testing.assert_array_equal(ky, result.ky)
+    np.testing.assert_array_equal(kx, result.kx)
+
+
+def test_to_dict():
+    result = build()
+    found = result.to_dict()
+    assert list(found) == [field.name for field in dataclasses.fields(Segmentation)]
+    assert found["image"] is result.image
+    json.dumps({name: value for name, value in found.items() if not isinstance(value, np.ndarray)})
+    assert_same(result, Segmentation(**found))
+
+
+def test_cannot_be_reassigned():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        build().units = "m"
+
+
+def test_plot_and_report(tmp_path):
+    result = build(centers=np.stack(np.mgrid[:4, :5], axis=-1) * 8 + 7.5)
+    figure = result.plot()
+    assert len(figure.axes) >= 3
+    result.report(tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!")
+
+
+def test_reading_a_file_needs_no_matplotlib(tmp_path):
+    build().save(tmp_path / "result.npz")
+    code = "import sys; from stemseg_core import Segmentation; Segmentation.load(sys.argv[1]); print('matplotlib' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, tmp_path / "result.npz"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
