@@ -8,8 +8,9 @@ with e_0 = t_0 x_0 and, for even w, e_(w/2) = t_(w/2) x_(w/2). Then for every fr
 
     F(+-u) = sum_j e_j cos(2 pi u j / w) -+ i sum_j o_j sin(2 pi u j / w),
 
-two real matrix products of half the length for the kept frequencies alone. `transform_rows_block` does this along x for
-the image rows of a strip of windows, `transform_windows_block` along y for every window of a tile, and takes the modulus.
+two real matrix products of half the length for the kept frequencies alone. `transform_rows_block` does this along x
+for the image rows of a strip of windows, `transform_windows_block` along y for every window of a tile, and takes the
+modulus.
 """
 
 from libc.math cimport log1p, log1pf, sqrt, sqrtf

@@ -272,7 +272,9 @@ def test_excluded_pixels(two_phase, method, how):
         result = segment(np.ma.masked_array(image, mask=bad), 2, method=method, **OPTIONS)
     else:
         image[60:70, 100:120] = np.inf
-        result = segment(image, 2, method=method, mask=np.tri(*SHAPE, k=-180, dtype=bool) | bad, invalid="exclude", **OPTIONS)
+        result = segment(
+            image, 2, method=method, mask=np.tri(*SHAPE, k=-180, dtype=bool) | bad, invalid="exclude", **OPTIONS
+        )
         bad |= np.tri(*SHAPE, k=-180, dtype=bool)
     check_conventions(result, image, 2)
     touched = [
@@ -310,7 +312,15 @@ def test_nothing_left(two_phase):
 @pytest.mark.parametrize("method", METHODS)
 def test_params_reproduce_the_result(two_phase, method):
     image = two_phase[0]
-    options = {"taper": ("kaiser", 8.6), "zoom": 3, "scale": "abs", "k_min": 2, "rank": 9, "smooth": 5, "normalize": 0.3}
+    options = {
+        "taper": ("kaiser", 8.6),
+        "zoom": 3,
+        "scale": "abs",
+        "k_min": 2,
+        "rank": 9,
+        "smooth": 5,
+        "normalize": 0.3,
+    }
     first = segment(image, 2, method=method, window=(40, 48), step=9, random_state=3, **options)
     same(first, segment(image, **first.params))
     assert "image" not in first.params
@@ -351,7 +361,8 @@ def test_default_step_is_an_eighth_of_the_window(two_phase):
 
 
 @pytest.mark.parametrize(
-    ("size", "expected"), [(None, None), (0.02, (0.02, 0.02)), ((0.02, 0.03), (0.02, 0.03)), (np.float32(0.5), (0.5, 0.5))]
+    ("size", "expected"),
+    [(None, None), (0.02, (0.02, 0.02)), ((0.02, 0.03), (0.02, 0.03)), (np.float32(0.5), (0.5, 0.5))],
 )
 def test_pixel_size(two_phase, plain, size, expected):
     result = segment(two_phase[0], 2, pixel_size=size, units="A", **OPTIONS)
@@ -449,7 +460,11 @@ def test_progress_and_stopping(two_phase, plain, method):
         seen = []
         with pytest.raises(Stopped):
             segment(
-                two_phase[0], 2, method=method, progress=lambda *call: seen.append(call) or len(seen) <= stop_at, **OPTIONS
+                two_phase[0],
+                2,
+                method=method,
+                progress=lambda *call: seen.append(call) or len(seen) <= stop_at,
+                **OPTIONS,
             )
         assert len(seen) == stop_at + 1
 
