@@ -78,7 +78,7 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
     References
     ----------
     .. [1] C. Musco and C. Musco, "Randomized block Krylov methods for stronger and faster approximate singular value
-       decomposition", NeurIPS 2015, :arxiv:`1504.05477`.
+       decomposition", NeurIPS 2015, https://arxiv.org/abs/1504.05477.
 
     Examples
     --------
