@@ -22,7 +22,9 @@ autosummary_generate = True
 autodoc_default_options = {
     "members": True,
     # scikit-learn adds these for its metadata routing
-    "exclude-members": ", ".join(f"set_{method}_request" for method in ("fit", "predict", "score", "transform")),
+    "exclude-members": ", ".join(
+        f"set_{method}_request" for method in ("fit", "inverse_transform", "predict", "score", "transform")
+    ),
 }
 autodoc_typehints = "none"  # the docstrings say it
 numpydoc_show_class_members = False
