@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 from sklearn.base import BaseEstimator
@@ -40,6 +41,13 @@ class RowsEstimator(BaseEstimator):
 def is_row_store(X: Any) -> bool:
     """Whether `X` is to be read block by block instead of being made an array: a row source, HDF5 or zarr."""
     return hasattr(X, "reader") or type(X).__module__.split(".")[0] in ("h5py", "zarr")
+
+
+def check_whole(**parameters: object) -> None:
+    """Raise ValueError unless each of the named parameters is a whole number, at least 1."""
+    for name, value in parameters.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
+            raise ValueError(f"{name} must be a whole number, at least 1; got {value!r}")
 
 
 def check_rows(X: Any, name: str = "X") -> Rows:
