@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -147,6 +148,11 @@ def truncate(path, share):
     path.write_bytes(data[: int(share * len(data))])
 
 
+def write_npy(path):
+    with path.open("wb") as file:
+        np.save(file, np.ones(3))
+
+
 def damage(path):
     build().save(path)
     with zipfile.ZipFile(path) as archive:
@@ -161,8 +167,8 @@ NOT_OURS = {
     "garbage": lambda path: path.write_bytes(bytes(range(256)) * 20),
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_text("hello"),
-    "npy": lambda path: np.save(path.open("wb"), np.ones(3)),
-    "pickle": lambda path: path.write_bytes(__import__("pickle").dumps({"a": 1})),
+    "npy": write_npy,
+    "pickle": lambda path: path.write_bytes(pickle.dumps({"a": 1})),
     "zip": lambda path: zipfile.ZipFile(path, "w").close(),
     "other npz": lambda path: np.savez(path, a=np.ones(3)),
     "truncated": lambda path: truncate(path, 0.9),
