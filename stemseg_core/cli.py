@@ -164,6 +164,18 @@ def _add_segment(commands: Any) -> None:
     )
     window.add_argument("--zoom", metavar="N", type=_whole(1), help="keep the central 1/N of the frequencies")
     window.add_argument("--scale", choices=SCALES, help="of the spectrum's modulus (default: sqrt)")
+    scores = p.add_argument_group("what is compared")
+    scores.add_argument("--k-min", metavar="N", type=_number, help="ignore less than N cycles a window (default: 3)")
+    scores.add_argument(
+        "--normalize", metavar="P", type=_number, help="divide spectra by their norm to the power P (default: 0.5)"
+    )
+    scores.add_argument("--rank", metavar="N", type=_whole(1), help="scores kept of each spectrum (default: 32)")
+    scores.add_argument(
+        "--smooth", metavar="PX", type=_number, help="Gaussian mean over neighbouring windows, in pixels (default: 12)"
+    )
+    scores.add_argument(
+        "--whiten", action="store_const", const=True, help="make noise equal in all scores, for faint differences"
+    )
     source = p.add_argument_group("image")
     source.add_argument("--signal", metavar="N", type=_whole(0), help="which data set, as 'stemseg info' numbers them")
     source.add_argument(
@@ -195,6 +207,16 @@ def _whole(least: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"expected a whole number, at least {least}, got {text!r}")
         return int(text)
 
+    return number
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number, at least 0, got {text!r}")
     return number
 
 
@@ -237,6 +259,11 @@ def _segment(arguments: argparse.Namespace) -> None:
         "taper": arguments.taper,
         "zoom": arguments.zoom,
         "scale": arguments.scale,
+        "k_min": arguments.k_min,
+        "normalize": arguments.normalize,
+        "rank": arguments.rank,
+        "smooth": arguments.smooth,
+        "whiten": arguments.whiten,
         "mask": None if arguments.mask is None else job.read_mask(arguments.mask),
         "invalid": arguments.invalid,
         "random_state": arguments.seed,
