@@ -20,7 +20,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from itertools import repeat
-from numbers import Integral
 from typing import Any, Protocol
 
 import joblib
@@ -62,7 +61,7 @@ def row_dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 
 class ArrayRows:
-    """Rows of an array, a memory map, or an HDF5 or zarr data set of shape (n, d); nothing is copied but the block at hand.
+    """Rows of an array, a memory map, or an HDF5 or zarr data set of shape (n, d); only the block at hand is copied.
 
     Parameters
     ----------
@@ -312,7 +311,7 @@ def effective_n_jobs(n_jobs: int | None) -> int:
     if n_jobs is None:
         limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # "4,2" has one number a level of nesting
         n_jobs = min(joblib.cpu_count(), int(limit) if limit.isdigit() and int(limit) > 0 else joblib.cpu_count())
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral):
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, int | np.integer):
         raise TypeError(f"n_jobs must be a whole number or None, got {n_jobs!r}")
     if n_jobs == 0:
         raise ValueError("n_jobs must be a positive number of threads, or negative as in joblib (-1: all CPUs); got 0")
@@ -321,7 +320,7 @@ def effective_n_jobs(n_jobs: int | None) -> int:
 
 @cache
 def _controller() -> ThreadpoolController:
-    """Finding the BLAS libraries takes 2 ms, limiting them 20 us: find them once, after numpy and scipy have loaded theirs."""
+    """Finding the BLAS libraries takes 2 ms, limiting them 20 us: find them once, after scipy has loaded its own."""
     import scipy.linalg  # noqa: F401
 
     return ThreadpoolController()
@@ -367,7 +366,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Hold every BLAS to one thread: our threads are the parallelism, and a sum split over BLAS threads changes its bits.
+    """Hold every BLAS to one thread: ours are the parallelism, and a sum split over BLAS threads changes its bits.
 
     The limit is process-wide, so nested and concurrent users are counted and the last one out restores it.
     """

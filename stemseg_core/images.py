@@ -22,7 +22,7 @@ def pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
 
 
 def check_image(image: ArrayLike, mask: ArrayLike | None) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """`image` as a real array (y, x) or (t, y, x), not copied, and the mask of excluded pixels, own or given, if any."""
+    """`image` as a real array (y, x) or (t, y, x), not copied, and the mask of excluded pixels, its own or given."""
     own_mask = np.ma.getmask(image)
     array = np.ma.getdata(image) if isinstance(image, np.ma.MaskedArray) else np.asarray(image)
     if array.dtype.kind == "c":

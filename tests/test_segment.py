@@ -274,7 +274,9 @@ def test_excluded_pixels(two_phase, method, how):
         result = segment(np.ma.masked_array(image, mask=bad), 2, method=method, **OPTIONS)
     else:
         image[60:70, 100:120] = np.inf
-        result = segment(image, 2, method=method, mask=np.tri(*SHAPE, k=-180, dtype=bool) | bad, invalid="exclude", **OPTIONS)
+        result = segment(
+            image, 2, method=method, mask=np.tri(*SHAPE, k=-180, dtype=bool) | bad, invalid="exclude", **OPTIONS
+        )
         bad |= np.tri(*SHAPE, k=-180, dtype=bool)
     check_conventions(result, image, 2)
     touched = [
@@ -312,7 +314,15 @@ def test_nothing_left(two_phase):
 @pytest.mark.parametrize("method", METHODS)
 def test_params_reproduce_the_result(two_phase, method):
     image = two_phase[0]
-    options = {"taper": ("kaiser", 8.6), "zoom": 3, "scale": "abs", "k_min": 2, "rank": 9, "smooth": 5, "normalize": 0.3}
+    options = {
+        "taper": ("kaiser", 8.6),
+        "zoom": 3,
+        "scale": "abs",
+        "k_min": 2,
+        "rank": 9,
+        "smooth": 5,
+        "normalize": 0.3,
+    }
     first = segment(image, 2, method=method, window=(40, 48), step=9, random_state=3, **options)
     same(first, segment(image, **first.params))
     assert "image" not in first.params
@@ -353,7 +363,8 @@ def test_default_step_is_an_eighth_of_the_window(two_phase):
 
 
 @pytest.mark.parametrize(
-    ("size", "expected"), [(None, None), (0.02, (0.02, 0.02)), ((0.02, 0.03), (0.02, 0.03)), (np.float32(0.5), (0.5, 0.5))]
+    ("size", "expected"),
+    [(None, None), (0.02, (0.02, 0.02)), ((0.02, 0.03), (0.02, 0.03)), (np.float32(0.5), (0.5, 0.5))],
 )
 def test_pixel_size(two_phase, plain, size, expected):
     result = segment(two_phase[0], 2, pixel_size=size, units="A", **OPTIONS)
@@ -447,13 +458,11 @@ def test_progress_and_stopping(two_phase, plain, method):
     segment(two_phase[0], 2, method=method, progress=lambda *call: calls.append(call), **OPTIONS)
     assert all(0 < done <= total and isinstance(stage, str) and stage for done, total, stage in calls)
     assert [call[2] for call in calls if call[0] == call[1]][-2:] == ["components", "residual"]
-    for stop_at in {0, len(calls) // 2, len(calls) - 1}:
-        seen = []
+    for stop_at in {1, len(calls) // 2, len(calls)}:
+        countdown = iter(range(stop_at - 1, -1, -1))  # False at the call number stop_at
         with pytest.raises(Stopped):
-            segment(
-                two_phase[0], 2, method=method, progress=lambda *call: seen.append(call) or len(seen) <= stop_at, **OPTIONS
-            )
-        assert len(seen) == stop_at + 1
+            segment(two_phase[0], 2, method=method, progress=lambda *_, left=countdown: next(left) > 0, **OPTIONS)
+        assert next(countdown, None) is None
 
 
 # Degenerate images.
@@ -477,7 +486,7 @@ def test_constant_image(value):
         check_conventions(result, image, 2)
         assert (result.label_image == 0).all()
     for method in ("nfindr", "ica"):  # there are no two different spectra
-        with pytest.raises(ValueError, match="n_(phases|components) must be at most"):
+        with pytest.raises(ValueError, match=r"n_(phases|components) must be at most"):
             segment(image, 2, method=method, window=16)
 
 
