@@ -9,7 +9,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 #: Directions whose noise is below this share of the largest are not amplified further by whitening.
 NOISE_FLOOR = 1e-6
@@ -69,7 +69,8 @@ class Grid:
     def label_image(self, memberships: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.int32]:
         """Phase of each pixel (y, x) from memberships (n, k): interpolated, then the largest; -1 where there are none.
 
-        Interpolation is linear between the centres of included windows and constant outside the outermost ones.
+        Interpolation is linear between the centres of included windows and constant outside the outermost ones. Around
+        excluded windows, a pixel takes the phase of the nearest that has one, as far as half a window.
         """
         along_y, along_x = (
             _interpolation(n, w, s, size)
@@ -82,6 +83,10 @@ class Grid:
             better = value > best
             labels[better] = phase
             best[better] = value[better]
+        if not self.included.all():
+            reach = [2 / w for w in self.window]
+            distance, nearest = distance_transform_edt(labels < 0, sampling=reach, return_indices=True)
+            labels = np.where(distance <= 1, labels[tuple(nearest)], labels)
         return labels
 
 
@@ -108,7 +113,8 @@ def whiten_noise(rows: NDArray[Any], noise: NDArray[np.float64]) -> NDArray[Any]
 def posterior(squared_distances: NDArray[Any], variance: float) -> NDArray[np.float32]:
     """Memberships (n, k), rows sum to 1, under equal round Gaussians of the given variance about k centres."""
     excess = squared_distances - squared_distances.min(axis=1, keepdims=True)
-    weight = np.exp(-excess / (2 * max(variance, np.finfo(np.float64).tiny)))
+    with np.errstate(over="ignore"):  # of no variance: the nearest centre takes all
+        weight = np.exp(-excess / (2 * max(variance, np.finfo(np.float64).tiny)))
     return (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
 
 

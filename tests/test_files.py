@@ -26,7 +26,7 @@ def test_or_not_at_all(tmp_path, error, old):
     path = tmp_path / "result.npz"
     if old:
         path.write_text("old")
-    with pytest.raises(error), atomic(path) as temporary:
+    with pytest.raises(error), atomic(path) as temporary:  # noqa: PT012
         temporary.write_text("half")
         raise error
     assert [p.read_text() for p in tmp_path.iterdir()] == ["old"] * old

@@ -23,7 +23,11 @@ OUTSIDE = ("io", "plot", "report", "cli", "job", "readers")
 
 def python(code, **options):
     return subprocess.run(
-        [sys.executable, *options.pop("flags", ["-P"]), "-c", code], capture_output=True, text=True, check=False, **options
+        [sys.executable, *options.pop("flags", ["-P"]), "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
     )
 
 

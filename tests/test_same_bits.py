@@ -1,6 +1,7 @@
 """The same bits for any number of threads and any storage of the same rows."""
 
 import hashlib
+from itertools import pairwise
 
 import h5py
 import numpy as np
@@ -107,7 +108,7 @@ def test_threads_of_blas(stage, stored):
 @pytest.mark.parametrize("n_pieces", [1, 3, 10])
 def test_rows_in_pieces(matrix, stored, n_pieces):
     cuts = np.linspace(0, len(stored), n_pieces + 1).astype(int)
-    pieces = [matrix.rows(*cut) for cut in zip(cuts[:-1], cuts[1:], strict=True)]
+    pieces = [matrix.rows(*cut) for cut in pairwise(cuts)]
     np.testing.assert_array_equal(np.concatenate(pieces), stored)
 
 

@@ -97,7 +97,7 @@ def test_file_replaces_an_older_one(tmp_path):
     assert len(Segmentation.load(tmp_path / "result.npz").fractions) == 4
 
 
-@pytest.mark.parametrize("changes", [{"params": {"a": object()}}, {"units": {1, 2}}], ids=str)
+@pytest.mark.parametrize("changes", [{"params": {"a": object()}}, {"units": {1, 2}}], ids=["params", "units"])
 def test_a_save_that_fails_leaves_the_old_file(tmp_path, changes):
     path = tmp_path / "result.npz"
     build().save(path)
@@ -270,7 +270,10 @@ def test_plot_and_report(tmp_path):
 
 def test_reading_a_file_needs_no_matplotlib(tmp_path):
     build().save(tmp_path / "result.npz")
-    code = "import sys; from stemseg_core import Segmentation; Segmentation.load(sys.argv[1]); print('matplotlib' in sys.modules)"
+    code = (
+        "import sys; from stemseg_core import Segmentation; Segmentation.load(sys.argv[1]);"
+        " print('matplotlib' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-P", "-c", code, tmp_path / "result.npz"], capture_output=True, text=True, check=True
     )
