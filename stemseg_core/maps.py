@@ -69,8 +69,8 @@ class Grid:
     def label_image(self, memberships: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.int32]:
         """Phase of each pixel (y, x) from memberships (n, k): interpolated, then the largest; -1 where there are none.
 
-        Interpolation is linear between the centres of included windows and constant outside the outermost ones. Around
-        excluded windows, a pixel takes the phase of the nearest that has one, as far as half a window.
+        Interpolation is linear between the centres of included windows and constant outside the outermost ones. What
+        is then left of the pixels that an included window covers takes the phase of the nearest pixel that has one.
         """
         along_y, along_x = (
             _interpolation(n, w, s, size)
@@ -84,10 +84,18 @@ class Grid:
             labels[better] = phase
             best[better] = value[better]
         if not self.included.all():
-            reach = [2 / w for w in self.window]
-            distance, nearest = distance_transform_edt(labels < 0, sampling=reach, return_indices=True)
-            labels = np.where(distance <= 1, labels[tuple(nearest)], labels)
+            left = (labels < 0) & self._covered(shape)
+            nearest = distance_transform_edt(labels < 0, return_distances=False, return_indices=True)
+            labels[left] = labels[tuple(nearest[:, left])]
         return labels
+
+    def _covered(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """Pixels (y, x) that an included window covers."""
+        steps = np.zeros((shape[0] + 1, shape[1] + 1), np.int64)
+        top, left = np.nonzero(self.included) * np.array(self.step)[:, None]
+        for y, x, sign in ((0, 0, 1), (self.window[0], 0, -1), (0, self.window[1], -1), (*self.window, 1)):
+            np.add.at(steps, (top + y, left + x), sign)
+        return steps.cumsum(axis=0).cumsum(axis=1)[:-1, :-1] > 0
 
 
 def _interpolation(n: int, window: int, step: int, size: int) -> scipy.sparse.csr_array:
