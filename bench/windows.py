@@ -20,12 +20,13 @@ from pathlib import Path
 
 import numpy as np
 import scipy.fft
+from data import scene
 from harness import Contender, Race, main
 from machine import Work
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.signal import get_window
 
-from stemseg_core import WindowFFT, WindowMatrix, compress, datasets
+from stemseg_core import WindowFFT, WindowMatrix, compress
 from stemseg_core.blocks import effective_n_jobs
 
 THREADS = effective_n_jobs(None)
@@ -80,11 +81,6 @@ class Job:
     def empty(self, rows: int) -> np.ndarray:
         """Room for the features of the first `rows` rows of windows, with both halves of the column kx = 0."""
         return np.empty((rows, self.windows.shape[1], 2 * self.h + 1, self.h + 1), np.float32)
-
-
-def scene(size: int) -> np.ndarray:
-    """Grains of a crystal with counting noise, float32."""
-    return datasets.polycrystal((size, size), n_grains=24, n_orientations=6, dose=20, random_state=0)[0]
 
 
 def needs(matrix: WindowMatrix) -> Work:
@@ -245,7 +241,10 @@ class Pycroscopy:
         np.save(path, image)
         runner = Path(__file__).with_name("pycroscopy_runner.py")
         self.process = subprocess.Popen(
-            [python, runner, path, str(window), str(step)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [python, "-W", "ignore", runner, path, str(window), str(step)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self.version = self.answer()
 
@@ -294,7 +293,7 @@ def dense(job: Job, rows: int, rank: int = 16) -> Race:
         units=n,
         unit="window",
         work=Work(work.flops + 2 * n * d * rank, work.read, n * rank * job.matrix.dtype.itemsize),
-        notes=[f"The peers make the features only, of some rows; all of them are {n * d * 4 / 1e9:.1f} GB."],
+        notes=[f"The peers make the features only, of some rows; all of them are {n * d * 4 / 1e6:.0f} MB."],
     )
 
 
