@@ -13,6 +13,7 @@ from stemseg_core.blocks import Progress, one_blas_thread, run
 from stemseg_core.estimator import check_whole
 from stemseg_core.images import pair
 from stemseg_core.maps import Grid, order_by_size
+from stemseg_core.memory import require_memory
 from stemseg_core.phases import METHODS, find_phases
 from stemseg_core.segmentation import Segmentation
 from stemseg_core.spectra import Spectra
@@ -106,7 +107,7 @@ def segment(
     Notes
     -----
     Cost: three passes over the virtual matrix of spectra, which is never stored, plus work on the scores. Memory:
-    about 16 bytes times rank a window.
+    about 20 bytes times rank a window, checked against `max_memory` before work starts.
 
     Examples
     --------
@@ -142,6 +143,12 @@ def segment(
         raise ValueError(
             f"n_phases={n_phases} needs as many windows, the image has {matrix.shape[0]}; take a smaller step or window"
         )
+    require_memory(
+        matrix.shape[0] * (20 * rank + 40 * n_phases) + 16 * matrix.image.size,
+        max_memory,
+        f"segmenting {matrix.shape[0]} windows",
+        "take a larger step or a smaller rank",
+    )
     settings = {"n_jobs": n_jobs, "max_memory": max_memory, "progress": progress}
     grid = Grid(matrix.included, matrix.window, matrix.step)
     with one_blas_thread():
