@@ -99,11 +99,14 @@ def _by_estimator(estimator: Any, scores: Array, n_phases: int) -> tuple[NDArray
 
 
 def _clusters(rows: Array, labels: NDArray[Any], k: int) -> NDArray[np.float32]:
-    """Memberships under equal round Gaussians about the means of the clusters, of the pooled variance within them."""
+    """Memberships under equal round Gaussians about the means of the clusters.
+
+    Their variance is the mean squared distance of a row to its mean. A share of it for each coordinate would call
+    every row certain: smoothed scores scatter in few directions, and between clusters most of all.
+    """
     counts = np.bincount(labels, minlength=k)
-    one_hot = np.eye(k)[labels]
-    centers = one_hot.T @ rows / np.maximum(counts, 1)[:, None]
-    distances = np.stack([((rows - center) ** 2).sum(axis=1, dtype=np.float64) for center in centers], axis=1)
-    distances[:, counts == 0] = np.inf
-    variance = distances[np.arange(len(rows)), labels].sum() / rows.size
-    return posterior(distances, variance)
+    centers = np.eye(k, dtype=rows.dtype)[:, labels] @ rows / np.maximum(counts, 1)[:, None]
+    distances = np.full((len(rows), k), np.inf)
+    for phase in np.flatnonzero(counts):
+        distances[:, phase] = ((rows - centers[phase]) ** 2).sum(axis=1, dtype=np.float64)
+    return posterior(distances, distances[np.arange(len(rows)), labels].mean())
