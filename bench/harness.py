@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from machine import Limits, Work, conditions, measure
+from sklearn.exceptions import ConvergenceWarning
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 
@@ -143,6 +145,7 @@ def main(
     arguments = parser.parse_args()
     if arguments.write and arguments.quick:
         parser.error("--quick measures nothing worth writing down")
+    warnings.simplefilter("ignore", ConvergenceWarning)  # iterations are limited on purpose
     here, limits = conditions(peers), measure(quick=arguments.quick)
     print(here, limits if arguments.quick else f"{measure(1)}\n{limits}", sep="\n", flush=True)
     tables = []

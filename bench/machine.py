@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from stemseg_core import SIMD_LEVEL
-from stemseg_core.blocks import effective_n_jobs
+from stemseg_core.blocks import effective_n_jobs, one_blas_thread
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def measure(threads: int | None = None, *, quick: bool = False) -> Limits:
         def rate(amount: float, function: Callable[..., Any], *arguments: Any) -> float:
             return amount / best(lambda: list(pool.map(function, *arguments)), rounds)
 
-        with threadpool_limits(1, "blas"):  # the threads are ours
+        with one_blas_thread():
             read = rate(total, np.dot, sources, sources)
             copied = rate(2 * total, np.copyto, targets, sources)
             fresh = rate(total, partial(np.full, items, dtype=np.float32), [1.0] * threads)
