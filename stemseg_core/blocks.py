@@ -20,7 +20,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from itertools import repeat
-from numbers import Integral
 from typing import Any, Protocol
 
 import joblib
@@ -333,7 +332,7 @@ def effective_n_jobs(n_jobs: int | None) -> int:
     if n_jobs is None:
         limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # "4,2" has one number a level of nesting
         n_jobs = min(joblib.cpu_count(), int(limit) if limit.isdigit() and int(limit) > 0 else joblib.cpu_count())
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral):
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, int | np.integer):
         raise TypeError(f"n_jobs must be a whole number or None, got {n_jobs!r}")
     if n_jobs == 0:
         raise ValueError("n_jobs must be a positive number of threads, or negative as in joblib (-1: all CPUs); got 0")

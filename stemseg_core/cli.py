@@ -18,16 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 import stemseg_core
+from stemseg_core.blocks import Progress
 from stemseg_core.extras import MissingExtraError, require_extra
 from stemseg_core.io import ImageReadError, write_tiff
-from stemseg_core.job import RESULTS, Job, Progress, RefusedError, describe, parse_size
+from stemseg_core.job import RESULTS, Job, RefusedError, describe, parse_size, times
 from stemseg_core.memory import memory_limit
+from stemseg_core.phases import METHODS
 from stemseg_core.segmentation import Segmentation
+from stemseg_core.windows import SCALES
 
 #: Packages without which no result could be written.
 NEEDED = ("matplotlib", "tifffile")
-METHODS = ("kmeans", "nfindr", "nmf", "ica")
-SCALES = ("abs", "sqrt", "log1p", "power")
 
 EXAMPLES = """\
 examples:
@@ -163,6 +164,18 @@ def _add_segment(commands: Any) -> None:
     )
     window.add_argument("--zoom", metavar="N", type=_whole(1), help="keep the central 1/N of the frequencies")
     window.add_argument("--scale", choices=SCALES, help="of the spectrum's modulus (default: sqrt)")
+    scores = p.add_argument_group("what is compared")
+    scores.add_argument("--k-min", metavar="N", type=_number, help="ignore less than N cycles a window (default: 3)")
+    scores.add_argument(
+        "--normalize", metavar="P", type=_number, help="divide spectra by their norm to the power P (default: 0.5)"
+    )
+    scores.add_argument("--rank", metavar="N", type=_whole(1), help="scores kept of each spectrum (default: 32)")
+    scores.add_argument(
+        "--smooth", metavar="PX", type=_number, help="Gaussian mean over neighbouring windows, in pixels (default: 12)"
+    )
+    scores.add_argument(
+        "--whiten", action="store_const", const=True, help="make noise equal in all scores, for faint differences"
+    )
     source = p.add_argument_group("image")
     source.add_argument("--signal", metavar="N", type=_whole(0), help="which data set, as 'stemseg info' numbers them")
     source.add_argument(
@@ -194,6 +207,16 @@ def _whole(least: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"expected a whole number, at least {least}, got {text!r}")
         return int(text)
 
+    return number
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number, at least 0, got {text!r}")
     return number
 
 
@@ -236,6 +259,11 @@ def _segment(arguments: argparse.Namespace) -> None:
         "taper": arguments.taper,
         "zoom": arguments.zoom,
         "scale": arguments.scale,
+        "k_min": arguments.k_min,
+        "normalize": arguments.normalize,
+        "rank": arguments.rank,
+        "smooth": arguments.smooth,
+        "whiten": arguments.whiten,
         "mask": None if arguments.mask is None else job.read_mask(arguments.mask),
         "invalid": arguments.invalid,
         "random_state": arguments.seed,
@@ -285,21 +313,17 @@ def _progress(quiet: bool) -> Iterator[Progress | None]:
 def _summary_in_words(summary: dict[str, Any]) -> str:
     image, windows = summary["input"], summary["windows"]
     lines = [
-        f"{image['file']}: {_times(image['shape'])} {image['dtype']}, {_calibration_in_words(summary['calibration'])}"
+        f"{image['file']}: {times(image['shape'])} {image['dtype']}, {_calibration_in_words(summary['calibration'])}"
     ]
     lines += [f"note: {note}" for note in image["notes"]]
     lines.append(
-        f"{len(summary['fractions'])} phases from {_times(windows['grid'])} windows of {_times(windows['window'])} px"
-        f"{_nm(windows['window_nm'])}, step {_times(windows['step'])} px{_nm(windows['step_nm'])}"
+        f"{len(summary['fractions'])} phases from {times(windows['grid'])} windows of {times(windows['window'])} px"
+        f"{_nm(windows['window_nm'])}, step {times(windows['step'])} px{_nm(windows['step_nm'])}"
     )
     lines += [f"  phase {i + 1}: {100 * share:5.1f} %" for i, share in enumerate(summary["fractions"])]
     lines.append(f"mean confidence {summary['confidence_mean']:.2f} (1: every window is clearly of one phase)")
     lines.append(f"in {summary['output']}: {', '.join(summary['files'])}")
     return "\n".join(lines)
-
-
-def _times(sizes: Sequence[int]) -> str:
-    return " x ".join(f"{n:g}" for n in sizes)
 
 
 def _nm(sizes: Sequence[float] | None) -> str:
@@ -321,7 +345,7 @@ def _info(arguments: argparse.Namespace) -> None:
     print(f"{found['file']}: {found['format']}, {len(found['signals'])} data set(s)")
     for s in found["signals"]:
         kind = "no image" if s["kind"] == "other" else s["kind"]
-        print(f"{'*' if s['taken'] else ' '} {s['index']}: {_times(s['shape'])} {s['dtype']}, {kind}, {s['title']!r}")
+        print(f"{'*' if s['taken'] else ' '} {s['index']}: {times(s['shape'])} {s['dtype']}, {kind}, {s['title']!r}")
         lines = [", ".join(s["axes"])] if s["axes"] else []
         if s["frames"]:
             lines.append(_calibration_in_words(s))

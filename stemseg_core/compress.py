@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stemseg_core.blocks import Partial, Progress, Rows, one_blas_thread, refuse_non_finite, run
 from stemseg_core.directions import leading, leading_bytes, spread, subtract_mean
-from stemseg_core.estimator import check_rows
+from stemseg_core.estimator import check_rows, check_whole
 from stemseg_core.memory import require_memory
 
 Array = NDArray[Any]
@@ -151,8 +151,7 @@ def compress(
 
 
 def _check_parameters(rank: object, tol: object) -> None:
-    if isinstance(rank, bool) or not isinstance(rank, Integral) or rank < 1:
-        raise ValueError(f"rank must be a whole number of directions, at least 1; got {rank!r}")
+    check_whole(rank=rank)
     if tol is not None and not (isinstance(tol, Real) and 0 <= float(tol) < 1):
         raise ValueError(f"tol must be None or a fraction of the energy, at least 0 and below 1; got {tol!r}")
 

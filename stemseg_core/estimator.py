@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 from sklearn.base import BaseEstimator
@@ -21,8 +22,7 @@ class RowsEstimator(BaseEstimator):
     def _check_rows(self, X: Any, *, reset: bool, min_rows: int = 1) -> Rows:
         """The row source of `X`; shape and type are checked as scikit-learn does, values as the blocks are read."""
         if is_row_store(X):
-            if len(X.shape) != 2:
-                raise ValueError(f"X must be 2-D, rows by features; got shape {tuple(X.shape)}")
+            check_store(X, "X")
             validate_data(self, X, reset=reset, skip_check_array=True)
             if X.shape[0] < min_rows:
                 raise ValueError(f"Found array with {X.shape[0]} sample(s) while a minimum of {min_rows} is required.")
@@ -42,10 +42,27 @@ def is_row_store(X: Any) -> bool:
     return hasattr(X, "reader") or type(X).__module__.split(".")[0] in ("h5py", "zarr")
 
 
-def check_rows(X: Any, name: str = "X") -> Rows:
-    """`RowsEstimator._check_rows` for functions."""
-    if not is_row_store(X):
-        X = check_array(X, dtype="numeric", ensure_all_finite=False, input_name=name)
+def check_whole(**parameters: object) -> None:
+    """Raise ValueError unless each of the named parameters is a whole number, at least 1."""
+    for name, value in parameters.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
+            raise ValueError(f"{name} must be a whole number, at least 1; got {value!r}")
+
+
+def check_store(X: Any, name: str) -> None:
+    """Refuse a row store that has no real rows of features, as scikit-learn does an array."""
     if len(X.shape) != 2:
         raise ValueError(f"{name} must be 2-D, rows by features; got shape {tuple(X.shape)}")
+    if X.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be of real numbers; got dtype {X.dtype}")
+    if X.shape[1] == 0:
+        raise ValueError(f"Found array with 0 feature(s) (shape={tuple(X.shape)}) while a minimum of 1 is required.")
+
+
+def check_rows(X: Any, name: str = "X") -> Rows:
+    """`RowsEstimator._check_rows` for functions."""
+    if is_row_store(X):
+        check_store(X, name)
+    else:
+        X = check_array(X, dtype="numeric", ensure_all_finite=False, input_name=name)
     return as_rows(X)

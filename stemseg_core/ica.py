@@ -72,7 +72,7 @@ class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
     References
     ----------
     .. [1] A. Hyvärinen and E. Oja, "Independent component analysis: algorithms and applications", Neural Networks 13
-       (2000) 411-430, :doi:`10.1016/S0893-6080(00)00026-5`.
+       (2000) 411-430, https://doi.org/10.1016/S0893-6080(00)00026-5.
 
     Examples
     --------

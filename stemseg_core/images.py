@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def whole_number(name: str, value: object) -> int:
-    """`value` as a whole number >= 1."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
-        raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
-    return int(value)
-
-
 def pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
     """`value` or a (y, x) pair of values as two whole numbers >= 1."""
-    values = np.asarray(value)
+    try:
+        values = np.asarray(value)
+    except ValueError:  # sequences of different lengths
+        values = np.empty(0)
     if values.dtype.kind not in "iu" or values.shape not in ((), (2,)) or values.min() < 1:
         raise ValueError(f"{name} must be a whole number of pixels >= 1, or a (y, x) pair of them; got {value!r}")
     y, x = np.broadcast_to(values, 2)

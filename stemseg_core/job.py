@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core import __version__
+from stemseg_core.blocks import Progress
 from stemseg_core.io import Image, ImageReadError, choose_signal, read_image, read_signals, write_tiff
 from stemseg_core.segment import segment
 from stemseg_core.segmentation import Segmentation
 from stemseg_core.signals import nanometres
 
 Size = tuple[tuple[float, float], str]
-Progress = Callable[[int, int, str], None]
 
 RESULTS = (
     "overlay.png",
@@ -97,8 +97,8 @@ class Job:
         mask: NDArray[np.bool_] = read_image(path).data != 0
         if mask.shape != self.image.data.shape:
             raise RefusedError(
-                f"--mask: expected the shape {_times(self.image.data.shape)} of {self.path.name}, "
-                f"{path.name} has {_times(mask.shape)}"
+                f"--mask: expected the shape {times(self.image.data.shape)} of {self.path.name}, "
+                f"{path.name} has {times(mask.shape)}"
             )
         return mask
 
@@ -267,7 +267,8 @@ def parse_size(text: str) -> Size:
     return (sizes[0], sizes[1]), "nm" if unit == "nm" else "px"
 
 
-def _times(sizes: tuple[int, ...]) -> str:
+def times(sizes: Sequence[int]) -> str:
+    """Sizes as in ``512 x 512``."""
     return " x ".join(map(str, sizes))
 
 

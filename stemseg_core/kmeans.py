@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from functools import partial
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -27,7 +27,7 @@ from stemseg_core.blocks import (
     take_rows,
 )
 from stemseg_core.compress import compress
-from stemseg_core.estimator import RowsEstimator
+from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.lloyd import Array, Clustering, lloyd, nearest, squared_distances
 from stemseg_core.memory import require_memory
 
@@ -230,10 +230,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ro
         return max(RANK, self.n_clusters)
 
     def _check_parameters(self) -> None:
-        for name in ("n_clusters", "n_init", "max_iter"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"{name} must be a whole number, at least 1; got {value!r}")
+        check_whole(n_clusters=self.n_clusters, n_init=self.n_init, max_iter=self.max_iter)
         tol: object = self.tol
         if not isinstance(tol, Real) or not 0 <= float(tol) < np.inf:
             raise ValueError(f"tol must be a number, at least 0; got {self.tol!r}")

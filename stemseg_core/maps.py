@@ -9,7 +9,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 #: Directions whose noise is below this share of the largest are not amplified further by whitening.
 NOISE_FLOOR = 1e-6
@@ -69,7 +69,8 @@ class Grid:
     def label_image(self, memberships: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.int32]:
         """Phase of each pixel (y, x) from memberships (n, k): interpolated, then the largest; -1 where there are none.
 
-        Interpolation is linear between the centres of included windows and constant outside the outermost ones.
+        Interpolation is linear between the centres of included windows and constant outside the outermost ones. What
+        is then left of the pixels that an included window covers takes the phase of the nearest pixel that has one.
         """
         along_y, along_x = (
             _interpolation(n, w, s, size)
@@ -82,7 +83,19 @@ class Grid:
             better = value > best
             labels[better] = phase
             best[better] = value[better]
+        if not self.included.all():
+            left = (labels < 0) & self._covered(shape)
+            nearest = distance_transform_edt(labels < 0, return_distances=False, return_indices=True)
+            labels[left] = labels[tuple(nearest[:, left])]
         return labels
+
+    def _covered(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """Pixels (y, x) that an included window covers."""
+        steps = np.zeros((shape[0] + 1, shape[1] + 1), np.int64)
+        top, left = np.nonzero(self.included) * np.array(self.step)[:, None]
+        for y, x, sign in ((0, 0, 1), (self.window[0], 0, -1), (0, self.window[1], -1), (*self.window, 1)):
+            np.add.at(steps, (top + y, left + x), sign)
+        return steps.cumsum(axis=0).cumsum(axis=1)[:-1, :-1] > 0
 
 
 def _interpolation(n: int, window: int, step: int, size: int) -> scipy.sparse.csr_array:
@@ -108,7 +121,8 @@ def whiten_noise(rows: NDArray[Any], noise: NDArray[np.float64]) -> NDArray[Any]
 def posterior(squared_distances: NDArray[Any], variance: float) -> NDArray[np.float32]:
     """Memberships (n, k), rows sum to 1, under equal round Gaussians of the given variance about k centres."""
     excess = squared_distances - squared_distances.min(axis=1, keepdims=True)
-    weight = np.exp(-excess / (2 * max(variance, np.finfo(np.float64).tiny)))
+    with np.errstate(over="ignore"):  # of no variance: the nearest centre takes all
+        weight = np.exp(-excess / (2 * max(variance, np.finfo(np.float64).tiny)))
     return (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from numbers import Real
 from pathlib import Path
+
+import numpy as np
 
 UNITS = {"": 1, "B": 1} | {
     prefix + suffix: base**power
@@ -29,7 +30,7 @@ def memory_limit(max_memory: int | float | str | None) -> float:
         if match is None or scale is None:
             raise ValueError(f"max_memory must be a number of bytes or a text such as '4 GB', got {max_memory!r}")
         max_memory = float(match[1] + (match[2] or "")) * scale
-    if isinstance(max_memory, bool) or not isinstance(max_memory, Real):
+    if isinstance(max_memory, bool) or not isinstance(max_memory, int | float | np.integer | np.floating):
         raise TypeError(f"max_memory must be a number of bytes or a text such as '4 GB', got {max_memory!r}")
     if not max_memory > 0:
         raise ValueError(f"max_memory must be positive, got {max_memory!r}")

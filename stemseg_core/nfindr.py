@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from numbers import Integral
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -18,7 +17,7 @@ from stemseg_core._kernels import nfindr as kernels
 from stemseg_core.abundances import abundances
 from stemseg_core.blocks import ArrayRows, Partial, Progress, Rows, one_blas_thread, take_rows
 from stemseg_core.directions import Leading, leading, leading_bytes, subtract_mean
-from stemseg_core.estimator import RowsEstimator
+from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.memory import require_memory
 from stemseg_core.projections import successive_projections
 
@@ -180,10 +179,7 @@ class NFINDR(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         return tags
 
     def _check_parameters(self, rows: Rows) -> None:
-        for name in ("n_components", "n_init", "max_iter"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"{name} must be a whole number, at least 1; got {value!r}")
+        check_whole(n_components=self.n_components, n_init=self.n_init, max_iter=self.max_iter)
         (n, d), k = rows.shape, int(self.n_components)
         if n < k:
             raise ValueError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from stemseg_core._kernels import nmf as kernels
 from stemseg_core.abundances import abundances
 from stemseg_core.blocks import Progress, Rows, one_blas_thread, refuse_non_finite
-from stemseg_core.estimator import RowsEstimator
+from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.memory import require_memory
 from stemseg_core.nmf_solver import Array, Descent, Problem, compressed, descend, race, thinned
 from stemseg_core.nmf_starts import POOL, starts
@@ -262,10 +262,7 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
 
     def _check_parameters(self) -> Array | None:
         """The components to start from, if `init` is an array."""
-        for name in ("n_components", "n_init", "max_iter"):
-            value: Any = getattr(self, name)
-            if not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"{name} must be a whole number, at least 1; got {value!r}")
+        check_whole(n_components=self.n_components, n_init=self.n_init, max_iter=self.max_iter)
         tol: Any = self.tol
         if not isinstance(tol, Real) or not float(tol) >= 0:
             raise ValueError(f"tol must be a number, at least 0; got {tol!r}")

@@ -40,8 +40,8 @@ def find_phases(
     """
     seeded = {"random_state": random_state, **settings}
     if method == "nmf":
-        weights = NMF(n_phases, **seeded).fit_transform(spectra)
-        return shares(grid.smooth(weights, smooth)), False
+        weights = grid.smooth(NMF(n_phases, **seeded).fit_transform(spectra), smooth)
+        return _between_extremes(shares(weights), seeded), False
     raw = compress(spectra, rank, **settings).scores
     scores = grid.smooth(raw, smooth)
     if method == "nfindr":
@@ -55,6 +55,20 @@ def find_phases(
         sources = ICA(n_phases, **seeded).fit_transform(scores)
         return _clusters(sources, KMeans(n_phases, **seeded).fit(sources).labels_, n_phases), True
     return _by_estimator(clone(method), scores, n_phases)
+
+
+def _between_extremes(parts: Array, seeded: dict[str, Any]) -> NDArray[np.float32]:
+    """Shares (n, k) as mixtures of the purest rows among them.
+
+    Non-negative factors are not unique: W Q and Q^-1 H explain the spectra as well for many Q, and shares of W move
+    with Q. The tightest simplex around the rows does not.
+    """
+    k = parts.shape[1]
+    if k == 1 or np.linalg.matrix_rank(parts - parts.mean(axis=0), tol=1e-4 * np.sqrt(len(parts))) < k - 1:
+        return shares(parts)
+    pure = NFINDR(k, **seeded).fit(parts).components_
+    settings = {name: value for name, value in seeded.items() if name != "random_state"}
+    return shares(abundances(parts, pure, **settings))
 
 
 def _by_estimator(estimator: Any, scores: Array, n_phases: int) -> tuple[NDArray[np.float32], bool]:

@@ -30,6 +30,10 @@ OPTIONS = {
     "taper": "taper",
     "zoom": "zoom",
     "scale": "scale",
+    "k_min": "k-min",
+    "normalize": "normalize",
+    "rank": "rank",
+    "smooth": "smooth",
     "invalid": "invalid",
     "random_state": "seed",
 }
@@ -189,7 +193,9 @@ def _command(s: Segmentation, name: str) -> tuple[str, list[str]]:
     for key, value in s.params.items():
         if key in OPTIONS and value is not None:
             words += [f"--{OPTIONS[key]}", _word(value, "x" if key in ("window", "step") else ",")]
-        elif key not in OPTIONS and key in defaults and not _same(value, defaults[key].default):
+        elif key == "whiten" and value:
+            words.append("--whiten")
+        elif key in defaults and not _same(value, defaults[key].default):
             beyond.append(key)
     return " ".join(map(quote, words)), beyond
 

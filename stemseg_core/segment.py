@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stemseg_core.blocks import Progress, one_blas_thread, run
-from stemseg_core.images import pair, whole_number
+from stemseg_core.estimator import check_whole
+from stemseg_core.images import pair
 from stemseg_core.maps import Grid, order_by_size
 from stemseg_core.phases import METHODS, find_phases
 from stemseg_core.segmentation import Segmentation
@@ -120,13 +121,22 @@ def segment(
     size = _pixel_size(pixel_size)
     if random_state is None:
         random_state = int(np.random.SeedSequence().generate_state(1)[0])
+    if not isinstance(random_state, int | np.integer):
+        raise TypeError(f"random_state must be a whole number or None, got {random_state!r}")
     window = pair("window", window)
     step = tuple(max(1, w // 8) for w in window) if step is None else pair("step", step)
     features = WindowFFT(window, step, taper=taper, detrend=detrend, zoom=zoom, scale=scale, invalid=invalid)
-    params = {name: value for name, value in features.get_params().items() if name not in _SETTINGS} | {
-        "n_phases": n_phases, "method": method if isinstance(method, str) else repr(method), "k_min": k_min,
-        "normalize": normalize, "rank": rank, "smooth": smooth, "whiten": whiten, "random_state": random_state,
-    }  # fmt: skip
+    used = {name: value for name, value in features.get_params().items() if name not in _SETTINGS} | {
+        "n_phases": n_phases,
+        "method": method if isinstance(method, str) else repr(method),
+        "k_min": k_min,
+        "normalize": normalize,
+        "rank": rank,
+        "smooth": smooth,
+        "whiten": whiten,
+        "random_state": random_state,
+    }
+    params = {name: value.item() if isinstance(value, np.generic) else value for name, value in used.items()}
     matrix = features.matrix(image, mask)
     if matrix.shape[0] < n_phases:
         raise ValueError(
@@ -184,8 +194,7 @@ def _check(
     """Refuse wrong parameters before any work."""
     if np.ndim(image) != 2:
         raise ValueError(f"image must be 2-D (y, x), got {np.ndim(image)}-D; segment one image of a stack at a time")
-    whole_number("n_phases", n_phases)
-    whole_number("rank", rank)
+    check_whole(n_phases=n_phases, rank=rank)
     if isinstance(method, str) and method not in METHODS:
         raise ValueError(f"method must be one of {METHODS} or a scikit-learn estimator, got {method!r}")
     if not isinstance(method, str) and not hasattr(method, "fit"):

@@ -110,6 +110,11 @@ class Segmentation:
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _ARRAYS}
         text = json.dumps({"format": FORMAT, **rest})
+        objects = [name for name, array in arrays.items() if array.dtype.hasobject]
+        if objects:
+            raise ValueError(
+                f"{', '.join(objects)}: arrays of objects are not saved, as reading them would need pickle"
+            )
         with atomic(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, json=np.array(text), **arrays)
 

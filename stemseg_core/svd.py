@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from stemseg_core.blocks import Partial, Progress, Rows, one_blas_thread
 from stemseg_core.directions import Leading, fixed_signs, leading, leading_bytes, subtract_mean
-from stemseg_core.estimator import RowsEstimator
+from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.memory import require_memory
 
 Array = NDArray[Any]
@@ -78,7 +77,7 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
     References
     ----------
     .. [1] C. Musco and C. Musco, "Randomized block Krylov methods for stronger and faster approximate singular value
-       decomposition", NeurIPS 2015, :arxiv:`1504.05477`.
+       decomposition", NeurIPS 2015, https://arxiv.org/abs/1504.05477.
 
     Examples
     --------
@@ -228,10 +227,9 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         return tags
 
 
-def checked_n_components(n_components: object, rows: Rows) -> int:
+def checked_n_components(n_components: Any, rows: Rows) -> int:
     """`n_components` if it can be had from these rows."""
-    if isinstance(n_components, bool) or not isinstance(n_components, Integral) or int(n_components) < 1:
-        raise ValueError(f"n_components must be a whole number, at least 1; got {n_components!r}")
+    check_whole(n_components=n_components)
     if int(n_components) > min(rows.shape):
         n, d = rows.shape
         raise ValueError(

@@ -12,7 +12,8 @@ from scipy.signal import get_window
 from sklearn.base import BaseEstimator
 
 from stemseg_core.blocks import BLOCK_BYTES, Progress, run
-from stemseg_core.images import check_image, first_bad_pixels, pair, whole_number
+from stemseg_core.estimator import check_whole
+from stemseg_core.images import check_image, first_bad_pixels, pair
 from stemseg_core.memory import require_memory
 from stemseg_core.tiles import STRIP_COLUMNS, PrunedDFT, Tile, TileGrid, TileReader
 
@@ -148,7 +149,7 @@ class WindowFFT(BaseEstimator):
     def _check_parameters(self) -> tuple[tuple[int, int], tuple[int, int]]:
         window = pair("window", self.window)
         step = tuple(max(1, w // 4) for w in window) if self.step is None else pair("step", self.step)
-        whole_number("zoom", self.zoom)
+        check_whole(zoom=self.zoom)
         for name, choices in (("scale", SCALES), ("detrend", ("constant", None)), ("invalid", ("raise", "exclude"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")

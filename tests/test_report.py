@@ -148,19 +148,15 @@ def test_python_snippet_runs_with_the_same_parameters(tmp_path):
     assert got == PARAMS | {"pixel_size": (0.5, 0.25), "units": "nm"}
 
 
-def test_command_line(tmp_path, monkeypatch):
-    def segment(image, n_phases, *, detrend="constant", smooth=12.0, whiten=True, random_state=0):
-        """Same defaults as what was recorded."""
-
-    monkeypatch.setattr(report, "segment", segment)
+def test_command_line(tmp_path):
     text = page(tmp_path, source="my image.dm4").text
     expected = (
         "stemseg segment 'my image.dm4' -o OUT --phases 2 --method kmeans --window 64x96 --step 16x24 "
-        "--taper kaiser,8.0 --seed 7"
+        "--taper kaiser,8.0 --smooth 12.0 --whiten --seed 7"
     )
     assert expected in text
-    text = page(tmp_path, build(params=PARAMS | {"smooth": 3.0}), source="my image.dm4").text
-    assert "The command has no option for smooth." in text
+    text = page(tmp_path, build(params=PARAMS | {"detrend": None}), source="my image.dm4").text
+    assert "The command has no option for detrend." in text
     assert "stemseg segment" not in text
 
 

@@ -337,7 +337,6 @@ def test_params_reproduce_the_result_after_a_file(two_phase, tmp_path):
     np.testing.assert_array_equal(again.label_image, first.label_image)
 
 
-@pytest.mark.xfail(raises=TypeError, reason="params hold NumPy scalars, which JSON refuses")
 def test_numpy_numbers_as_parameters(two_phase, tmp_path):
     image = two_phase[0]
     result = segment(
@@ -377,7 +376,7 @@ def test_pixel_size(two_phase, plain, size, expected):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"n_phases": 0}, ValueError, "n_phases must be a whole number >= 1, got 0"),
+        ({"n_phases": 0}, ValueError, "n_phases must be a whole number, at least 1; got 0"),
         ({"n_phases": 2.0}, ValueError, "n_phases must be a whole number"),
         ({"n_phases": True}, ValueError, "n_phases must be a whole number"),
         ({"n_phases": "3"}, ValueError, "n_phases must be a whole number"),
@@ -456,17 +455,11 @@ def test_progress_and_stopping(two_phase, plain, method):
     segment(two_phase[0], 2, method=method, progress=lambda *call: calls.append(call), **OPTIONS)
     assert all(0 < done <= total and isinstance(stage, str) and stage for done, total, stage in calls)
     assert [call[2] for call in calls if call[0] == call[1]][-2:] == ["components", "residual"]
-    for stop_at in {0, len(calls) // 2, len(calls) - 1}:
-        seen = []
+    for stop_at in {1, len(calls) // 2, len(calls)}:
+        countdown = iter(range(stop_at - 1, -1, -1))  # False at the call number stop_at
         with pytest.raises(Stopped):
-            segment(
-                two_phase[0],
-                2,
-                method=method,
-                progress=lambda *call: seen.append(call) or len(seen) <= stop_at,
-                **OPTIONS,
-            )
-        assert len(seen) == stop_at + 1
+            segment(two_phase[0], 2, method=method, progress=lambda *_, left=countdown: next(left) > 0, **OPTIONS)
+        assert next(countdown, None) is None
 
 
 # Degenerate images.
@@ -490,7 +483,7 @@ def test_constant_image(value):
         check_conventions(result, image, 2)
         assert (result.label_image == 0).all()
     for method in ("nfindr", "ica"):  # there are no two different spectra
-        with pytest.raises(ValueError, match="n_(phases|components) must be at most"):
+        with pytest.raises(ValueError, match=r"n_(phases|components) must be at most"):
             segment(image, 2, method=method, window=16)
 
 
@@ -524,7 +517,6 @@ def test_image_barely_larger_than_the_window(two_phase, method, shape):
     assert (result.label_image >= 0).all()
 
 
-@pytest.mark.xfail(raises=RuntimeWarning, reason="posterior divides by the smallest float64 when variance is 0")
 def test_as_many_phases_as_windows(two_phase):
     image = two_phase[0][:34, :33]
     result = segment(image, 6, window=32, step=1, smooth=0)

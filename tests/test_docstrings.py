@@ -1,0 +1,35 @@
+import doctest
+import pkgutil
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import stemseg_core
+
+MODULES = ["stemseg_core", *(f"stemseg_core.{m.name}" for m in pkgutil.iter_modules(stemseg_core.__path__))]
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_of_docstrings(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert doctest.testmod(import_module(name)).failed == 0
+
+
+def test_whatever_is_public_has_an_example():
+    without = {"SIMD_LEVEL", "Stopped", "datasets", "Compressed", "Segmentation", "WindowMatrix"}
+    for name in set(stemseg_core.__all__) - without:
+        assert ">>>" in getattr(stemseg_core, name).__doc__, name
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL))
+def test_examples_of_the_readme(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+
+
+def test_versions_agree():
+    changelog = (README.parent / "CHANGELOG.md").read_text()
+    assert re.search(r"^## \[(.+?)\]", changelog, re.MULTILINE)[1] in stemseg_core.__version__

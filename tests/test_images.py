@@ -1,0 +1,93 @@
+"""Checks of images, masks and (y, x) parameters."""
+
+import numpy as np
+import pytest
+
+from stemseg_core.images import check_image, first_bad_pixels, pair
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(3, (3, 3)), ((3, 4), (3, 4)), ([3, 4], (3, 4)), (np.uint8(3), (3, 3)), (np.array([3, 4]), (3, 4))],
+)
+def test_pair(value, expected):
+    got = pair("window", value)
+    assert got == expected
+    assert all(type(v) is int for v in got)
+
+
+@pytest.mark.parametrize(
+    "value", [0, -1, (3, 0), 2.0, 2.5, (1, 2, 3), [], [[1, 2]], "3", None, True, (True, 2.0), np.nan, (3, (4, 5))]
+)
+def test_no_pair(value):
+    with pytest.raises(ValueError, match=r"window must be a whole number of pixels >= 1, or a \(y, x\) pair"):
+        pair("window", value)
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "i2", ">u2", "i8", "f2", "f4", ">f8"])
+@pytest.mark.parametrize("shape", [(4, 5), (3, 4, 5)])
+def test_images_are_taken_as_they_are(dtype, shape):
+    image = np.ones(shape, dtype)[::-1]
+    got, mask = check_image(image, None)
+    assert np.shares_memory(got, image)
+    assert got.dtype == dtype
+    assert mask is None
+
+
+def test_lists_are_images():
+    got, _ = check_image([[1, 2], [3, 4]], [[True, False], [False, False]])
+    assert got.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "message"),
+    [
+        (np.ones((3, 3), complex), TypeError, "image is complex"),
+        (np.full((3, 3), "a"), TypeError, "image must be numeric"),
+        (np.full((3, 3), None), TypeError, "image must be numeric"),
+        (np.ones(3), ValueError, r"image must be 2-D \(y, x\) or a 3-D stack"),
+        (np.ones((1, 1, 1, 1)), ValueError, "4-D"),
+        (3.0, ValueError, "0-D"),
+        (np.ones((0, 3)), ValueError, "image is empty"),
+        (np.ones((2, 3, 0)), ValueError, "image is empty"),
+    ],
+)
+def test_images_that_are_refused(image, error, message):
+    with pytest.raises(error, match=message):
+        check_image(image, None)
+
+
+def test_masks_are_joined():
+    image = np.ma.masked_array(np.ones((2, 3, 4)), mask=False)
+    image[0, 1, 2] = np.ma.masked
+    given = np.zeros((3, 4), bool)
+    given[0, 0] = True
+    array, mask = check_image(image, given)
+    assert not isinstance(array, np.ma.MaskedArray)
+    assert np.argwhere(mask).tolist() == [[0, 0, 0], [0, 1, 2], [1, 0, 0]]
+    assert given.sum() == 1
+    assert image.mask.sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("mask", "error", "message"),
+    [
+        (np.zeros((3, 4), int), TypeError, r"mask must be bool \(True: excluded\), got dtype int64"),
+        (np.zeros((4, 3), bool), ValueError, r"mask must have the shape of the image, \(3, 4\), got \(4, 3\)"),
+        (np.zeros((1, 3, 4), bool), ValueError, "mask must have the shape"),
+        (True, ValueError, "mask must have the shape"),
+    ],
+)
+def test_masks_that_are_refused(mask, error, message):
+    with pytest.raises(error, match=message):
+        check_image(np.ones((3, 4)), mask)
+
+
+def test_first_bad_pixels():
+    frame = np.ones((20, 100))
+    frame[12, 88], frame[13, 2], frame[3, 4] = np.nan, np.nan, -np.inf
+    assert first_bad_pixels(frame, ~np.isfinite(frame)) == "2 NaN, first at (12, 88) and 1 infinity, first at (3, 4)"
+    bad = np.zeros(frame.shape, bool)
+    assert first_bad_pixels(frame, bad) == ""
+    bad[13, 2] = True
+    assert first_bad_pixels(frame, bad) == "1 NaN, first at (13, 2)"

@@ -1,0 +1,195 @@
+"""The package as a whole: kernels of every level, an un-built tree, lists of files, imports that point one way."""
+
+import ast
+import importlib
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import stemseg_core
+from stemseg_core import _kernels
+
+PACKAGE = Path(__file__).parents[1] / "stemseg_core"
+MODULES = sorted(PACKAGE.glob("*.py"))
+#: Only these may use the packages of the extra; nothing else imports them, but inside of functions.
+OUTSIDE = ("io", "plot", "report", "cli", "job", "readers")
+
+
+def python(code, **options):
+    return subprocess.run(
+        [sys.executable, *options.pop("flags", ["-P"]), "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
+
+
+# Kernels.
+
+
+def test_levels():
+    levels = _kernels.available_levels()
+    assert levels[0] == "baseline"
+    assert levels == [level for level in ("baseline", "v3", "v4") if level in levels]
+    assert stemseg_core.SIMD_LEVEL in levels
+
+
+@pytest.mark.parametrize("level", _kernels.available_levels())
+def test_every_level_can_be_chosen(level):
+    code = "import stemseg_core as s; from stemseg_core._kernels import nmf; print(s.SIMD_LEVEL, nmf.__name__)"
+    done = python(code, env=os.environ | {"STEMSEG_SIMD": level})
+    assert done.stdout.split() == [level, f"stemseg_core._kernels.nmf_{level}"], done.stderr
+
+
+def test_the_best_level_is_chosen_by_default():
+    environment = {name: value for name, value in os.environ.items() if name != "STEMSEG_SIMD"}
+    for more in ({}, {"STEMSEG_SIMD": ""}):
+        done = python("import stemseg_core as s; print(s.SIMD_LEVEL)", env=environment | more)
+        assert done.stdout.strip() == _kernels.available_levels()[-1], done.stderr
+
+
+def test_a_level_that_is_not_there():
+    done = python("import stemseg_core", env=os.environ | {"STEMSEG_SIMD": "v9"})
+    assert done.returncode == 1
+    assert "ImportError: STEMSEG_SIMD='v9': expected one of baseline" in done.stderr
+    assert "source tree" not in done.stderr
+
+
+def kernels():
+    for stage in _kernels.STAGES:
+        for name in [stage, *(f"{stage}_{level}" for level in _kernels.available_levels())]:
+            module = importlib.import_module(f"stemseg_core._kernels.{name}")
+            for function in vars(module).values():
+                if callable(function) and getattr(function, "__name__", "").endswith("_block"):
+                    yield pytest.param(function, id=f"{name}.{function.__name__}")
+
+
+@pytest.mark.parametrize("kernel", list(kernels()))
+def test_kernels_pickle(kernel):
+    assert getattr(importlib.import_module(kernel.__module__), kernel.__name__).__name__ == kernel.__name__
+    again = pickle.loads(pickle.dumps(kernel))
+    assert again.__name__ == kernel.__name__
+    assert again.__module__ == kernel.__module__
+
+
+def test_every_stage_has_kernels():
+    assert len(list(kernels())) > len(_kernels.STAGES) * len(_kernels.available_levels())
+    assert {path.stem for path in (PACKAGE.parent / "src").glob("*.pyx")} == {*_kernels.STAGES, "cpu"}
+
+
+def test_every_kernel_has_a_stub():
+    for stage in _kernels.STAGES:
+        stub = ast.parse((PACKAGE / "_kernels" / f"{stage}.pyi").read_text())
+        stubs = {node.name for node in stub.body if isinstance(node, ast.FunctionDef)}
+        module = importlib.import_module(f"stemseg_core._kernels.{stage}")
+        assert stubs == {name for name in vars(module) if name.endswith("_block")}
+
+
+# A tree that is not built.
+
+
+@pytest.fixture
+def source_tree(tmp_path):
+    shutil.copytree(PACKAGE, tmp_path / "stemseg_core", ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
+    return tmp_path
+
+
+def in_tree(tree):
+    """Import from that tree, an editable build of this checkout out of the way."""
+    code = (
+        "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in type(f).__module__.lower()"
+        " and 'meson' not in type(f).__name__.lower()]; import stemseg_core"
+    )
+    return python(code, flags=[], cwd=tree)
+
+
+def test_unbuilt_tree_says_what_to_do(source_tree):
+    done = in_tree(source_tree)
+    assert done.returncode == 1
+    message = done.stderr.strip().splitlines()[-1]
+    assert message.startswith("ImportError: stemseg_core is imported from its source tree")
+    assert "pip install --no-build-isolation -e" in message
+
+
+def test_other_missing_modules_are_not_hidden(source_tree):
+    (source_tree / "stemseg_core" / "_kernels" / "__init__.py").write_text("import no_such_module\n")
+    done = in_tree(source_tree)
+    assert done.stderr.strip().splitlines()[-1] == "ModuleNotFoundError: No module named 'no_such_module'"
+    assert "source tree" not in done.stderr
+
+
+def test_broken_kernels_are_not_hidden(source_tree):
+    (source_tree / "stemseg_core" / "_kernels" / "__init__.py").write_text("raise ImportError('undefined symbol')\n")
+    assert in_tree(source_tree).stderr.strip().splitlines()[-1] == "ImportError: undefined symbol"
+
+
+# Files and imports.
+
+
+def test_every_module_is_installed():
+    listed = re.findall(r"'([\w/]+\.(?:py|pyi)|py\.typed)'", (PACKAGE / "meson.build").read_text())
+    assert len(listed) == len(set(listed))
+    found = [p for p in PACKAGE.rglob("*") if p.suffix in (".py", ".pyi") or p.name == "py.typed"]
+    assert set(listed) == {p.relative_to(PACKAGE).as_posix() for p in found}
+
+
+def imports_at_import(path):
+    """Names of modules that are imported when the module is, not inside of functions or for type checkers only."""
+    pending = list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+                pending += node.orelse
+            else:
+                pending += ast.iter_child_nodes(node)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_imports_point_one_way(path):
+    found = set(imports_at_import(path))
+    if path.stem not in OUTSIDE:
+        assert not found & {f"stemseg_core.{name}" for name in OUTSIDE}
+    extras = {"matplotlib", "rsciio", "tifffile", "PIL", "tqdm", "h5py", "dask", "zarr", "pandas"}
+    assert not {name.split(".")[0] for name in found} & extras
+    stages = {"segment", "phases", "segmentation"}
+    if path.stem not in {*OUTSIDE, *stages, "__init__"}:
+        assert not found & {f"stemseg_core.{name}" for name in stages}
+    if path.stem in ("blocks", "memory", "files", "images", "versions"):
+        assert not {name for name in found if name.startswith("stemseg_core.")} - {"stemseg_core.blocks"}
+
+
+def test_import_brings_in_no_extra():
+    code = "import sys; before = set(sys.modules); import {}; print(*sys.modules.keys() - before)"
+    theirs = python(code.format("sklearn.mixture, sklearn.decomposition, scipy.ndimage, joblib")).stdout.split()
+    ours = set(python(code.format("stemseg_core")).stdout.split())
+    assert "stemseg_core.segment" in ours
+    extras = {"matplotlib", "rsciio", "tifffile", "PIL", "tqdm", "h5py", "dask", "zarr", "pandas", "hyperspy", "torch"}
+    assert not (ours - set(theirs)) & extras  # scikit-learn itself imports pandas where there is one
+    assert not ours & {f"stemseg_core.{name}" for name in OUTSIDE}
+
+
+def test_public_names():
+    assert sorted(stemseg_core.__all__, key=str) == sorted(set(stemseg_core.__all__))
+    for name in stemseg_core.__all__:
+        assert getattr(stemseg_core, name) is not None
+    assert re.match(r"\d+\.\d+", stemseg_core.__version__)
+    assert (PACKAGE / "py.typed").exists()
+
+
+@pytest.mark.parametrize("name", [n for n in stemseg_core.__all__ if callable(getattr(stemseg_core, n))])
+def test_public_things_are_documented(name):
+    assert len(getattr(stemseg_core, name).__doc__ or "") > 20

@@ -1,0 +1,118 @@
+"""The same bits for any number of threads and any storage of the same rows."""
+
+import hashlib
+from itertools import pairwise
+
+import h5py
+import numpy as np
+import pytest
+
+from stemseg_core import ICA, NFINDR, NMF, SVD, KMeans, WindowFFT, blocks, compress, windows
+from stemseg_core.blocks import one_blas_thread
+
+STAGES = {
+    "svd": lambda n: SVD(4, n_jobs=n),
+    "nfindr": lambda n: NFINDR(3, n_init=3, n_jobs=n),
+    "nmf": lambda n: NMF(3, n_jobs=n),
+    "kmeans": lambda n: KMeans(4, n_init=3, n_jobs=n),
+    "ica": lambda n: ICA(3, n_jobs=n),
+    "compress": None,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def many_blocks():
+    """Small blocks and tasks, so that a little data is split as much as a lot of it would be."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (blocks, windows):
+            patch.setattr(module, "BLOCK_BYTES", 1 << 15)
+        patch.setattr(blocks, "TASK_BYTES", 1 << 17)
+        yield
+
+
+@pytest.fixture(scope="module")
+def matrix():
+    y, x = np.mgrid[:160, :176]
+    lattice = np.where(x + y < 160, np.cos(0.7 * x) + np.cos(0.7 * y), np.cos(0.5 * x + 0.4 * y))
+    image = np.random.default_rng(5).poisson(10 + 3 * lattice).astype(np.float32)
+    return WindowFFT(24, 4).matrix(image)
+
+
+@pytest.fixture(scope="module")
+def stored(matrix):
+    return np.asarray(matrix)
+
+
+def digest(stage, data, n_jobs=None):
+    """Checksum of everything that a stage gives on `data`."""
+    if stage == "compress":
+        found = vars(compress(data, 6, n_jobs=n_jobs))
+        found = [found[name] for name in sorted(found)]
+    else:
+        estimator = STAGES[stage](n_jobs).fit(data)
+        fitted = {name: value for name, value in vars(estimator).items() if name.endswith("_")}
+        found = [fitted[name] for name in sorted(fitted)] + [estimator.transform(data)]
+    sums = hashlib.sha256()
+    for value in found:
+        if isinstance(value, np.ndarray | float | int):
+            sums.update(np.ascontiguousarray(value).tobytes())
+    return sums.hexdigest()
+
+
+def test_there_are_many_blocks(matrix, stored):
+    assert matrix.n_blocks > 3
+    assert blocks.ArrayRows(stored).n_blocks > 8
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("stage", STAGES)
+def test_threads(stage, dtype, stored):
+    X = stored.astype(dtype)
+    before = X.copy()
+    assert len({digest(stage, X, n) for n in (1, 2, 3, 5)}) == 1
+    np.testing.assert_array_equal(X, before)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_virtual_matrix(stage, matrix):
+    assert len({digest(stage, matrix, n) for n in (1, 2, 3)}) == 1
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_storage(stage, stored, tmp_path):
+    np.save(tmp_path / "x.npy", stored)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        sources = {
+            "array": stored,
+            "memmap": np.load(tmp_path / "x.npy", mmap_mode="r"),
+            "HDF5": file.create_dataset("x", data=stored, chunks=(77, stored.shape[1])),
+            "HDF5, other chunks": file.create_dataset("y", data=stored, chunks=(500, 7), compression="gzip"),
+            "column order": np.asfortranarray(stored),
+            "byte-swapped": stored.astype(">f4"),
+        }
+        found = {name: digest(stage, X, 2) for name, X in sources.items()}
+    assert len(set(found.values())) == 1, found
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_threads_of_blas(stage, stored):
+    found = set()
+    for n in (1, 2):
+        with blocks._controller().limit(limits=n, user_api="blas"):
+            found.add(digest(stage, stored, 2))
+    with one_blas_thread():
+        found.add(digest(stage, stored, 2))
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("n_pieces", [1, 3, 10])
+def test_rows_in_pieces(matrix, stored, n_pieces):
+    cuts = np.linspace(0, len(stored), n_pieces + 1).astype(int)
+    pieces = [matrix.rows(*cut) for cut in pairwise(cuts)]
+    np.testing.assert_array_equal(np.concatenate(pieces), stored)
+
+
+def test_virtual_and_stored_agree_to_rounding(matrix, stored):
+    virtual, array = SVD(4).fit(matrix), SVD(4).fit(stored)
+    np.testing.assert_allclose(virtual.singular_values_, array.singular_values_, rtol=1e-5)
+    assert (KMeans(4).fit(matrix).labels_ == KMeans(4).fit(stored).labels_).mean() > 0.999

@@ -1,0 +1,67 @@
+"""Spectra: rows of a WindowMatrix without the lowest frequencies, partly normalised."""
+
+import numpy as np
+import pytest
+
+from stemseg_core import WindowFFT
+from stemseg_core.blocks import run
+from stemseg_core.spectra import Spectra
+
+
+@pytest.fixture(scope="module")
+def matrix():
+    image = np.random.default_rng(0).poisson(20, (90, 120)).astype(np.float32)
+    mask = np.zeros(image.shape, bool)
+    mask[40:45, 50:60] = True
+    return WindowFFT((20, 28), (3, 5)).matrix(image, mask)
+
+
+def rows_as_they_are(block):
+    return (block,), None
+
+
+def all_rows(source, n_jobs=1):
+    out = np.full(source.shape, np.nan, source.dtype)
+    run(rows_as_they_are, source, out=(out,), n_jobs=n_jobs)
+    return out
+
+
+@pytest.mark.parametrize("k_min", [0, 1, 2.5, 4])
+@pytest.mark.parametrize("normalize", [0, 0.5, 1])
+def test_formula(matrix, k_min, normalize):
+    spectra = Spectra(matrix, k_min, normalize)
+    planes = matrix.to_image(np.asarray(matrix)).astype(float)
+    cycles = np.hypot(*np.meshgrid(matrix.ky * 20, matrix.kx * 28, indexing="ij"))
+    planes[:, cycles < k_min] = 0
+    norm = np.sqrt((planes**2).sum(axis=(1, 2), keepdims=True))
+    np.testing.assert_allclose(matrix.to_image(all_rows(spectra)), planes / norm**normalize, rtol=1e-4, atol=1e-5)
+
+
+def test_same_bits_for_any_number_of_threads(matrix):
+    spectra = Spectra(matrix, 3, 0.5)
+    np.testing.assert_array_equal(all_rows(spectra, 1), all_rows(spectra, 3))
+
+
+def test_the_matrix_is_left_alone(matrix):
+    before = np.asarray(matrix)
+    all_rows(Spectra(matrix, 3, 0.5), 2)
+    np.testing.assert_array_equal(np.asarray(matrix), before)
+
+
+def test_is_the_row_source_of_its_matrix(matrix):
+    spectra = Spectra(matrix, 3, 0.5)
+    assert (spectra.shape, spectra.dtype, spectra.n_blocks) == (matrix.shape, matrix.dtype, matrix.n_blocks)
+    for i in range(spectra.n_blocks):
+        np.testing.assert_array_equal(spectra.index(i), matrix.index(i))
+
+
+def test_windows_without_contrast_stay_faint():
+    image = np.zeros((64, 96), np.float32)
+    image[:, 64:] = np.random.default_rng(0).random((64, 32))
+    norms = np.linalg.norm(all_rows(Spectra(WindowFFT(32, 32).matrix(image), 3, 0.5)), axis=1)
+    assert norms[[0, 1, 3, 4]].max() < 0.05 * norms[[2, 5]].min()
+
+
+def test_everything_dropped():
+    matrix = WindowFFT(16, 8).matrix(np.random.default_rng(0).random((32, 32)))
+    assert not all_rows(Spectra(matrix, 100, 0.5)).any()
