@@ -69,11 +69,11 @@ def measure(threads: int | None = None, *, quick: bool = False) -> Limits:
             read = rate(total, np.dot, sources, sources)
             copied = rate(2 * total, np.copyto, targets, sources)
             fresh = rate(total, partial(np.full, items, dtype=np.float32), [1.0] * threads)
-        products = []
-        # One product a thread, since threads within BLAS wait for each other; short ones, since others may interrupt.
-        for dtype in (np.float32, np.float64):
-            factors = [np.full((side, side), 0.5, dtype) for _ in range(threads)]
-            products.append(rate(2.0 * side**3 * threads, np.matmul, factors, factors, rounds=5 * rounds))
+            products = []
+            # One product a thread: threads within BLAS wait for each other. Short ones: others may interrupt.
+            for dtype in (np.float32, np.float64):
+                factors = [np.full((side, side), 0.5, dtype) for _ in range(threads)]
+                products.append(rate(2.0 * side**3 * threads, np.matmul, factors, factors, rounds=5 * rounds))
     return Limits(threads, read, copied, fresh, *products)
 
 
