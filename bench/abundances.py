@@ -39,7 +39,7 @@ def race(X: np.ndarray, E: np.ndarray, constraint: str, space: str) -> Race:
 
     def error(found: np.ndarray) -> str:
         m = min(len(found), len(some))
-        return f"{np.linalg.norm(some[:m] - found[:m].astype(float) @ E):.7g}"
+        return f"{np.linalg.norm(some[:m] - found[:m].astype(float) @ E) / np.linalg.norm(some[:m]):.6f}"
 
     contenders = [
         Contender("stemseg-core", lambda: abundances(X, E, constraint=constraint)),
@@ -54,8 +54,8 @@ def race(X: np.ndarray, E: np.ndarray, constraint: str, space: str) -> Race:
         unit="row",
         work=Work(2.0 * n * d * k, X.nbytes, n * k * X.itemsize),
         quality=error,
-        quality_name=f"error of {len(some)} rows",
-        notes=["The roofline is that of the product X E' and of reading X."],
+        quality_name="relative error",
+        notes=[f"Error of the first {len(some)} rows. The roofline is that of the product X E' and of reading X."],
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -19,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import Limits, Work, conditions, measure
+from machine import Limits, Work, conditions, load, measure
+from sklearn.exceptions import ConvergenceWarning
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 
@@ -143,14 +145,18 @@ def main(
     arguments = parser.parse_args()
     if arguments.write and arguments.quick:
         parser.error("--quick measures nothing worth writing down")
-    here, limits = conditions(peers), measure(quick=arguments.quick)
+    warnings.simplefilter("ignore", ConvergenceWarning)  # iterations are limited on purpose
+    loads, here = [load()], conditions(peers)
+    limits = measure(quick=arguments.quick)
     print(here, limits if arguments.quick else f"{measure(1)}\n{limits}", sep="\n", flush=True)
     tables = []
     for race in races(arguments):
         tables.append(run(race, arguments.rounds or (1 if arguments.quick else 5), limits))
         print(f"\n{tables[-1].text()}", flush=True)
+    loads.append(load())
+    print(f"\nLoad of the machine: {loads[0]} before, {loads[1]} after.")
     if arguments.write:
-        about = f"{date.today():%Y-%m-%d}. {here} Limits of {limits}."
+        about = f"{date.today():%Y-%m-%d}. {here} Load before and after: {', '.join(loads)}. Limits of {limits}."
         write(stage, "\n\n".join([about, *(table.markdown() for table in tables)]))
 
 

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from stemseg_core import SIMD_LEVEL
-from stemseg_core.blocks import effective_n_jobs
+from stemseg_core.blocks import effective_n_jobs, one_blas_thread
 
 
 @dataclass(frozen=True)
@@ -56,24 +55,25 @@ class Work:
 def measure(threads: int | None = None, *, quick: bool = False) -> Limits:
     """The limits of `threads` threads (default: all that the package would use), each the best of some rounds."""
     threads = effective_n_jobs(threads)
-    rounds, megabytes, side = (2, 8, 256) if quick else (7, 256, 1024)
+    rounds, megabytes, side = (2, 8, 256) if quick else (10, 256, 640)
     items = megabytes * 2**20 // 4 // threads
     sources = [np.ones(items, np.float32) for _ in range(threads)]
     targets = [np.zeros(items, np.float32) for _ in range(threads)]
     total = items * 4 * threads
     with ThreadPoolExecutor(threads) as pool:
 
-        def rate(amount: float, function: Callable[..., Any], *arguments: Any) -> float:
+        def rate(amount: float, function: Callable[..., Any], *arguments: Any, rounds: int = rounds) -> float:
             return amount / best(lambda: list(pool.map(function, *arguments)), rounds)
 
-        with threadpool_limits(1, "blas"):  # the threads are ours
+        with one_blas_thread():
             read = rate(total, np.dot, sources, sources)
             copied = rate(2 * total, np.copyto, targets, sources)
             fresh = rate(total, partial(np.full, items, dtype=np.float32), [1.0] * threads)
-        products = []
-        for dtype in (np.float32, np.float64):  # one product a thread: threads within BLAS wait for each other
-            factors = [np.full((side, side), 0.5, dtype) for _ in range(threads)]
-            products.append(rate(2.0 * side**3 * threads, np.matmul, factors, factors))
+            products = []
+            # One product a thread: threads within BLAS wait for each other. Short ones: others may interrupt.
+            for dtype in (np.float32, np.float64):
+                factors = [np.full((side, side), 0.5, dtype) for _ in range(threads)]
+                products.append(rate(2.0 * side**3 * threads, np.matmul, factors, factors, rounds=5 * rounds))
     return Limits(threads, read, copied, fresh, *products)
 
 
@@ -88,13 +88,17 @@ def best(function: Callable[[], Any], rounds: int) -> float:
 
 
 def conditions(peers: tuple[str, ...] = ()) -> str:
-    """Processor, load and versions, for the record."""
+    """Processor and versions, for the record."""
     versions = [f"{name} {found}" for name in ("stemseg-core", "numpy", "scipy", *peers) if (found := installed(name))]
-    load = os.getloadavg() if hasattr(os, "getloadavg") else (float("nan"),)
     return (
-        f"{processor()}, {effective_n_jobs(None)} of {os.cpu_count()} CPUs used, kernels {SIMD_LEVEL}, load "
-        f"{load[0]:.1f} at the start. Python {platform.python_version()}, {', '.join(versions)}."
+        f"{processor()}, {effective_n_jobs(None)} of {os.cpu_count()} CPUs used, kernels {SIMD_LEVEL}. "
+        f"Python {platform.python_version()}, {', '.join(versions)}."
     )
+
+
+def load() -> str:
+    """Processes that want a CPU, over the last minute, ours among them."""
+    return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
 
 
 def installed(package: str) -> str | None:

@@ -33,7 +33,7 @@ def determinant_loop(P: np.ndarray, k: int) -> np.ndarray:
 
 def races_of(X: np.ndarray, k: int) -> Iterator[Race]:
     P = PCA(k - 1, svd_solver="covariance_eigh").fit_transform(X).astype(float)
-    yield against_loop(X[:: max(1, len(X) // LOOP_ROWS)], P[:: max(1, len(X) // LOOP_ROWS)], k)
+    yield against_loop(P[:: max(1, len(P) // LOOP_ROWS)], k)
     yield Race(
         f"N-FINDR, {k} components, {job(X)}",
         [
@@ -44,15 +44,15 @@ def races_of(X: np.ndarray, k: int) -> Iterator[Race]:
     )
 
 
-def against_loop(X: np.ndarray, P: np.ndarray, k: int) -> Race:
+def against_loop(P: np.ndarray, k: int) -> Race:
     def volume(indices: np.ndarray) -> str:
         return f"{abs(np.linalg.det(np.vstack([np.ones(k), P[indices].T]))):.5g}"
 
     return Race(
-        f"N-FINDR, {k} components, {job(X)}",
+        f"N-FINDR, {k} components, scores of {job(P)}",
         [
-            Contender("stemseg-core, ten starts", lambda: NFINDR(k, n_init=10, random_state=0).fit(X).indices_),
-            Contender("determinant loop, one start, on scores made before", lambda: determinant_loop(P, k)),
+            Contender("stemseg-core, ten starts", lambda: NFINDR(k, n_init=10, random_state=0).fit(P).indices_),
+            Contender("determinant loop, one start", lambda: determinant_loop(P, k)),
         ],
         quality=volume,
         quality_name="volume",

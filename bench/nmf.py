@@ -1,14 +1,12 @@
 """Races NMF against scikit-learn's coordinate descent: until it stops, and until it is as good as ours."""
 
 import argparse
-import warnings
 from collections.abc import Iterator
 
 import numpy as np
 import sklearn.decomposition
 from data import features, job
 from harness import Contender, Race, main
-from sklearn.exceptions import ConvergenceWarning
 
 from stemseg_core import NMF
 
@@ -19,9 +17,7 @@ EQUAL = 1e-5
 
 
 def scikit_learn(X: np.ndarray, k: int, iterations: int, tol: float) -> float:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = sklearn.decomposition.NMF(k, init="nndsvda", max_iter=iterations, tol=tol).fit(X)
+    fitted = sklearn.decomposition.NMF(k, init="nndsvda", max_iter=iterations, tol=tol).fit(X)
     return fitted.reconstruction_err_
 
 
