@@ -44,6 +44,8 @@ def enumerate_block(
             load(B, start, rows, offset, scale, c[0] > 0, b, t)
             for r in range(LANES):
                 best[r] = INFINITY
+                for q in range(k):
+                    a[q][r] = 0
             for s in range(sizes.shape[0]):
                 solve_support(b, members[s], sizes[s], L[s], y_c[s], w[s], h[s], y, z, mu, t)
                 for r in range(LANES):

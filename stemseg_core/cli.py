@@ -151,7 +151,7 @@ def _add_segment(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("image", metavar="IMAGE", type=Path, help=".dm3, .dm4, .emd, .ser, .hspy, .tif, .png, .npy, ...")
-    p.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="folder for the results")
+    p.add_argument("-o", "--output", metavar="OUT", type=_folder, required=True, help="folder for the results")
     p.add_argument("--phases", metavar="N", type=_whole(1), default=2, help="number of phases (default: 2)")
     p.add_argument("--method", choices=METHODS, help="default: kmeans")
     window = p.add_argument_group("windows (in pixels, or a length such as 2nm, 20A; 64x96 is height x width)")
@@ -208,6 +208,12 @@ def _whole(least: int) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("expected the name of a folder, got an empty text")
+    return Path(text)
 
 
 def _number(text: str) -> float:
@@ -272,6 +278,8 @@ def _segment(arguments: argparse.Namespace) -> None:
     }
     given = {name: value for name, value in options.items() if value is not None}
     job.check_output(arguments.output)
+    if arguments.window is None:
+        job.note_window()
     result = _run(job, arguments.phases, given, arguments.quiet)
     summary = job.write(result, arguments.output)
     if arguments.json:
@@ -317,7 +325,7 @@ def _summary_in_words(summary: dict[str, Any]) -> str:
     ]
     lines += [f"note: {note}" for note in image["notes"]]
     lines.append(
-        f"{len(summary['fractions'])} phases from {times(windows['grid'])} windows of {times(windows['window'])} px"
+        f"{len(summary['fractions'])} phase(s) from {times(windows['grid'])} windows of {times(windows['window'])} px"
         f"{_nm(windows['window_nm'])}, step {times(windows['step'])} px{_nm(windows['step_nm'])}"
     )
     lines += [f"  phase {i + 1}: {100 * share:5.1f} %" for i, share in enumerate(summary["fractions"])]

@@ -37,7 +37,7 @@ def check_image(image: ArrayLike, mask: ArrayLike | None) -> tuple[NDArray[Any],
     if mask is not None:
         mask = np.asarray(mask)
         if mask.dtype != bool:
-            raise TypeError(f"mask must be bool (True: excluded), got dtype {mask.dtype}")
+            raise TypeError(f"mask must be bool (True: excluded), got dtype {mask.dtype}; take mask != 0")
         if mask.shape not in (array.shape, array.shape[-2:]):
             raise ValueError(f"mask must have the shape of the image, {array.shape}, got {mask.shape}")
         masks.append(mask)

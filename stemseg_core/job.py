@@ -92,6 +92,17 @@ class Job:
         height, width = max(1, round(y)), max(1, round(x))
         return height if height == width else (height, width)
 
+    def note_window(self) -> None:
+        """Say that the default window is taken, where another would suit the pixel size better."""
+        suggested = suggested_window(self.image.data.shape, self.image.pixel_size)
+        if suggested is None:
+            self.notes.append("no window suits so few or so large pixels: is a lattice resolved in this image?")
+        elif not 0.75 * WINDOW_PIXELS <= suggested["px"] <= 1.5 * WINDOW_PIXELS:
+            self.notes.append(
+                f"the default window, {WINDOW_PIXELS} px, is taken; "
+                f"--window {suggested['px']} may suit this image better"
+            )
+
     def read_mask(self, path: Path) -> NDArray[np.bool_]:
         """Pixels to exclude: those of the image in `path` that are not 0."""
         mask: NDArray[np.bool_] = read_image(path).data != 0
@@ -174,7 +185,7 @@ class Job:
             },
             "calibration": {
                 "pixel_size": None if image.pixel_size is None else list(image.pixel_size),
-                "units": image.units,
+                "units": None if image.pixel_size is None else image.units,
                 "source": self.calibration,
             },
             "windows": {

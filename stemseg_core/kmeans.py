@@ -28,7 +28,7 @@ from stemseg_core.blocks import (
 )
 from stemseg_core.compress import compress
 from stemseg_core.estimator import RowsEstimator, check_whole
-from stemseg_core.lloyd import Array, Clustering, lloyd, nearest, squared_distances
+from stemseg_core.lloyd import Array, Clustering, distances_to, lloyd, nearest
 from stemseg_core.memory import require_memory
 
 #: Directions that restarts are run on, or as many as there are clusters: these many centres span no more.
@@ -167,8 +167,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ro
         """Distances of the rows of `X` (n, d) to the centres: ndarray of shape (n, k), computed in float64."""
         check_is_fitted(self)
         rows = self._check_rows(X, reset=False)
-        distances = squared_distances(rows, self.cluster_centers_, **self._options())
-        return np.sqrt(distances, out=distances)
+        return distances_to(rows, self.cluster_centers_, **self._options())
 
     def score(self, X: Any, y: Any = None) -> float:
         """Minus the sum of the squared distances of the rows of `X` (n, d) to their nearest centres; `y` is ignored."""

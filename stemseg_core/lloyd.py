@@ -179,8 +179,8 @@ def nearest(rows: Rows, centers: Array, **options: Any) -> tuple[NDArray[np.int3
     return labels, float(total[0])
 
 
-def squared_distances(rows: Rows, centers: Array, **options: Any) -> Array:
-    """Squared distances (n, k) of the rows to `centers` (k, d): computed in float64, in the type of the rows."""
+def distances_to(rows: Rows, centers: Array, **options: Any) -> Array:
+    """Distances (n, k) of the rows to `centers` (k, d): computed in float64, in the type of the rows."""
     out = np.empty((rows.shape[0], len(centers)), rows.dtype)
     run(_distances, rows, centers.astype(np.float64), out=(out,), **options)
     return out
@@ -265,4 +265,4 @@ def _distances(block: Array, centers: Array) -> tuple[Partial, None]:
     distances = np.empty((len(block), len(centers)))
     distances_block(block, centers, distances)
     refuse_non_finite(block, distances)
-    return (distances,), None
+    return (np.sqrt(distances, out=distances),), None

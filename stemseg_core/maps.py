@@ -9,7 +9,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter1d
 
 #: Directions whose noise is below this share of the largest are not amplified further by whitening.
 NOISE_FLOOR = 1e-6
@@ -40,10 +40,16 @@ class Grid:
         spread = [sigma / s for s in self.step]
         if not max(spread):
             return rows
-        total: NDArray[Any] = gaussian_filter(self.to_map(rows, 0), (*spread, *[0] * (rows.ndim - 1)), mode="nearest")
+        # As scipy's default, but no wider than the map makes a difference.
+        radius = [min(int(4 * s + 0.5), 1000 + 4 * n) for s, n in zip(spread, self.included.shape, strict=True)]
+        total: NDArray[Any] = self.to_map(rows, 0)
+        for axis in (0, 1):
+            total = gaussian_filter1d(total, spread[axis], axis, mode="nearest", radius=radius[axis])
         if self.included.all():
             return total[self.included]
-        weight = gaussian_filter(self.included.astype(rows.dtype), spread, mode="nearest")
+        weight = self.included.astype(rows.dtype)
+        for axis in (0, 1):
+            weight = gaussian_filter1d(weight, spread[axis], axis, mode="nearest", radius=radius[axis])
         total /= np.where(self.included, weight, 1)[..., *[None] * (rows.ndim - 1)]
         return total[self.included]
 

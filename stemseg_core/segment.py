@@ -16,7 +16,7 @@ from stemseg_core.maps import Grid, order_by_size
 from stemseg_core.memory import require_memory
 from stemseg_core.phases import METHODS, find_phases
 from stemseg_core.segmentation import Segmentation
-from stemseg_core.spectra import Spectra
+from stemseg_core.spectra import Spectra, row_norms
 from stemseg_core.versions import versions
 from stemseg_core.windows import WindowFFT, WindowMatrix
 
@@ -66,7 +66,7 @@ def segment(
         - "nmf": non-negative parts of the spectra and their shares, for phases that overlap in projection.
         - "ica": clusters of independent sources of the scores.
         - a scikit-learn estimator: a clusterer (`labels_` after `fit`), or a transformer to non-negative weights; it
-          is cloned and fitted to the scores, (n, rank).
+          is cloned and fitted to the scores, (n, rank), which have both signs.
     window, step, taper, detrend, zoom, scale, invalid
         Of the spectra, see `WindowFFT`; `step` is by default an eighth of the window.
     k_min : float, default=3
@@ -98,7 +98,7 @@ def segment(
     Raises
     ------
     TypeError, ValueError
-        If the image or a parameter is not as described; nothing has been computed then.
+        If the image or a parameter is not as described.
     MemoryError
         If more than `max_memory` would be needed.
     Stopped
@@ -118,12 +118,19 @@ def segment(
     >>> bool(max(agreement, 1 - agreement) > 0.95)
     True
     """
+    if not isinstance(whiten, bool | np.bool_):
+        raise TypeError(f"whiten must be True or False, got {whiten!r}")
+    if not isinstance(units, str):
+        raise TypeError(f"units must be the name of a unit of length, got {units!r}")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be a function of (done, total, stage), got {progress!r}")
     _check(image, n_phases, method, k_min=k_min, normalize=normalize, rank=rank, smooth=smooth)
     size = _pixel_size(pixel_size)
+    seed: Any = random_state
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
+        raise ValueError(f"random_state must be a whole number, at least 0, or None; got {random_state!r}")
     if random_state is None:
         random_state = int(np.random.SeedSequence().generate_state(1)[0])
-    if not isinstance(random_state, int | np.integer):
-        raise TypeError(f"random_state must be a whole number or None, got {random_state!r}")
     window = pair("window", window)
     step = tuple(max(1, w // 8) for w in window) if step is None else pair("step", step)
     features = WindowFFT(window, step, taper=taper, detrend=detrend, zoom=zoom, scale=scale, invalid=invalid)
@@ -196,7 +203,7 @@ _SETTINGS = ("dtype", "n_jobs", "max_memory", "progress")
 
 
 def _check(
-    image: ArrayLike, n_phases: object, method: Any, *, k_min: object, normalize: object, rank: object, smooth: object
+    image: ArrayLike, n_phases: Any, method: Any, *, k_min: object, normalize: object, rank: Any, smooth: object
 ) -> None:
     """Refuse wrong parameters before any work."""
     if np.ndim(image) != 2:
@@ -204,6 +211,10 @@ def _check(
     check_whole(n_phases=n_phases, rank=rank)
     if isinstance(method, str) and method not in METHODS:
         raise ValueError(f"method must be one of {METHODS} or a scikit-learn estimator, got {method!r}")
+    if isinstance(method, str) and method == "nfindr" and n_phases > rank + 1:
+        raise ValueError(f"method='nfindr' finds at most rank + 1 = {rank + 1} phases, got n_phases={n_phases}")
+    if isinstance(method, str) and method == "ica" and n_phases > rank:
+        raise ValueError(f"method='ica' finds at most rank = {rank} phases, got n_phases={n_phases}")
     if not isinstance(method, str) and not hasattr(method, "fit"):
         raise TypeError(f"method must be one of {METHODS} or an object with fit(), got {type(method).__name__}")
     for name, number, high in (("k_min", k_min, np.inf), ("normalize", normalize, 1), ("smooth", smooth, np.inf)):
@@ -214,7 +225,10 @@ def _check(
 def _pixel_size(value: float | Sequence[float] | None) -> tuple[float, float] | None:
     if value is None:
         return None
-    sizes = np.asarray(value, dtype=float)
+    try:
+        sizes = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        sizes = np.empty(0)
     if sizes.shape not in ((), (2,)) or not (np.isfinite(sizes).all() and (sizes > 0).all()):
         raise ValueError(f"pixel_size must be a positive number, or a (y, x) pair of them; got {value!r}")
     y, x = np.broadcast_to(sizes, 2)
@@ -251,6 +265,6 @@ def _weighted_sums(block: NDArray[Any], weights: NDArray[Any]) -> tuple[None, tu
 def _residual_block(
     block: NDArray[Any], memberships: NDArray[Any], components: NDArray[Any]
 ) -> tuple[tuple[NDArray[Any]], None]:
-    norm = np.linalg.norm(block, axis=1)
-    left = np.linalg.norm(block - memberships.astype(block.dtype) @ components, axis=1)
+    norm = row_norms(block)
+    left = row_norms(block - memberships.astype(block.dtype) @ components)
     return (left / np.where(norm > 0, norm, 1),), None

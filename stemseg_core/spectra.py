@@ -12,6 +12,14 @@ from stemseg_core.blocks import Index
 from stemseg_core.windows import WindowMatrix
 
 
+def row_norms(block: NDArray[Any]) -> NDArray[np.float64]:
+    """Length of each row; relative to its largest entry, so that no square overflows or vanishes."""
+    largest = np.abs(block).max(axis=1, initial=0)
+    largest[largest == 0] = 1
+    scaled = block / largest[:, None]
+    return np.sqrt(np.einsum("ij,ij->i", scaled, scaled)) * largest.astype(np.float64)
+
+
 class Spectra:
     """Rows of a `WindowMatrix`, x -> x / |x|**normalize with the features below `k_min` set to zero; a row source.
 
@@ -33,6 +41,11 @@ class Spectra:
         self.shape, self.dtype, self.n_blocks = matrix.shape, matrix.dtype, matrix.n_blocks
         cycles = np.hypot(matrix.ky[:, None] * matrix.window[0], matrix.kx * matrix.window[1])
         self.dropped = np.flatnonzero(matrix.from_image(cycles) < k_min)
+        if len(self.dropped) == matrix.shape[1]:
+            raise ValueError(
+                f"k_min={k_min} leaves none of the frequencies that a window of "
+                f"{matrix.window[0]} x {matrix.window[1]} px keeps; take a larger window, a smaller zoom or k_min"
+            )
 
     def index(self, i: int) -> Index:
         return self.matrix.index(i)
@@ -44,9 +57,9 @@ class Spectra:
             block = read(i)  # the reader's own memory, free to change
             block[:, self.dropped] = 0
             if self.normalize:
-                norm = np.sqrt(np.einsum("ij,ij->i", block, block))
+                norm = row_norms(block)
                 norm[norm == 0] = 1
-                block *= (norm**-self.normalize)[:, None]
+                block *= (norm**-self.normalize).astype(block.dtype)[:, None]
             return block
 
         return spectra

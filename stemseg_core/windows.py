@@ -162,7 +162,7 @@ class WindowFFT(BaseEstimator):
             return np.ones(size)
         try:
             return np.asarray(get_window(self.taper, size), dtype=np.float64)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, IndexError) as error:
             raise ValueError(
                 f"taper must be a window of scipy.signal.get_window or None, got {self.taper!r}: {error}"
             ) from None
@@ -220,6 +220,9 @@ class WindowMatrix:
         self.tiles = TileGrid(len(self.image), (ny, nx), (down, across))
         self._blocks = self._tiles_with_rows()
 
+    def __len__(self) -> int:
+        return self.shape[0]
+
     def __repr__(self) -> str:
         (n, d), grid = self.shape, " x ".join(map(str, self.grid_shape))
         (wy, wx), (sy, sx) = self.window, self.step
@@ -235,17 +238,27 @@ class WindowMatrix:
         spread = 0.0
         for f, frame in enumerate(self.image):
             low, high = frame.min(), frame.max()
-            valid = frame
             if frame.dtype.kind == "f" and not (np.isfinite(low) and np.isfinite(high)):
                 self._exclude_bad_pixels(f, invalid)
             if self.mask is not None and self.mask[f].any():
                 valid = frame[~self.mask[f]]
                 low, high = (valid.min(), valid.max()) if valid.size else (0, 0)
-            # float32 so that it is exact in either dtype; within the range, whatever a sum of floats does.
-            mean = valid.mean() if valid.size and np.ptp((float(low), float(high))) < np.inf else 0.0
-            self.offset[f] = np.float32(np.clip(mean, low, high))
+            self.offset[f] = self._typical_pixel(f)
             spread = max(spread, float(high) - self.offset[f], self.offset[f] - float(low))
         self.gain = float(2.0 ** np.ceil(np.log2(spread))) if 0 < spread < np.inf else 1.0
+
+    def _typical_pixel(self, f: int) -> float:
+        """Mean of some 256 x 256 evenly spread pixels, as float32 so that it is exact in either dtype.
+
+        Copied to one layout and type first: the order of a sum, and with it the bits of every feature, must not depend
+        on how the image is stored.
+        """
+        every = tuple(slice(None, None, -(-n // 256)) for n in self.image.shape[1:])
+        sample = np.array(self.image[f][every], dtype=np.float64, order="C")
+        if self.mask is not None:
+            sample = sample[~self.mask[f][every]]
+        mean = float(sample.mean()) if sample.size else 0.0
+        return float(np.float32(mean)) if abs(mean) < np.finfo(np.float32).max else mean
 
     def _exclude_bad_pixels(self, f: int, invalid: str) -> None:
         """Refuse frame `f`, or mask the pixels that are not finite; those already masked do not count."""
@@ -318,7 +331,7 @@ class WindowMatrix:
     def pixels(self, frame: int, rows: slice, columns: slice) -> NDArray[Any]:
         """A piece of a frame as (pixel - offset) / gain in the dtype of the features, excluded pixels as 0."""
         piece = self.image[frame, rows, columns]
-        work = np.result_type(piece.dtype, self.dtype)
+        work = np.result_type(piece.dtype, self.dtype if self.gain < 2.0**126 else np.float64)
         scaled = np.subtract(piece, self.offset[frame], dtype=work) / work.type(self.gain)
         if self.mask is not None:
             scaled[self.mask[frame, rows, columns]] = 0
@@ -351,8 +364,11 @@ class WindowMatrix:
         shape = (max(0, stop - start), self.shape[1])
         if out is None:
             out = np.empty(shape, self.dtype)
-        elif out.shape != shape:
-            raise ValueError(f"out must have shape {shape} for rows {start}:{stop}, got {out.shape}")
+        elif out.shape != shape or out.dtype != self.dtype:
+            raise ValueError(
+                f"out must have shape {shape} and dtype {self.dtype} for rows {start}:{stop}, "
+                f"got {out.shape} and {out.dtype}"
+            )
         if start < stop:
             read = self.reader()
             for i in self._blocks_of_rows(start, stop):

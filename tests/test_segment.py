@@ -533,3 +533,12 @@ def test_one_window():
     image = np.random.default_rng(0).random((32, 32))
     result = segment(image, 1, window=32)
     check_conventions(result, image, 1)
+
+
+@pytest.mark.parametrize("scale", ["abs", "sqrt", "log1p", "power"])
+@pytest.mark.parametrize("factor", [1e-6, 1e8])
+def test_pixels_of_any_unit_at_any_scale(two_phase, scale, factor):
+    result = segment(two_phase[0].astype(float) * factor, 2, scale=scale, **OPTIONS)
+    assert np.isfinite(result.residual).all()
+    if scale != "log1p" or factor > 1:  # log1p of little is nothing but linear
+        assert agreement(two_phase[1], result.label_image) > 0.9

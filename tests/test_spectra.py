@@ -64,4 +64,5 @@ def test_windows_without_contrast_stay_faint():
 
 def test_everything_dropped():
     matrix = WindowFFT(16, 8).matrix(np.random.default_rng(0).random((32, 32)))
-    assert not all_rows(Spectra(matrix, 100, 0.5)).any()
+    with pytest.raises(ValueError, match="k_min=100 leaves none of the frequencies"):
+        Spectra(matrix, 100, 0.5)

@@ -271,3 +271,18 @@ def test_stopping_by_progress():
         settings_.transform(image_of((150, 200)))
     assert len(seen) == 2
     assert seen[0][2] == "WindowFFT"
+
+
+def test_the_same_bits_however_an_image_is_stored():
+    image = image_of((300, 310), seed=2)
+    want = ss.WindowFFT(32, 8).transform(image)
+    for stored in (np.asfortranarray(image), image.astype(">f4"), np.repeat(image, 2, axis=1)[:, ::2]):
+        assert np.array_equal(ss.WindowFFT(32, 8).transform(stored), want)
+
+
+def test_the_largest_float32_pixels():
+    image = (2 * np.random.default_rng(0).random((40, 40)) - 1).astype(np.float32)
+    features = ss.WindowFFT(16, 8, scale="abs", dtype="float64")
+    want = features.transform(image.astype(np.float64))
+    large = features.transform(image * np.float32(3e38))
+    np.testing.assert_allclose(large / 3e38, want, rtol=1e-4, atol=1e-4 * want.max())
