@@ -58,6 +58,7 @@ class Job:
     notes: list[str]
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    reading: list[str] = field(default_factory=list)  # options of the command that decided what was read
 
     @classmethod
     def read(cls, path: Path, signal: int | None = None, frame: int | str | None = None) -> Job:
@@ -66,6 +67,9 @@ class Job:
         image = read_image(path, signal, frame)
         job = cls(path, image, "none" if image.pixel_size is None else "file", list(image.notes))
         job.seconds["read"] = time.perf_counter() - start
+        for option, value in (("--signal", signal), ("--frame", frame)):
+            if value is not None:
+                job.reading += [option, str(value)]
         return job
 
     def calibrate(self, size: Size) -> None:
@@ -75,6 +79,8 @@ class Job:
             raise RefusedError("--pixel-size: expected a length with its unit, such as 0.02nm or 0.2A, got pixels")
         self.image = replace(self.image, pixel_size=pixel_size, units=unit)
         self.calibration = "--pixel-size"
+        y, x = pixel_size
+        self.reading += ["--pixel-size", f"{y:g}{unit}" if x == y else f"{y:g}x{x:g}{unit}"]
 
     def in_pixels(self, size: Size, option: str) -> int | tuple[int, int]:
         """`size` of a window or a step in whole pixels, one number if both axes agree."""
@@ -111,6 +117,7 @@ class Job:
                 f"--mask: expected the shape {times(self.image.data.shape)} of {self.path.name}, "
                 f"{path.name} has {times(mask.shape)}"
             )
+        self.reading += ["--mask", path.name]
         return mask
 
     def segment(self, n_phases: int, options: Mapping[str, Any], progress: Progress | None = None) -> Segmentation:
@@ -154,7 +161,7 @@ class Job:
         stage = Path(tempfile.mkdtemp(prefix=".stemseg-", dir=_nearest_folder(output)))
         try:
             _write_arrays(result, stage)
-            _write_pictures(result, stage, self.path.name)
+            _write_pictures(result, stage, self.path.name, self.reading)
             for name, source in extra.items():
                 shutil.copyfile(source, stage / name)
             self.seconds["write"] = time.perf_counter() - start
@@ -182,6 +189,7 @@ class Job:
                 "shape": list(image.data.shape),
                 "dtype": str(image.data.dtype),
                 "notes": self.notes,
+                "read_with": self.reading,
             },
             "calibration": {
                 "pixel_size": None if image.pixel_size is None else list(image.pixel_size),
@@ -311,13 +319,13 @@ def _write_arrays(result: Segmentation, folder: Path) -> None:
     result.save(folder / "segmentation.npz")
 
 
-def _write_pictures(result: Segmentation, folder: Path, source: str) -> None:
+def _write_pictures(result: Segmentation, folder: Path, source: str, reading: list[str]) -> None:
     from stemseg_core.plot import components, overlay
     from stemseg_core.report import write_report
 
     overlay(result).savefig(folder / "overlay.png", dpi=150)
     components(result).savefig(folder / "components.png", dpi=150)
-    write_report(result, folder / "report.html", source=source)
+    write_report(result, folder / "report.html", source=source, reading=reading)
 
 
 def _move(stage: Path, output: Path, names: list[str]) -> None:

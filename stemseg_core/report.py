@@ -75,7 +75,12 @@ pre { background: #f5f5f5; padding: .7rem 1rem; white-space: pre-wrap; font-size
 
 
 def write_report(
-    segmentation: Segmentation, path: str | os.PathLike[str], *, title: str | None = None, source: str | None = None
+    segmentation: Segmentation,
+    path: str | os.PathLike[str],
+    *,
+    title: str | None = None,
+    source: str | None = None,
+    reading: Sequence[str] = (),
 ) -> None:
     """Write a page with the phases, their patterns and maps, how far to trust them, and how to get them again.
 
@@ -90,13 +95,15 @@ def write_report(
         By default "Phases of" the source, or "Phases".
     source : str, optional
         Name of the image's file, for title and instructions.
+    reading : sequence of str, optional
+        Options of the command that decided what was read, such as ``("--frame", "2")``.
     """
-    page = _page(segmentation, title or (f"Phases of {Path(source).name}" if source else "Phases"), source)
+    page = _page(segmentation, title or (f"Phases of {Path(source).name}" if source else "Phases"), source, reading)
     with atomic(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _page(s: Segmentation, title: str, source: str | None) -> str:
+def _page(s: Segmentation, title: str, source: str | None, reading: Sequence[str]) -> str:
     shares = ", ".join(f"phase {i + 1} {share}" for i, share in enumerate(plot.percentages(s.fractions)))
     k = len(s.components)
     parts = [
@@ -124,7 +131,7 @@ def _page(s: Segmentation, title: str, source: str | None) -> str:
             plot.maps(s), f"Maps of confidence (mean {_mean(s.confidence)}) and residual (mean {_mean(s.residual)})."
         ),
         "<h2>How to get it again</h2>",
-        _instructions(s, source),
+        _instructions(s, source, reading),
         '<div class="columns"><section><h2>Parameters</h2>',
         _table(("parameter", "value"), [(escape(name), escape(_words(v))) for name, v in s.params.items()]),
         "</section><section><h2>Versions</h2>",
@@ -170,26 +177,28 @@ def _phase_rows(s: Segmentation) -> list[tuple[str, ...]]:
     return rows
 
 
-def _instructions(s: Segmentation, source: str | None) -> str:
+def _instructions(s: Segmentation, source: str | None, reading: Sequence[str]) -> str:
     name = source or "IMAGE"
     given = dict(s.params)
     if s.pixel_size is not None:
         given |= {"pixel_size": s.pixel_size, "units": s.units}
     arguments = "".join(f"    {key}={value!r},\n" for key, value in given.items())
+    read = f", read with {' '.join(reading)!r}" if reading else ""
     python = (
-        f"from stemseg_core import segment\n\n# image: {name!r} as a 2-D array\nsegmentation = segment(\n    image,\n"
+        f"from stemseg_core import segment\n\n# image: {name!r} as a 2-D array{read}\n"
+        "segmentation = segment(\n    image,\n"
     )
     snippet = f"<p>In Python:</p>\n<pre>{escape(python + arguments)})</pre>"
-    command, beyond = _command(s, name)
+    command, beyond = _command(s, name, reading)
     if beyond:
         return f"{snippet}\n<p>The command has no option for {escape(', '.join(beyond))}.</p>"
     return f"{snippet}\n<p>In a shell:</p>\n<pre>{escape(command)}</pre>"
 
 
-def _command(s: Segmentation, name: str) -> tuple[str, list[str]]:
+def _command(s: Segmentation, name: str, reading: Sequence[str]) -> tuple[str, list[str]]:
     """The command line, and the parameters that differ from their defaults but have no option."""
     defaults = inspect.signature(segment).parameters
-    words, beyond = ["stemseg", "segment", name, "-o", "OUT"], []
+    words, beyond = ["stemseg", "segment", name, "-o", "OUT", *reading], []
     for key, value in s.params.items():
         if key in OPTIONS and value is not None:
             words += [f"--{OPTIONS[key]}", _word(value, "x" if key in ("window", "step") else ",")]

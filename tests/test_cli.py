@@ -151,6 +151,9 @@ def test_masked_pixels_are_0_in_the_labels(path, tmp_path):
     labels = tifffile.imread(tmp_path / "out" / "labels.tif")
     assert (labels[:, :40] == 0).all()
     assert (labels[:, 100:] > 0).all()
+    assert "--mask mask.png" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["input"]["read_with"] == ["--mask", "mask.png"]
 
 
 def test_demo(tmp_path, capsys):

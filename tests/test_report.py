@@ -155,6 +155,9 @@ def test_command_line(tmp_path):
         "--taper kaiser,8.0 --smooth 12.0 --whiten --seed 7"
     )
     assert expected in text
+    text = page(tmp_path, source="a.tif", reading=("--frame", "2", "--mask", "m.npy")).text
+    assert "stemseg segment a.tif -o OUT --frame 2 --mask m.npy --phases 2" in text
+    assert "# image: 'a.tif' as a 2-D array, read with '--frame 2 --mask m.npy'" in text
     text = page(tmp_path, build(params=PARAMS | {"detrend": None}), source="my image.dm4").text
     assert "The command has no option for detrend." in text
     assert "stemseg segment" not in text
