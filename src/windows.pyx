@@ -108,6 +108,9 @@ def transform_rows_block(
     cdef const floating *piece
     cdef floating *mirror = &turned[0]
     cdef floating *taper_mirror = &turned[nx + 1]
+    cdef floating *e = &even[0, 0]
+    cdef floating *o = &odd[0, 0] if n_odd else NULL  # there are no pairs in windows of one or two pixels
+    cdef const floating *sine = &minus_sines[0, 0] if n_odd else NULL
     with nogil:
         for x in range(1, w):
             taper_mirror[x] = taper[w - x]
@@ -124,15 +127,15 @@ def transform_rows_block(
                 if floating is float:
                     sums[y, i % n] = sum_float(piece, w)
                     fold_piece_float(
-                        piece, mirror + nx - x - w, w, &taper[0], taper_mirror, &even[i, 0], &odd[i, 0]
+                        piece, mirror + nx - x - w, w, &taper[0], taper_mirror, e + i * n_even, o + i * n_odd
                     )
                 else:
                     sums[y, i % n] = sum_double(piece, w)
                     fold_piece_double(
-                        piece, mirror + nx - x - w, w, &taper[0], taper_mirror, &even[i, 0], &odd[i, 0]
+                        piece, mirror + nx - x - w, w, &taper[0], taper_mirror, e + i * n_even, o + i * n_odd
                     )
-            product(count, m, n_even, &even[0, 0], n_even, &cosines[0, 0], padded, &rows[first, 0, 0, 0], 2 * m)
-            product(count, m, n_odd, &odd[0, 0], n_odd, &minus_sines[0, 0], padded, &rows[first, 0, 1, 0], 2 * m)
+            product(count, m, n_even, e, n_even, &cosines[0, 0], padded, &rows[first, 0, 0, 0], 2 * m)
+            product(count, m, n_odd, o, n_odd, sine, padded, &rows[first, 0, 1, 0], 2 * m)
 
 
 def transform_windows_block(
@@ -171,6 +174,7 @@ def transform_windows_block(
     cdef Py_ssize_t hy = cosines.shape[0] - 1
     cdef Py_ssize_t hx = rows.shape[3] - 1
     cdef Py_ssize_t columns = products.shape[2]
+    cdef const floating *sine = &sines[0, 0] if n_odd else NULL  # no pairs in windows of one or two pixels
     cdef const floating *column
     cdef floating *e
     cdef floating *o
@@ -178,7 +182,7 @@ def transform_windows_block(
         for y in range(out.shape[0]):
             start = first + y * step
             e = &even[0, 0]
-            o = &odd[0, 0]
+            o = &odd[0, 0] if n_odd else NULL
             for i in range(0, (columns + chunk - 1) // chunk):
                 x = i * chunk
                 count = min(chunk, columns - x)
@@ -188,7 +192,7 @@ def transform_windows_block(
                 else:
                     fold_columns_double(column, columns, w, count, &taper[0], e, o, chunk)
                 product(hy + 1, count, n_even, &cosines[0, 0], n_even, e, chunk, &products[0, 0, x], columns)
-                product(hy + 1, count, n_odd, &sines[0, 0], n_odd, o, chunk, &products[1, 0, x], columns)
+                product(hy + 1, count, n_odd, sine, n_odd, o, chunk, &products[1, 0, x], columns)
             for i in range(n):
                 x = i * 2 * (hx + 1)
                 e = &products[0, 0, x]
