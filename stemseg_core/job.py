@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from stemseg_core import __version__
 from stemseg_core.blocks import Progress
+from stemseg_core.files import current_umask
 from stemseg_core.io import Image, ImageReadError, choose_signal, read_image, read_signals, write_tiff
 from stemseg_core.segment import segment
 from stemseg_core.segmentation import Segmentation
@@ -338,9 +339,7 @@ def _move(stage: Path, output: Path, names: list[str]) -> None:
             (stage / name).replace(output / name)
         return
     output.parent.mkdir(parents=True, exist_ok=True)
-    umask = os.umask(0)
-    os.umask(umask)
-    stage.chmod(0o777 & ~umask)
+    stage.chmod(0o777 & ~current_umask())
     stage.rename(output)
 
 
