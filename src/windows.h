@@ -1,6 +1,6 @@
-/* Inner loops of src/windows.pyx, for one type of number; see vectors.h for how to include it. */
+/* Inner loops of src/windows.pyx, for one type of number; see vectors.h and fft.h for how to include it. */
 
-#include "vectors.h"
+#include "fft.h"
 
 /* Fold a piece of w numbers: even (w / 2 + 1), odd ((w - 1) / 2).
  *
@@ -66,65 +66,274 @@ static inline void TYPED(fold_columns)(
             even[w / 2 * ld + x] = taper[w / 2] * rows[w / 2 * stride + x];
 }
 
-/* Squared modulus of one row of frequencies: out = (a + sign b - shift t)^2 + (c - sign d - shift s)^2. */
-static inline __attribute__((always_inline)) void TYPED(power_row)(
-    ptrdiff_t first, ptrdiff_t m, REAL sign, const REAL *restrict a, const REAL *restrict b, const REAL *restrict c,
-    const REAL *restrict d, REAL shift, const REAL *restrict t, const REAL *restrict s, REAL *restrict out)
-{
-    ptrdiff_t v = first;
-    for (; v + TYPED(lanes) <= m; v += TYPED(lanes)) {
-        const TYPED(vector) re = *(const TYPED(vector) *)(a + v) + sign * *(const TYPED(vector) *)(b + v)
-                                 - shift * *(const TYPED(vector) *)(t + v);
-        const TYPED(vector) im = *(const TYPED(vector) *)(c + v) - sign * *(const TYPED(vector) *)(d + v)
-                                 - shift * *(const TYPED(vector) *)(s + v);
-        *(TYPED(vector) *)(out + v) = re * re + im * im;
-    }
-    for (; v < m; v++) {
-        const REAL re = a[v] + sign * b[v] - shift * t[v], im = c[v] - sign * d[v] - shift * s[v];
-        out[v] = re * re + im * im;
-    }
-}
-
-/* |F(ky, kx)|^2 of one window over the half plane, less `shift` times the DFT of the taper.
+#ifndef FEATURES
+#define FEATURES
+/* What becomes of the spectrum of a window.
  *
- * even, odd : (hy + 1, ld), of which (2, hx + 1) are the real and imaginary parts of this window;
- *     F(+-ky) = even -+ i odd
- * uniform : (2, 2 hy + 1, hx + 1), DFT of the taper, real and imaginary part
- * out : ky from -hy to hy, kx from 0 to hx, without ky < 0 at kx = 0 */
-static inline void TYPED(power)(
-    const REAL *even, const REAL *odd, ptrdiff_t ld, ptrdiff_t hy, ptrdiff_t hx, REAL shift, const REAL *uniform, REAL *out)
-{
-    const ptrdiff_t m = hx + 1, plane = (2 * hy + 1) * m;
-    for (ptrdiff_t u = 0; u <= hy; u++) {
-        const REAL *e = even + u * ld, *o = odd + u * ld, *t = uniform + (hy + u) * m, *s = uniform + (hy - u) * m;
-        TYPED(power_row)(0, m, 1, e, o + m, e + m, o, shift, t, t + plane, out + hy * hx + u * m);
-        if (u == 0)
-            continue;
-        /* Feature 0 of this row is the last of the row below, which comes next; not where there is no row or feature. */
-        const ptrdiff_t first = u == hy || hx == 0;
-        TYPED(power_row)(first, m, -1, e, o + m, e + m, o, shift, s, s + plane, out + (hy - u) * hx - 1);
-    }
-}
+ * uniform : (2, 2 hy + 1, ld), DFT of the taper, ky from -hy to hy, rows padded so that any kx starts a whole vector
+ * roots : whether a feature is factor |F|^(1/2), else factor |F|^2 */
+typedef struct {
+    ptrdiff_t hy, hx, ld;
+    const void *uniform;
+    int roots;
+    double factor;
+} features;
 
-/* x -> factor * x^(1/4) in place, x >= 0: the square root of a modulus from its square.
+/* The windows of a tile.
+ *
+ * m, n : windows down and across;  w, step : along y
+ * re, im : transformed image rows from the first window on, (.., ld): kx = 0..hx of one window after the other, and room
+ *     for a vector more
+ * shift : (m, n), what to subtract from every pixel of a window
+ * out : features of the first window;  down, across : the next ones are so much further */
+typedef struct {
+    ptrdiff_t m, n, w, step, ld, down, across;
+    const void *re, *im, *shift;
+    void *out;
+} tile;
+#endif
+
+/* x^(1/4) of x >= 0: the square root of a modulus from its square.
  *
  * In float, two square roots of 16 numbers take 36 cycles and this takes about 12: x^(-1/4) by halving the exponent twice,
  * to 4 %, then three Newton steps y <- y (5 - x y^4) / 4, each of which squares the error. Zero gives zero. */
-static inline void TYPED(fourth_root)(REAL *restrict x, ptrdiff_t n, REAL factor)
+static inline __attribute__((always_inline)) TYPED(vector) TYPED(fourth_root)(TYPED(vector) x)
 {
-    for (ptrdiff_t i = 0; i < n; i++) {
-        if (sizeof(REAL) == sizeof(double)) {
-            x[i] = factor * sqrt(sqrt(x[i]));
+#if REAL_BYTES == 4
+    TYPED(vector) y = (TYPED(vector))(0x4f58cae5 - ((TYPED(integers))x >> 2));
+    for (int step = 0; step < 3; step++) {
+        const TYPED(vector) y2 = y * y;
+        y *= (REAL)1.25 - (REAL)0.25 * ((x * y2) * y2);
+    }
+    return (x * (y * y)) * y;
+#else
+    for (int lane = 0; lane < TYPED(lanes); lane++)
+        x[lane] = sqrt(sqrt(x[lane]));
+    return x;
+#endif
+}
+
+/* The features of a window at ky and the kx from `kx` on, as many as a vector has lanes.
+ *
+ * A window's features: ky from -hy to hy, kx from 0 to hx, without ky < 0 at kx = 0. Where that is the first lane, what is
+ * there already, the last feature of ky - 1, stays. */
+static inline __attribute__((always_inline)) void TYPED(put)(
+    const features *f, ptrdiff_t ky, ptrdiff_t kx, TYPED(vector) re, TYPED(vector) im, REAL *window)
+{
+    TYPED(vector) x = re * re + im * im;
+    if (f->roots)
+        x = TYPED(fourth_root)(x);
+    x *= (REAL)f->factor;
+    REAL *place = window + f->hy * f->hx + ky * (f->hx + (ky >= 0)) + kx - (ky < 0);
+    const int skip = ky < 0 && kx == 0, narrow = f->hx + 1 < TYPED(lanes);
+    if (!narrow && !(skip && ky == -f->hy)) { /* which has nothing of this window before it */
+        if (skip)
+            x[0] = place[0];
+        *(TYPED(vector) *)place = x;
+        return;
+    }
+    for (int lane = skip; lane < (narrow ? f->hx + 1 : TYPED(lanes)); lane++)
+        place[lane] = x[lane];
+}
+
+/* The same, of the spectrum less `shift` times that of the taper. */
+static inline __attribute__((always_inline)) void TYPED(put_less)(
+    const features *f, ptrdiff_t ky, ptrdiff_t kx, TYPED(vector) re, TYPED(vector) im, REAL shift, REAL *window)
+{
+    const REAL *uniform = (const REAL *)f->uniform + (f->hy + ky) * f->ld + kx;
+    re -= shift * *(const TYPED(vector) *)uniform;
+    im -= shift * *(const TYPED(vector) *)(uniform + (2 * f->hy + 1) * f->ld);
+    TYPED(put)(f, ky, kx, re, im, window);
+}
+
+/* The kx at which the vectors of a window start: 0, lanes, .. and the last that is whole; -1 after that. */
+static inline ptrdiff_t TYPED(next_kx)(ptrdiff_t kx, ptrdiff_t hx)
+{
+    const ptrdiff_t last = hx + 1 - TYPED(lanes);
+    return kx >= last ? -1 : kx + TYPED(lanes) < last ? kx + TYPED(lanes) : last;
+}
+
+/* Features of the windows of a tile by products of the folded columns with cosines and sines, a row of windows at once.
+ *
+ * cosines : (hy + 1, w / 2 + 1);  sines : (hy + 1, (w - 1) / 2), from j = 1
+ * even, odd : (w / 2 + 1, chunk), ((w - 1) / 2, chunk), scratch: so many columns are done at once
+ * products : (2, hy + 1, 2 ld), scratch, real parts before imaginary ones */
+static inline void TYPED(multiply_windows)(
+    const tile *g, const features *f, const REAL *taper, const REAL *cosines, const REAL *sines, REAL *even, REAL *odd,
+    ptrdiff_t chunk, REAL *products)
+{
+    const ptrdiff_t n_even = g->w / 2 + 1, n_odd = (g->w - 1) / 2, columns = g->n * (f->hx + 1), ld = 2 * g->ld;
+    REAL *sine_products = products + (f->hy + 1) * ld;
+    for (ptrdiff_t y = 0; y < g->m; y++) {
+        for (int part = 0; part < 2; part++)
+            for (ptrdiff_t x = 0; x < columns; x += chunk) {
+                const ptrdiff_t count = columns - x < chunk ? columns - x : chunk, place = part * g->ld + x;
+                const REAL *column = (const REAL *)(part ? g->im : g->re) + y * g->step * g->ld + x;
+                TYPED(fold_columns)(column, g->ld, g->w, count, taper, even, odd, chunk);
+                TYPED(product)(f->hy + 1, count, n_even, cosines, n_even, even, chunk, products + place, ld);
+                TYPED(product)(f->hy + 1, count, n_odd, sines, n_odd, odd, chunk, sine_products + place, ld);
+            }
+        for (ptrdiff_t i = 0; i < g->n; i++)
+            for (ptrdiff_t kx = 0; kx >= 0; kx = TYPED(next_kx)(kx, f->hx))
+                for (ptrdiff_t u = 0; u <= f->hy; u++) {
+                    const TYPED(vector) *c = (const TYPED(vector) *)(products + u * ld + i * (f->hx + 1) + kx);
+                    const TYPED(vector) *s = (const TYPED(vector) *)(sine_products + u * ld + i * (f->hx + 1) + kx);
+                    const TYPED(vector) *c_im = (const TYPED(vector) *)((const REAL *)c + g->ld);
+                    const TYPED(vector) *s_im = (const TYPED(vector) *)((const REAL *)s + g->ld);
+                    const REAL shift = ((const REAL *)g->shift)[y * g->n + i];
+                    REAL *window = (REAL *)g->out + y * g->down + i * g->across;
+                    TYPED(put_less)(f, u, kx, *c + *s_im, *c_im - *s, shift, window);
+                    if (u > 0)
+                        TYPED(put_less)(f, -u, kx, *c - *s_im, *c_im + *s, shift, window);
+                }
+    }
+}
+
+/* The last stage of the transform of a vector of columns: features of the kept frequencies. */
+static inline __attribute__((always_inline)) void TYPED(fft_put)(
+    const int radix, const fft *t, const features *f, ptrdiff_t kx, const TYPED(vector) *x, REAL shift,
+    REAL *window)
+{
+    const ptrdiff_t s = t->n / radix;
+    for (ptrdiff_t q = 0; q < s; q++) {
+        if (q > f->hy && q < s - f->hy)
             continue;
+        const TYPED(vector) *y = x + 2 * radix * t->blocks[q];
+        TYPED(vector) a[5], b[5];
+        for (int c = 0; c < radix; c++)
+            a[c] = y[2 * c], b[c] = y[2 * c + 1];
+        TYPED(butterfly)(radix, a, b);
+        for (int c = 0; c < radix; c++) {
+            const ptrdiff_t k = q + c * s, ky = 2 * k <= t->n ? k : k - t->n;
+            if (-f->hy <= ky && ky <= f->hy)
+                TYPED(put_less)(f, ky, kx, a[c], b[c], shift, window);
         }
-        const float p = x[i];
-        union { float f; int32_t i; } bits = {p};
-        bits.i = 0x4f58cae5 - (bits.i >> 2);
-        float y = bits.f;
-        for (int step = 0; step < 3; step++) {
-            const float y2 = y * y;
-            y *= 1.25f - 0.25f * ((p * y2) * y2);
+    }
+}
+
+/* Features of the windows of a tile by Fourier transforms along y; x : w pairs of vectors, scratch. */
+static inline void TYPED(fft_windows)(const tile *g, const fft *t, const features *f, const REAL *taper, void *x)
+{
+    for (ptrdiff_t i = 0; i < g->n; i++)
+        for (ptrdiff_t kx = 0; kx >= 0; kx = TYPED(next_kx)(kx, f->hx))
+            for (ptrdiff_t y = 0; y < g->m; y++) {
+                const ptrdiff_t start = y * g->step * g->ld + i * (f->hx + 1) + kx;
+                const REAL shift = ((const REAL *)g->shift)[y * g->n + i];
+                REAL *window = (REAL *)g->out + y * g->down + i * g->across;
+                TYPED(fft_begin)(t, (const REAL *)g->re + start, (const REAL *)g->im + start, g->ld, taper, taper, x);
+                switch (t->radices[t->stages - 1]) {
+                case 2: TYPED(fft_put)(2, t, f, kx, x, shift, window); break;
+                case 3: TYPED(fft_put)(3, t, f, kx, x, shift, window); break;
+                case 4: TYPED(fft_put)(4, t, f, kx, x, shift, window); break;
+                default: TYPED(fft_put)(5, t, f, kx, x, shift, window);
+                }
+            }
+}
+
+/* The last stage of the transform of half as many complex numbers as there are real ones: in order, those that make up
+ * the real numbers' frequencies 0..h, which need k <= h and k >= n - h. */
+static inline __attribute__((always_inline)) void TYPED(fft_order)(
+    const int radix, const fft *t, ptrdiff_t h, const TYPED(vector) *x, TYPED(column) out)
+{
+    const ptrdiff_t s = t->n / radix;
+    for (ptrdiff_t q = 0; q < s; q++) {
+        if (q > h && q < s - h)
+            continue;
+        const TYPED(vector) *y = x + 2 * radix * t->blocks[q];
+        TYPED(vector) a[5], b[5];
+        for (int c = 0; c < radix; c++)
+            a[c] = y[2 * c], b[c] = y[2 * c + 1];
+        TYPED(butterfly)(radix, a, b);
+        for (int c = 0; c < radix; c++)
+            out[2 * (q + c * s)] = a[c], out[2 * (q + c * s) + 1] = b[c];
+    }
+}
+
+/* Frequencies 0..h of real pieces of length 2 n, one a lane: even and odd places are taken for real and imaginary parts.
+ *
+ * pieces : (2 n, lanes);  halved : (2, n), half the taper at even and at odd places
+ * turns : (h + 1, 2), exp(-2 pi i k / (2 n)), real and imaginary part
+ * x, ordered : 2 n vectors each, scratch;  re, im : (h + 1) vectors each */
+static inline void TYPED(transform_pieces)(
+    const fft *t, ptrdiff_t h, const REAL *pieces, const REAL *halved, const REAL *turns, TYPED(column) x,
+    TYPED(column) ordered, TYPED(vector) *restrict re, TYPED(vector) *restrict im)
+{
+    const ptrdiff_t n = t->n, lanes = TYPED(lanes);
+    TYPED(fft_begin)(t, pieces, pieces + lanes, 2 * lanes, halved, halved + n, x);
+    switch (t->radices[t->stages - 1]) {
+    case 2: TYPED(fft_order)(2, t, h, x, ordered); break;
+    case 3: TYPED(fft_order)(3, t, h, x, ordered); break;
+    case 4: TYPED(fft_order)(4, t, h, x, ordered); break;
+    default: TYPED(fft_order)(5, t, h, x, ordered);
+    }
+    for (ptrdiff_t k = 0; k <= h; k++) {
+        const TYPED(vector) *a = ordered + 2 * k, *b = ordered + 2 * (k > 0 ? n - k : 0);
+        const TYPED(vector) er = a[0] + b[0], ei = a[1] - b[1], odd_r = a[1] + b[1], odd_i = b[0] - a[0];
+        re[k] = er + turns[2 * k] * odd_r - turns[2 * k + 1] * odd_i;
+        im[k] = ei + turns[2 * k] * odd_i + turns[2 * k + 1] * odd_r;
+    }
+}
+
+/* Frequencies of pieces, one a lane, to rows `ld` apart, of which the first `valid` are wanted; up to a vector too many
+ * are stored at the end of each. */
+static inline void TYPED(store_pieces)(
+    const TYPED(vector) *frequencies, ptrdiff_t count, REAL *rows, ptrdiff_t ld, ptrdiff_t valid)
+{
+    for (ptrdiff_t k = 0; k < count; k += TYPED(lanes)) {
+        TYPED(vector) square[TYPED(lanes)];
+        for (int i = 0; i < TYPED(lanes); i++)
+            square[i] = frequencies[k + i];
+        TYPED(transpose)(square);
+        for (ptrdiff_t row = 0; row < valid; row++)
+            *(TYPED(vector) *)(rows + row * ld + k) = square[row];
+    }
+}
+
+/* As many image rows as a vector has lanes, turned over: pixels (width, lanes), and their sums from the left edge on,
+ * totals (width + 1, lanes). Rows from `valid` on are 0. */
+static inline void TYPED(turn_rows)(
+    const REAL *image, ptrdiff_t width, ptrdiff_t valid, REAL *restrict pixels, double *restrict totals)
+{
+    const ptrdiff_t lanes = TYPED(lanes);
+    for (ptrdiff_t x = 0; x < width; x += lanes) {
+        TYPED(vector) square[TYPED(lanes)];
+        for (ptrdiff_t row = 0; row < lanes; row++) {
+            square[row] = (TYPED(vector)){0};
+            if (row < valid && x + lanes <= width)
+                square[row] = *(const TYPED(vector) *)(image + row * width + x);
+            else if (row < valid)
+                for (ptrdiff_t lane = 0; lane < width - x; lane++)
+                    square[row][lane] = image[row * width + x + lane];
         }
-        x[i] = (float)factor * ((p * (y * y)) * y);
+        TYPED(transpose)(square);
+        for (ptrdiff_t lane = 0; lane < lanes; lane++)
+            *(TYPED(vector) *)(pixels + (x + lane) * lanes) = square[lane];
+    }
+    for (ptrdiff_t row = 0; row < lanes; row++)
+        totals[row] = 0;
+    for (ptrdiff_t x = 0; x < width; x++)
+        for (ptrdiff_t row = 0; row < lanes; row++)
+            totals[(x + 1) * lanes + row] = totals[x * lanes + row] + pixels[x * lanes + row];
+}
+
+/* Transforms and plain sums of the n pieces of as many image rows as a vector has lanes, of which `valid` exist.
+ *
+ * scratch : lanes (width + lanes + 2 (2 t->n) + 2 (h + lanes)) numbers;  totals : (width + 1, lanes)
+ * re, im : rows `ld` apart;  sums : (.., n) */
+static inline void TYPED(fft_rows)(
+    const fft *t, ptrdiff_t h, const REAL *image, ptrdiff_t width, ptrdiff_t valid, ptrdiff_t step, const REAL *halved,
+    const REAL *turns, void *scratch, double *totals, REAL *re, REAL *im, ptrdiff_t ld, ptrdiff_t n, double *sums)
+{
+    const ptrdiff_t lanes = TYPED(lanes), w = 2 * t->n;
+    TYPED(vector) *pixels = scratch, *x = pixels + width + lanes, *ordered = x + w, *f_re = ordered + w;
+    TYPED(vector) *f_im = f_re + h + lanes;
+    TYPED(turn_rows)(image, width, valid, (REAL *)pixels, totals);
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const ptrdiff_t left = i * step;
+        TYPED(transform_pieces)(t, h, (const REAL *)(pixels + left), halved, turns, x, ordered, f_re, f_im);
+        TYPED(store_pieces)(f_re, h + 1, re + i * (h + 1), ld, valid);
+        TYPED(store_pieces)(f_im, h + 1, im + i * (h + 1), ld, valid);
+        for (ptrdiff_t row = 0; row < valid; row++)
+            sums[row * n + i] = totals[(left + w) * lanes + row] - totals[left * lanes + row];
     }
 }

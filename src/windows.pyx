@@ -1,45 +1,67 @@
-"""Kernels of the window features: even/odd folding, pruned DFT, squared modulus and scale, a tile at a time.
+"""Kernels of the window features: transforms along x and y, modulus and scale, a tile of windows at a time.
 
-The DFT of a window is separable. Along one axis of length w with taper t, x is folded into its even and odd parts
+The DFT of a window is separable. `transform_rows_..` do it along x for the image rows of a strip of windows, shared by all
+windows that hold them; `transform_windows_..` along y for every window of a tile, subtract what the window's mean
+contributes, and take modulus and root. There are three ways, which give the same features; which is the fastest depends
+on window, step and zoom (stemseg_core/transforms.py).
 
-    e_j = t_j x_j + t_(w-j) x_(w-j),    o_j = t_j x_j - t_(w-j) x_(w-j),    0 < j < w/2,
+products
+    Of a piece x of length w with taper t, its even and odd parts
 
-with e_0 = t_0 x_0 and, for even w, e_(w/2) = t_(w/2) x_(w/2). Then for every frequency u, for any taper,
+        e_j = t_j x_j + t_(w-j) x_(w-j),    o_j = t_j x_j - t_(w-j) x_(w-j),    0 < j < w/2,
 
-    F(+-u) = sum_j e_j cos(2 pi u j / w) -+ i sum_j o_j sin(2 pi u j / w),
+    with e_0 = t_0 x_0 and, for even w, e_(w/2) = t_(w/2) x_(w/2), give every frequency u, for any taper, by
 
-two real matrix products of half the length for the kept frequencies alone. `transform_rows_block` does this along x
-for the image rows of a strip of windows, `transform_windows_block` along y for every window of a tile, and takes the
-modulus.
+        F(+-u) = sum_j e_j cos(2 pi u j / w) -+ i sum_j o_j sin(2 pi u j / w),
+
+    two real matrix products of half the length for the kept frequencies alone.
+fft
+    Fast Fourier transforms, as many at once as a vector has lanes, whose last stage makes the kept frequencies alone.
+sliding
+    Sums that neighbouring windows share, along y (src/sliding.h).
 """
 
 from libc.math cimport log1p, log1pf, sqrt, sqrtf
+from libc.stdint cimport int32_t
 
 cdef extern from *:
     """
     #define REAL float
+    #define REAL_BYTES 4
     #define TYPED(name) name##_float
-    #include "windows.h"
+    #include "sliding.h"
     #undef REAL
+    #undef REAL_BYTES
     #undef TYPED
     #define REAL double
+    #define REAL_BYTES 8
     #define TYPED(name) name##_double
-    #include "windows.h"
+    #include "sliding.h"
     #undef REAL
+    #undef REAL_BYTES
     #undef TYPED
     """
-    void product_float(
-        Py_ssize_t, Py_ssize_t, Py_ssize_t, const float *, Py_ssize_t, const float *, Py_ssize_t, float *, Py_ssize_t
-    ) noexcept nogil
-    void product_double(
-        Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, Py_ssize_t, const double *, Py_ssize_t, double *, Py_ssize_t
-    ) noexcept nogil
-    void fold_columns_float(
-        const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float *, float *, float *, Py_ssize_t
-    ) noexcept nogil
-    void fold_columns_double(
-        const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, double *, double *, Py_ssize_t
-    ) noexcept nogil
+    enum: VECTOR_BYTES
+
+    ctypedef struct fft:
+        Py_ssize_t n, stages
+        const int32_t *radices
+        const int32_t *blocks
+        const void *twiddles
+
+    ctypedef struct features:
+        Py_ssize_t hy, hx, ld
+        const void *uniform
+        int roots
+        double factor
+
+    ctypedef struct tile:
+        Py_ssize_t m, n, w, step, ld, down, across
+        const void *re
+        const void *im
+        const void *shift
+        void *out
+
     void fold_piece_float(
         const float *, const float *, Py_ssize_t, const float *, const float *, float *, float *
     ) noexcept nogil
@@ -48,32 +70,91 @@ cdef extern from *:
     ) noexcept nogil
     double sum_float(const float *, Py_ssize_t) noexcept nogil
     double sum_double(const double *, Py_ssize_t) noexcept nogil
-    void power_float(
-        const float *, const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, float, const float *, float *
+    void product_float(
+        Py_ssize_t, Py_ssize_t, Py_ssize_t, const float *, Py_ssize_t, const float *, Py_ssize_t, float *, Py_ssize_t
     ) noexcept nogil
-    void power_double(
-        const double *, const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double, const double *, double *
+    void product_double(
+        Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, Py_ssize_t, const double *, Py_ssize_t, double *, Py_ssize_t
     ) noexcept nogil
-    void fourth_root_float(float *, Py_ssize_t, float) noexcept nogil
-    void fourth_root_double(double *, Py_ssize_t, double) noexcept nogil
+    void fft_rows_float(
+        const fft *, Py_ssize_t, const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float *, const float *,
+        void *, double *, float *, float *, Py_ssize_t, Py_ssize_t, double *
+    ) noexcept nogil
+    void fft_rows_double(
+        const fft *, Py_ssize_t, const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, const double *,
+        void *, double *, double *, double *, Py_ssize_t, Py_ssize_t, double *
+    ) noexcept nogil
+    void multiply_windows_float(
+        const tile *, const features *, const float *, const float *, const float *, float *, float *, Py_ssize_t,
+        float *
+    ) noexcept nogil
+    void multiply_windows_double(
+        const tile *, const features *, const double *, const double *, const double *, double *, double *, Py_ssize_t,
+        double *
+    ) noexcept nogil
+    void fft_windows_float(const tile *, const fft *, const features *, const float *, void *) noexcept nogil
+    void fft_windows_double(const tile *, const fft *, const features *, const double *, void *) noexcept nogil
+    void slide_windows_float(
+        int, const tile *, const features *, const float *, const float *, const float *, void *
+    ) noexcept nogil
+    void slide_windows_double(
+        int, const tile *, const features *, const double *, const double *, const double *, void *
+    ) noexcept nogil
 
 ctypedef fused floating:
     float
     double
 
 
-cdef inline void product(
-    Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating *a, Py_ssize_t lda, const floating *b, Py_ssize_t ldb,
-    floating *c, Py_ssize_t ldc,
+cdef inline fft plan(const int32_t[::1] radices, const int32_t[::1] blocks, const floating[::1] twiddles) noexcept nogil:
+    """The numbers of a Fourier transform; see src/fft.h."""
+    cdef fft f
+    cdef Py_ssize_t i
+    f.n = 1
+    f.stages = radices.shape[0]
+    for i in range(f.stages):
+        f.n *= radices[i]
+    f.radices = &radices[0]
+    f.blocks = &blocks[0]
+    f.twiddles = &twiddles[0]
+    return f
+
+
+cdef inline features kept(
+    Py_ssize_t hx, const floating[:, :, ::1] uniform, bint roots, double factor
 ) noexcept nogil:
-    """c (m, n) = a (m, k) b (k, n); rows of b must be readable up to the next multiple of 64 bytes."""
-    if floating is float:
-        product_float(m, n, k, a, lda, b, ldb, c, ldc)
-    else:
-        product_double(m, n, k, a, lda, b, ldb, c, ldc)
+    """What becomes of the spectra; see src/windows.h."""
+    cdef features f
+    f.hy = (uniform.shape[1] - 1) // 2
+    f.hx = hx
+    f.ld = uniform.shape[2]
+    f.uniform = &uniform[0, 0, 0]
+    f.roots = roots
+    f.factor = factor
+    return f
 
 
-def transform_rows_block(
+cdef inline tile windows(
+    const floating[:, :, ::1] rows, Py_ssize_t first, Py_ssize_t w, Py_ssize_t step, const floating[:, ::1] shift,
+    floating[:, :, :] out,
+) noexcept nogil:
+    """Where a tile is; see src/windows.h."""
+    cdef tile t
+    t.m = out.shape[0]
+    t.n = out.shape[1]
+    t.w = w
+    t.step = step
+    t.ld = rows.shape[2]
+    t.down = out.strides[0] // <Py_ssize_t>sizeof(floating)
+    t.across = out.strides[1] // <Py_ssize_t>sizeof(floating)
+    t.re = &rows[0, first, 0]
+    t.im = &rows[1, first, 0]
+    t.shift = &shift[0, 0]
+    t.out = &out[0, 0, 0]
+    return t
+
+
+def transform_rows_products_block(
     const floating[:, ::1] image,        # IN
     const floating[::1] taper,           # IN
     Py_ssize_t step,
@@ -82,25 +163,29 @@ def transform_rows_block(
     floating[::1] turned,                # scratch
     floating[:, ::1] even,               # scratch
     floating[:, ::1] odd,                # scratch
-    floating[:, :, :, ::1] rows,         # OUT
+    floating[:, :, ::1] products,        # scratch
+    Py_ssize_t first,
+    floating[:, :, ::1] rows,            # OUT
     double[:, ::1] sums,                 # OUT
 ):
-    """Transforms and plain sums of the pieces of every image row that start at 0, step, 2 step, ...
+    """Transforms and plain sums of the pieces of every image row that start at 0, step, 2 step, ..., by products.
 
     image : (ny, nx);  taper : (w,)
     cosines : (w // 2 + 1, h + 1 and padding to a multiple of 64 bytes) of 2 pi u j / w
     minus_sines : ((w - 1) // 2, the same), its first row j = 1
     turned : (nx + 1 + w,), one image row and the taper turned over
     even : (b n, w // 2 + 1);  odd : (b n, (w - 1) // 2), for the n pieces of b image rows at a time
-    rows : (ny, n, 2, h + 1), real and imaginary parts of the n pieces;  sums : (ny, n), without taper
+    products : (2, b n, h + 1)
+    rows : (2, .., at least n (h + 1)), real and imaginary parts of one piece after the other, from row `first` on
+    sums : (.., n), without taper, from row `first` on
 
     Cost: 2 w (h + 1) operations a piece.
     """
-    cdef Py_ssize_t batch, i, x, y, first, count
+    cdef Py_ssize_t batch, i, x, y, start, count
     cdef Py_ssize_t nx = image.shape[1]
     cdef Py_ssize_t w = taper.shape[0]
-    cdef Py_ssize_t n = rows.shape[1]
-    cdef Py_ssize_t m = rows.shape[3]
+    cdef Py_ssize_t n = sums.shape[1]
+    cdef Py_ssize_t m = products.shape[2]
     cdef Py_ssize_t n_even = even.shape[1]
     cdef Py_ssize_t n_odd = odd.shape[1]
     cdef Py_ssize_t padded = cosines.shape[1]
@@ -111,130 +196,229 @@ def transform_rows_block(
     cdef floating *e = &even[0, 0]
     cdef floating *o = &odd[0, 0] if n_odd else NULL  # there are no pairs in windows of one or two pixels
     cdef const floating *sine = &minus_sines[0, 0] if n_odd else NULL
+    cdef floating *re = &products[0, 0, 0]
+    cdef floating *im = &products[1, 0, 0]
     with nogil:
         for x in range(1, w):
             taper_mirror[x] = taper[w - x]
         for batch in range((image.shape[0] + image_rows - 1) // image_rows):
-            first = batch * image_rows
-            count = n * min(image_rows, image.shape[0] - first)
+            start = batch * image_rows
+            count = n * min(image_rows, image.shape[0] - start)
             for i in range(count):
-                y = first + i // n
+                y = start + i // n
                 if i % n == 0:
                     for x in range(nx):
                         mirror[nx - x] = image[y, x]
                 x = i % n * step
                 piece = &image[y, x]
                 if floating is float:
-                    sums[y, i % n] = sum_float(piece, w)
+                    sums[first + y, i % n] = sum_float(piece, w)
                     fold_piece_float(
                         piece, mirror + nx - x - w, w, &taper[0], taper_mirror, e + i * n_even, o + i * n_odd
                     )
                 else:
-                    sums[y, i % n] = sum_double(piece, w)
+                    sums[first + y, i % n] = sum_double(piece, w)
                     fold_piece_double(
                         piece, mirror + nx - x - w, w, &taper[0], taper_mirror, e + i * n_even, o + i * n_odd
                     )
-            product(count, m, n_even, e, n_even, &cosines[0, 0], padded, &rows[first, 0, 0, 0], 2 * m)
-            product(count, m, n_odd, o, n_odd, sine, padded, &rows[first, 0, 1, 0], 2 * m)
+            if floating is float:
+                product_float(count, m, n_even, e, n_even, &cosines[0, 0], padded, re, m)
+                product_float(count, m, n_odd, o, n_odd, sine, padded, im, m)
+            else:
+                product_double(count, m, n_even, e, n_even, &cosines[0, 0], padded, re, m)
+                product_double(count, m, n_odd, o, n_odd, sine, padded, im, m)
+            for y in range(count // n):
+                for x in range(n * m):
+                    rows[0, first + start + y, x] = re[y * n * m + x]
+                    rows[1, first + start + y, x] = im[y * n * m + x]
 
 
-def transform_windows_block(
-    const floating[:, :, :, ::1] rows,  # IN
+def transform_rows_fft_block(
+    const floating[:, ::1] image,    # IN
+    const floating[:, ::1] halved,   # IN
+    Py_ssize_t step,
+    const int32_t[::1] radices,      # IN
+    const int32_t[::1] blocks,       # IN
+    const floating[::1] twiddles,    # IN
+    const floating[:, ::1] turns,    # IN
+    floating[::1] vectors,           # scratch
+    double[::1] totals,              # scratch
+    Py_ssize_t first,
+    floating[:, :, ::1] rows,        # OUT
+    double[:, ::1] sums,             # OUT
+):
+    """Transforms and plain sums of the pieces of every image row that start at 0, step, 2 step, ..., of even length w.
+
+    A piece is transformed as w / 2 complex numbers; as many image rows as a vector has lanes at once.
+
+    image : (ny, nx);  halved : (2, w / 2), half the taper at even and at odd places
+    radices, blocks, twiddles : of a transform of length w / 2, see src/fft.h
+    turns : (h + 1, 2), exp(-2 pi i k / w), real and imaginary part
+    vectors : 16 (nx + 2 w + 2 h + 50) numbers at a multiple of 64 bytes;  totals : 16 (nx + 1)
+    rows : (2, .., at least n (h + 1) + 16), real and imaginary parts of one piece after the other, from row `first` on
+    sums : (.., n), without taper, from row `first` on
+
+    Cost: about 2.5 w log2(w) operations a piece.
+    """
+    cdef fft f = plan(radices, blocks, twiddles)
+    cdef Py_ssize_t nx = image.shape[1]
+    cdef Py_ssize_t h = turns.shape[0] - 1
+    cdef Py_ssize_t n = sums.shape[1]
+    cdef Py_ssize_t ld = rows.shape[2]
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating)
+    cdef Py_ssize_t i, y, valid
+    with nogil:
+        for i in range((image.shape[0] + lanes - 1) // lanes):
+            y = i * lanes
+            valid = min(lanes, image.shape[0] - y)
+            if floating is float:
+                fft_rows_float(
+                    &f, h, &image[y, 0], nx, valid, step, &halved[0, 0], &turns[0, 0], &vectors[0], &totals[0],
+                    &rows[0, first + y, 0], &rows[1, first + y, 0], ld, n, &sums[first + y, 0],
+                )
+            else:
+                fft_rows_double(
+                    &f, h, &image[y, 0], nx, valid, step, &halved[0, 0], &turns[0, 0], &vectors[0], &totals[0],
+                    &rows[0, first + y, 0], &rows[1, first + y, 0], ld, n, &sums[first + y, 0],
+                )
+
+
+def transform_windows_products_block(
+    const floating[:, :, ::1] rows,     # IN
     Py_ssize_t first,
     Py_ssize_t step,
+    const floating[:, ::1] shift,       # IN
+    const floating[:, :, ::1] uniform,  # IN
+    Py_ssize_t hx,
+    bint roots,
+    double factor,
     const floating[::1] taper,          # IN
     const floating[:, ::1] cosines,     # IN
     const floating[:, ::1] sines,       # IN
-    const floating[:, ::1] shift,       # IN
-    const floating[:, :, ::1] uniform,  # IN
     floating[:, ::1] even,              # scratch
     floating[:, ::1] odd,               # scratch
     floating[:, :, ::1] products,       # scratch
     floating[:, :, :] out,              # OUT
 ):
-    """Squared modulus of the transform of every window of a tile, over the half plane.
+    """Squared modulus, or its fourth root, of the spectrum of every window of a tile, by products; times a factor.
 
-    rows : (.., n, 2, hx + 1), transformed image rows, see `transform_rows_block`; the windows of the tile start at
-        rows first, first + step, ...
-    taper : (w,);  cosines : (hy + 1, w // 2 + 1);  sines : (hy + 1, (w - 1) // 2), its first column j = 1
+    rows : (2, .., at least n (hx + 1) + 16), transformed image rows, see `transform_rows_products_block`; the windows of
+        the tile start at rows first, first + step, ...
     shift : (m, n), what to subtract from every pixel of a window
-    uniform : (2, 2 hy + 1, hx + 1), real and imaginary part of the DFT of the taper, ky from -hy to hy
+    uniform : (2, 2 hy + 1, at least hx + 16), real and imaginary part of the DFT of the taper, ky from -hy to hy
+    roots : whether the root is taken
+    taper : (w,);  cosines : (hy + 1, w // 2 + 1);  sines : (hy + 1, (w - 1) // 2), its first column j = 1
     even : (w // 2 + 1, c);  odd : ((w - 1) // 2, c), a multiple of 64 bytes wide: so many columns are done at once
-    products : (2, hy + 1, n 2 (hx + 1))
+    products : (2, hy + 1, 2 rows.shape[2])
     out : (m, n, d), each window contiguous: ky from -hy to hy, kx from 0 to hx, without ky < 0 at kx = 0
 
     Cost: 4 w (hy + 1) (hx + 1) operations a window.
     """
-    cdef Py_ssize_t y, i, x, count, start
-    cdef Py_ssize_t n = rows.shape[1]
     cdef Py_ssize_t w = taper.shape[0]
-    cdef Py_ssize_t n_even = even.shape[0]
-    cdef Py_ssize_t n_odd = odd.shape[0]
+    cdef tile t = windows(rows, first, w, step, shift, out)
+    cdef features f = kept(hx, uniform, roots, factor)
     cdef Py_ssize_t chunk = even.shape[1]
-    cdef Py_ssize_t hy = cosines.shape[0] - 1
-    cdef Py_ssize_t hx = rows.shape[3] - 1
-    cdef Py_ssize_t columns = products.shape[2]
-    cdef const floating *sine = &sines[0, 0] if n_odd else NULL  # no pairs in windows of one or two pixels
-    cdef const floating *column
-    cdef floating *e
-    cdef floating *o
+    cdef const floating *sine = &sines[0, 0] if w > 2 else NULL  # no pairs in windows of one or two pixels
+    cdef floating *o = &odd[0, 0] if w > 2 else NULL
     with nogil:
-        for y in range(out.shape[0]):
-            start = first + y * step
-            e = &even[0, 0]
-            o = &odd[0, 0] if n_odd else NULL
-            for i in range(0, (columns + chunk - 1) // chunk):
-                x = i * chunk
-                count = min(chunk, columns - x)
-                column = &rows[start, 0, 0, 0] + x
-                if floating is float:
-                    fold_columns_float(column, columns, w, count, &taper[0], e, o, chunk)
-                else:
-                    fold_columns_double(column, columns, w, count, &taper[0], e, o, chunk)
-                product(hy + 1, count, n_even, &cosines[0, 0], n_even, e, chunk, &products[0, 0, x], columns)
-                product(hy + 1, count, n_odd, sine, n_odd, o, chunk, &products[1, 0, x], columns)
-            for i in range(n):
-                x = i * 2 * (hx + 1)
-                e = &products[0, 0, x]
-                o = &products[1, 0, x]
-                if floating is float:
-                    power_float(e, o, columns, hy, hx, shift[y, i], &uniform[0, 0, 0], &out[y, i, 0])
-                else:
-                    power_double(e, o, columns, hy, hx, shift[y, i], &uniform[0, 0, 0], &out[y, i, 0])
+        if floating is float:
+            multiply_windows_float(
+                &t, &f, &taper[0], &cosines[0, 0], sine, &even[0, 0], o, chunk, &products[0, 0, 0]
+            )
+        else:
+            multiply_windows_double(
+                &t, &f, &taper[0], &cosines[0, 0], sine, &even[0, 0], o, chunk, &products[0, 0, 0]
+            )
 
 
-def scale_block(floating[:, :, :] out, str scale, double gain, double weight, Py_ssize_t zero):
-    """Squared modulus to feature, in place: weight * scale(gain * modulus), without weight at `zero` (kx = ky = 0).
+def transform_windows_fft_block(
+    const floating[:, :, ::1] rows,     # IN
+    Py_ssize_t first,
+    Py_ssize_t step,
+    const floating[:, ::1] shift,       # IN
+    const floating[:, :, ::1] uniform,  # IN
+    Py_ssize_t hx,
+    bint roots,
+    double factor,
+    const floating[::1] taper,          # IN
+    const int32_t[::1] radices,         # IN
+    const int32_t[::1] blocks,          # IN
+    const floating[::1] twiddles,       # IN
+    floating[::1] vectors,              # scratch
+    floating[:, :, :] out,              # OUT
+):
+    """As `transform_windows_products_block`, by Fourier transforms.
 
-    out : (m, n, d), each window contiguous;  scale : "abs", "sqrt", "log1p" or "power".  Cost: a root or two a feature.
+    radices, blocks, twiddles : of a transform of length w, see src/fft.h
+    vectors : 32 w numbers at a multiple of 64 bytes
+
+    Cost: about 5 w log2(w) (hx + 1) operations a window.
+    """
+    cdef tile t = windows(rows, first, taper.shape[0], step, shift, out)
+    cdef features f = kept(hx, uniform, roots, factor)
+    cdef fft p = plan(radices, blocks, twiddles)
+    with nogil:
+        if floating is float:
+            fft_windows_float(&t, &p, &f, &taper[0], &vectors[0])
+        else:
+            fft_windows_double(&t, &p, &f, &taper[0], &vectors[0])
+
+
+def transform_windows_sliding_block(
+    const floating[:, :, ::1] rows,     # IN
+    Py_ssize_t first,
+    Py_ssize_t step,
+    const floating[:, ::1] shift,       # IN
+    const floating[:, :, ::1] uniform,  # IN
+    Py_ssize_t hx,
+    bint roots,
+    double factor,
+    const floating[:, ::1] cosines,     # IN
+    const floating[:, ::1] sines,       # IN
+    const floating[:, ::1] mixing,      # IN
+    floating[::1] vectors,              # scratch
+    floating[:, :, :] out,              # OUT
+):
+    """As `transform_windows_products_block`, by sums that windows share, for tapers of T <= 4 cosines.
+
+    cosines, sines : (hy + 1 + T, w), of 2 pi k j / w;  mixing : (m, 1 + 2 T), see src/sliding.h
+    vectors : 64 (2 T + 1) m numbers at a multiple of 64 bytes
+
+    Cost: about (16 step + 40 + 40 T) (hy + 1) (hx + 1) operations a window, and once w / step of it for every tile.
+    """
+    cdef tile t = windows(rows, first, cosines.shape[1], step, shift, out)
+    cdef features f = kept(hx, uniform, roots, factor)
+    cdef int terms = mixing.shape[1] // 2
+    with nogil:
+        if floating is float:
+            slide_windows_float(terms, &t, &f, &cosines[0, 0], &sines[0, 0], &mixing[0, 0], &vectors[0])
+        else:
+            slide_windows_double(terms, &t, &f, &cosines[0, 0], &sines[0, 0], &mixing[0, 0], &vectors[0])
+
+
+def finish_block(floating[:, :, :] out, str scale, double gain, double weight):
+    """Squared modulus to feature, in place: weight * scale(gain * modulus).
+
+    out : (m, n, d), each window contiguous;  scale : "abs", "sqrt" or "log1p".  Cost: a root or two a feature.
     """
     cdef Py_ssize_t y, i, j
     cdef Py_ssize_t d = out.shape[2]
-    cdef double factor = {"abs": gain, "sqrt": sqrt(gain), "log1p": 1, "power": gain * gain}[scale]
-    cdef floating c = weight * factor
+    cdef floating c = weight * {"abs": gain, "sqrt": sqrt(gain), "log1p": 1}[scale]
     cdef floating g = gain
-    cdef floating back = 1 / weight
-    cdef int code = ("abs", "sqrt", "log1p", "power").index(scale)
+    cdef bint twice = scale == "sqrt"
+    cdef bint log = scale == "log1p"
     cdef floating *x
     with nogil:
         for y in range(out.shape[0]):
             for i in range(out.shape[1]):
                 x = &out[y, i, 0]
-                if code == 1:
-                    if floating is float:
-                        fourth_root_float(x, d, c)
-                    else:
-                        fourth_root_double(x, d, c)
-                elif code == 3:
-                    for j in range(d):
-                        x[j] *= c
-                else:
+                for j in range(d):
+                    x[j] = sqrtf(x[j]) if floating is float else sqrt(x[j])
+                if twice:
                     for j in range(d):
                         x[j] = sqrtf(x[j]) if floating is float else sqrt(x[j])
-                    if code == 0:
-                        for j in range(d):
-                            x[j] *= c
-                    else:
-                        for j in range(d):
-                            x[j] = c * (log1pf(g * x[j]) if floating is float else log1p(g * x[j]))
-                x[zero] *= back
+                if log:
+                    for j in range(d):
+                        x[j] = log1pf(g * x[j]) if floating is float else log1p(g * x[j])
+                for j in range(d):
+                    x[j] *= c

@@ -15,7 +15,8 @@ from stemseg_core.blocks import BLOCK_BYTES, Progress, run
 from stemseg_core.estimator import check_whole
 from stemseg_core.images import check_image, first_bad_pixels, pair
 from stemseg_core.memory import require_memory
-from stemseg_core.tiles import STRIP_COLUMNS, PrunedDFT, Tile, TileGrid, TileReader
+from stemseg_core import transforms
+from stemseg_core.tiles import STRIP_COLUMNS, Tile, TileGrid, TileReader
 
 SCALES = ("abs", "sqrt", "log1p", "power")
 
@@ -198,8 +199,12 @@ class WindowMatrix:
         self.scale, self.detrend = settings.scale, settings.detrend
         self.dtype: np.dtype[Any] = np.dtype(settings.dtype)
         self.hy, self.hx = ((w - 1) // (2 * settings.zoom) for w in window)
-        self.along_y = PrunedDFT(settings._taper(window[0]), self.hy, self.dtype)
-        self.along_x = PrunedDFT(settings._taper(window[1]), self.hx, self.dtype)
+        self.axis_y, self.axis_x = (
+            transforms.Axis(settings._taper(w), h, s, self.dtype)
+            for w, h, s in zip(window, (self.hy, self.hx), step, strict=True)
+        )
+        self.along_y = transforms.fastest(transforms.WINDOWS, self.axis_y, self.hx + 1)
+        self.along_x = transforms.fastest(transforms.ROWS, self.axis_x)
 
         ny, nx = ((n - w) // s + 1 for n, w, s in zip(image.shape[-2:], window, step, strict=True))
         self.grid_shape: tuple[int, ...] = (*image.shape[:-2], ny, nx)
@@ -215,9 +220,7 @@ class WindowMatrix:
             raise ValueError(
                 "no window is left: every window touches an excluded pixel; use a smaller window or a smaller mask"
             )
-        across = min(nx, max(1, STRIP_COLUMNS // (2 * (self.hx + 1))))
-        down = min(ny, max(1, BLOCK_BYTES // (across * self.shape[1] * self.dtype.itemsize)))
-        self.tiles = TileGrid(len(self.image), (ny, nx), (down, across))
+        self.tiles = TileGrid(len(self.image), (ny, nx), self._tile(ny, nx))
         self._blocks = self._tiles_with_rows()
 
     def __len__(self) -> int:
@@ -299,6 +302,12 @@ class WindowMatrix:
             for t in map(self.tiles.__getitem__, range(len(self.tiles)))
         )
         return np.flatnonzero(np.fromiter(keep, bool, len(self.tiles)))
+
+    def _tile(self, ny: int, nx: int) -> tuple[int, int]:
+        """Windows of a tile, (down, across): about `BLOCK_BYTES`, at least as many down as the transform wants."""
+        most = max(1, BLOCK_BYTES // (self.shape[1] * self.dtype.itemsize))
+        across = min(nx, max(1, min(STRIP_COLUMNS // (self.hx + 1), most // min(ny, self.along_y.down))))
+        return min(ny, max(most // across, self.along_y.down)), across
 
     # The row source (see blocks.py).
 

@@ -1,0 +1,127 @@
+/* Sliding sums along y: the transform of a window without its taper is a sum over its rows, and of the rows of the next
+ * window most are the same. A window that starts in one block of w rows and ends in the next is the sum of a suffix of the
+ * one and a prefix of the other, so that nothing is ever subtracted and no rounding is carried on. A taper that is a sum of
+ * cosines mixes neighbouring frequencies.
+ *
+ * For how to include it, see fft.h. */
+
+#include "windows.h"
+
+/* Sums over the rows of a window of re cos, re sin, im cos, im sin: four vectors. */
+typedef struct {
+    TYPED(vector) re_cos, re_sin, im_cos, im_sin;
+} TYPED(sums);
+
+static inline __attribute__((always_inline)) void TYPED(add_row)(
+    TYPED(sums) *s, const REAL *re, const REAL *im, REAL c, REAL sn)
+{
+    const TYPED(vector) r = *(const TYPED(vector) *)re, i = *(const TYPED(vector) *)im;
+    s->re_cos += c * r, s->re_sin += sn * r, s->im_cos += c * i, s->im_sin += sn * i;
+}
+
+/* Sums of one frequency for m windows of w rows, the first of which start at row 0, step, 2 step, ...
+ *
+ * cosines, sines : (w,), of 2 pi k j / w */
+static inline void TYPED(slide)(
+    const REAL *re, const REAL *im, ptrdiff_t stride, ptrdiff_t w, ptrdiff_t step, ptrdiff_t m, const REAL *cosines,
+    const REAL *sines, TYPED(sums) *restrict out)
+{
+    const TYPED(sums) zero = {{0}, {0}, {0}, {0}};
+    for (ptrdiff_t y = 0; y < m;) {
+        const ptrdiff_t block = y * step / w * w; /* the rows block .. block + w - 1 */
+        ptrdiff_t end = (block + w - 1) / step + 1; /* windows y .. end - 1 start in it */
+        end = end < m ? end : m;
+        TYPED(sums) sum = zero;
+        ptrdiff_t row = block + w;
+        for (ptrdiff_t i = end - 1; i >= y; i--) {
+            while (row > i * step) {
+                row--;
+                TYPED(add_row)(&sum, re + row * stride, im + row * stride, cosines[row - block], sines[row - block]);
+            }
+            out[i] = sum;
+        }
+        sum = zero;
+        row = block + w;
+        for (; y < end; y++) {
+            for (; row < y * step + w; row++)
+                TYPED(add_row)(
+                    &sum, re + row * stride, im + row * stride, cosines[row - block - w], sines[row - block - w]);
+            out[y].re_cos += sum.re_cos, out[y].re_sin += sum.re_sin;
+            out[y].im_cos += sum.im_cos, out[y].im_sin += sum.im_sin;
+        }
+    }
+}
+
+/* Add the sums at k - t (low) and k + t (high) to those at k; `sign` is that of k - t, in which sine sums are odd. */
+static inline __attribute__((always_inline)) void TYPED(mix)(
+    TYPED(sums) *s, REAL c, REAL d, REAL sign, const TYPED(sums) *low, const TYPED(sums) *high)
+{
+    s->re_cos += c * (high->re_cos + low->re_cos) + d * (high->re_sin - sign * low->re_sin);
+    s->re_sin += c * (high->re_sin + sign * low->re_sin) - d * (high->re_cos - low->re_cos);
+    s->im_cos += c * (high->im_cos + low->im_cos) + d * (high->im_sin - sign * low->im_sin);
+    s->im_sin += c * (high->im_sin + sign * low->im_sin) - d * (high->im_cos - low->im_cos);
+}
+
+/* Features of the windows of a tile by sliding sums.
+ *
+ * terms : T, of a taper a_0 + sum_t a_t cos(2 pi t j / w), j from the first row of the window
+ * cosines, sines : (hy + 1 + T, w), of 2 pi k j / w
+ * mixing : (m, 1 + 2 T): a_0, then a_t / 2 cos(2 pi t y step / w) and a_t / 2 sin(..) for t = 1..T
+ * planes : (2 T + 1, m), scratch
+ *
+ * With C(k) the cosine and D(k) the sine sums of a column, those of the tapered column are
+ *     C'(k) = a_0 C(k) + sum_t a_t / 2 [cos(t phi) (C(k-t) + C(k+t)) + sin(t phi) (D(k+t) - D(k-t))]
+ *     D'(k) = a_0 D(k) + sum_t a_t / 2 [cos(t phi) (D(k-t) + D(k+t)) - sin(t phi) (C(k+t) - C(k-t))]. */
+static inline __attribute__((always_inline)) void TYPED(slide_terms)(
+    const int terms, const tile *g, const features *f, const REAL *cosines, const REAL *sines, const REAL *mixing,
+    TYPED(sums) *planes)
+{
+    const int ring = 2 * terms + 1;
+    for (ptrdiff_t i = 0; i < g->n; i++)
+        for (ptrdiff_t kx = 0; kx >= 0; kx = TYPED(next_kx)(kx, f->hx)) {
+            const ptrdiff_t column = i * (f->hx + 1) + kx;
+            const REAL *shift = (const REAL *)g->shift + i;
+            REAL *window = (REAL *)g->out + i * g->across;
+            for (ptrdiff_t newest = 0; newest <= f->hy + terms; newest++) {
+                TYPED(slide)(
+                    (const REAL *)g->re + column, (const REAL *)g->im + column, g->ld, g->w, g->step, g->m,
+                    cosines + newest * g->w, sines + newest * g->w, planes + newest % ring * g->m);
+                if (newest == 0) /* the sum of a constant over all rows of a window is 0 for every other frequency */
+                    for (ptrdiff_t y = 0; y < g->m; y++) {
+                        const REAL *uniform = (const REAL *)f->uniform + f->hy * f->ld + kx;
+                        const REAL less = shift[y * g->n] / mixing[0];
+                        planes[y].re_cos -= less * *(const TYPED(vector) *)uniform;
+                        planes[y].im_cos -= less * *(const TYPED(vector) *)(uniform + (2 * f->hy + 1) * f->ld);
+                    }
+                const ptrdiff_t k = newest - terms;
+                if (k < 0)
+                    continue;
+                const TYPED(sums) *middle = planes + k % ring * g->m;
+                for (ptrdiff_t y = 0; y < g->m; y++) {
+                    const REAL *mix = mixing + y * ring;
+                    TYPED(sums) s = {
+                        mix[0] * middle[y].re_cos, mix[0] * middle[y].re_sin, mix[0] * middle[y].im_cos,
+                        mix[0] * middle[y].im_sin};
+                    for (int t = 1; t <= terms; t++)
+                        TYPED(mix)(
+                            &s, mix[2 * t - 1], mix[2 * t], k < t ? -1 : 1, planes + (k < t ? t - k : k - t) % ring * g->m + y,
+                            planes + (k + t) % ring * g->m + y);
+                    TYPED(put)(f, k, kx, s.re_cos + s.im_sin, s.im_cos - s.re_sin, window + y * g->down);
+                    if (k > 0)
+                        TYPED(put)(f, -k, kx, s.re_cos - s.im_sin, s.im_cos + s.re_sin, window + y * g->down);
+                }
+            }
+        }
+}
+
+static inline void TYPED(slide_windows)(
+    int terms, const tile *g, const features *f, const REAL *cosines, const REAL *sines, const REAL *mixing, void *planes)
+{
+    switch (terms) { /* as constants, for the compiler to unroll */
+    case 0: TYPED(slide_terms)(0, g, f, cosines, sines, mixing, planes); break;
+    case 1: TYPED(slide_terms)(1, g, f, cosines, sines, mixing, planes); break;
+    case 2: TYPED(slide_terms)(2, g, f, cosines, sines, mixing, planes); break;
+    case 3: TYPED(slide_terms)(3, g, f, cosines, sines, mixing, planes); break;
+    default: TYPED(slide_terms)(4, g, f, cosines, sines, mixing, planes);
+    }
+}

@@ -1,0 +1,325 @@
+"""The ways to transform windows along one axis, and which of them is the fastest.
+
+Along x, image rows are transformed once for all windows of a column strip: by `ProductRows` or `FFTRows`. Along y, every
+window is transformed from these rows: by `ProductWindows`, `FFTWindows` or `SlidingWindows`. All ways give the same
+features, to rounding; `fastest` picks by a model of their costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from stemseg_core._kernels import windows as kernels
+
+Array = NDArray[Any]
+
+#: No vector is longer than so many numbers, nor than so many bytes.
+VECTOR_LANES, VECTOR_BYTES = 16, 64
+#: Pieces of image rows that are multiplied at once: enough to use a factor often while it is in the first-level cache.
+BATCH = 32
+#: Columns along y that are folded and multiplied at once, in the first-level cache.
+CHUNK = 64
+#: Most cosines of a taper for sliding sums; flat-top tapers have four.
+MAX_TERMS = 4
+
+
+def aligned(shape: int | tuple[int, ...], dtype: DTypeLike) -> Array:
+    """Memory that starts at a multiple of the longest vector: a vector across two cache lines is loaded in two."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape))
+    raw = np.empty(size * dtype.itemsize + VECTOR_BYTES, np.uint8)
+    start = -raw.ctypes.data % VECTOR_BYTES
+    return raw[start : start + size * dtype.itemsize].view(dtype).reshape(shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """One axis of the windows.
+
+    Parameters
+    ----------
+    taper : ndarray of shape (w,), float64
+    h : int
+        Highest frequency that is kept.
+    step : int
+        From one window to the next, in pixels.
+    dtype : dtype
+        Of the transforms.
+    """
+
+    taper: NDArray[np.float64]
+    h: int
+    step: int
+    dtype: np.dtype[Any]
+
+    @property
+    def w(self) -> int:
+        return len(self.taper)
+
+    @cached_property
+    def uniform(self) -> NDArray[np.complex128]:
+        """DFT of the taper itself at the frequencies -h..h."""
+        turns = np.outer(np.arange(-self.h, self.h + 1), np.arange(self.w)) % self.w / self.w
+        return np.asarray(np.exp(-2j * np.pi * turns) @ self.taper)
+
+    def angles(self, highest: int, length: int) -> NDArray[np.float64]:
+        """2 pi k j / w for k = 0..highest and j = 0..length - 1.
+
+        The product k j is reduced modulo w in whole numbers: the angle is as exact for high k j as for low.
+        """
+        return 2 * np.pi / self.w * (np.outer(np.arange(highest + 1), np.arange(length)) % self.w)
+
+    @cached_property
+    def terms(self) -> NDArray[np.float64] | None:
+        """Of a taper a_0 + sum_t a_t cos(2 pi t j / w): a_0, a_1, .., as few as there are; None for other tapers."""
+        spectrum = np.fft.rfft(self.taper) / self.w
+        a = np.r_[spectrum.real[0], 2 * spectrum.real[1:]]
+        present = np.flatnonzero(np.abs(spectrum) > 1e-13 * np.abs(self.taper).max())
+        last = int(present[-1]) if len(present) else 0
+        # At w / 2 a cosine has no other to pair with; short windows are not worth the care.
+        odd = np.abs(spectrum.imag).max() > 1e-13 * np.abs(self.taper).max()
+        if last > MAX_TERMS or 2 * last >= self.w or odd or a[0] == 0:
+            return None
+        return np.asarray(a[: last + 1])
+
+
+class FFT:
+    """Tables of a Fourier transform of length n: see src/fft.h.
+
+    Attributes
+    ----------
+    radices, blocks : ndarray of int32
+    twiddles : ndarray
+    """
+
+    def __init__(self, n: int, dtype: DTypeLike) -> None:
+        radices = self.radices_of(n)
+        assert radices is not None
+        twiddles, length = [np.empty(0)], n
+        for radix in radices[:-1]:
+            p, c = np.arange(length // radix)[:, None], np.arange(1, radix)
+            twiddles.append(np.exp(-2j * np.pi * (p * c % length) / length).ravel().view(float))
+            length //= radix
+        self.radices = np.array(radices, np.int32)
+        self.twiddles = np.concatenate(twiddles).astype(dtype)
+        # Frequency c1 + r1 (c2 + r2 (c3 + ..)) comes from the block c1, of which the block c2, of which ..
+        shape = radices[:-1]
+        self.blocks = np.arange(n // radices[-1], dtype=np.int32).reshape(shape).transpose().ravel()
+
+    @staticmethod
+    def radices_of(n: int) -> list[int] | None:
+        """Factors 4, 2, 3 and 5 of n, in the order of the stages; None if there are others, or fewer than two.
+
+        The last is 4 where there is one: of what it makes, no more than a half is kept with `zoom` 2, a stage of 2
+        would make what is not.
+        """
+        fours, rest = 0, []
+        while n % 4 == 0:
+            n, fours = n // 4, fours + 1
+        for radix in (2, 3, 5):
+            while n % radix == 0:
+                n //= radix
+                rest.append(radix)
+        radices = [4] * (fours - 1) + rest + [4] * (fours > 0)
+        return radices if n == 1 and len(radices) > 1 else None
+
+    @staticmethod
+    def stages(n: int) -> float:
+        """Cost of a transform of length n in stages of radix 4 of as many numbers."""
+        return sum({2: 0.6, 3: 0.9, 4: 1.0, 5: 1.5}[radix] for radix in FFT.radices_of(n) or ())
+
+
+class RowTransform(Protocol):
+    """Transforms of the pieces of image rows."""
+
+    @classmethod
+    def cost(cls, axis: Axis) -> float | None:
+        """Nanoseconds a piece, of one core with AVX-512; None if it cannot do this axis."""
+
+    def __init__(self, axis: Axis) -> None: ...
+
+    def scratch(self, width: int, n: int) -> Sequence[Array]:
+        """Scratch memory of one thread, for n pieces of image rows of some width."""
+
+    def __call__(self, pixels: Array, first: int, rows: Array, sums: Array, scratch: Sequence[Array]) -> None:
+        """From pixels (y, width) to rows (2, .., n (h + 1) and room for a vector), sums (.., n), from row `first`."""
+
+
+class WindowTransform(Protocol):
+    """Transforms of the windows of a tile, from the transforms of its image rows."""
+
+    @classmethod
+    def cost(cls, axis: Axis, columns: int) -> float | None:
+        """Nanoseconds a window of so many columns (hx + 1); None if it cannot do this axis."""
+
+    def __init__(self, axis: Axis) -> None: ...
+
+    @property
+    def down(self) -> int:
+        """Windows, one below the other, that a tile should have at least."""
+
+    def scratch(self, ld: int, m: int) -> Sequence[Array]:
+        """Scratch memory of one thread, for m windows down and rows of `ld` numbers."""
+
+    def __call__(self, source: Sequence[Any], out: Array, scratch: Sequence[Array]) -> None:
+        """`source` is what all kernels take first: rows, first, step, shift, uniform, hx, roots, factor."""
+
+
+Transform = TypeVar("Transform", RowTransform, WindowTransform)
+
+
+class ProductRows:
+    """Products of even and odd parts with cosines and sines."""
+
+    @classmethod
+    def cost(cls, axis: Axis) -> float | None:
+        return 8 + 0.10 * axis.w + 0.0125 * axis.w * (axis.h + 1)
+
+    def __init__(self, axis: Axis) -> None:
+        self.step, self.h, self.taper = axis.step, axis.h, axis.taper.astype(axis.dtype)
+        angles = np.pad(axis.angles(axis.h, axis.w // 2 + 1), ((0, -(axis.h + 1) % VECTOR_LANES), (0, 0))).T
+        self.cosines = np.cos(angles).astype(axis.dtype, order="C")
+        self.minus_sines = -np.sin(angles[1 : (axis.w - 1) // 2 + 1]).astype(axis.dtype, order="C")
+
+    def scratch(self, width: int, n: int) -> Sequence[Array]:
+        dtype, pieces = self.taper.dtype, -(-BATCH // n) * n
+        return (
+            np.empty(width + 1 + len(self.taper), dtype),
+            np.empty((pieces, len(self.cosines)), dtype),
+            np.empty((pieces, len(self.minus_sines)), dtype),
+            np.empty((2, pieces, self.h + 1), dtype),
+        )
+
+    def __call__(self, pixels: Array, first: int, rows: Array, sums: Array, scratch: Sequence[Array]) -> None:
+        kernels.transform_rows_products_block(
+            pixels, self.taper, self.step, self.cosines, self.minus_sines, *scratch, first, rows, sums
+        )
+
+
+class FFTRows:
+    """Fourier transforms of half the length, of several image rows at once."""
+
+    @classmethod
+    def cost(cls, axis: Axis) -> float | None:
+        if axis.w % 2 or FFT.radices_of(axis.w // 2) is None:
+            return None
+        return 1.5 + axis.w * (0.06 + 0.05 * FFT.stages(axis.w // 2))
+
+    def __init__(self, axis: Axis) -> None:
+        self.axis = axis
+        self.fft = FFT(axis.w // 2, axis.dtype)
+        self.halved = np.ascontiguousarray(axis.taper.reshape(-1, 2).T / 2, axis.dtype)
+        turns = np.exp(-2j * np.pi * np.arange(axis.h + 1) / axis.w)
+        self.turns = turns.view(float).reshape(-1, 2).astype(axis.dtype)
+
+    def scratch(self, width: int, n: int) -> Sequence[Array]:
+        size = VECTOR_LANES * (width + 2 * self.axis.w + 2 * self.axis.h + 50)
+        return aligned(size, self.axis.dtype), np.empty(VECTOR_LANES * (width + 1))
+
+    def __call__(self, pixels: Array, first: int, rows: Array, sums: Array, scratch: Sequence[Array]) -> None:
+        t = self.fft
+        kernels.transform_rows_fft_block(
+            pixels, self.halved, self.axis.step, t.radices, t.blocks, t.twiddles, self.turns, *scratch, first, rows, sums
+        )
+
+
+class ProductWindows:
+    """Products of even and odd parts with cosines and sines."""
+
+    down = 1
+
+    @classmethod
+    def cost(cls, axis: Axis, columns: int) -> float | None:
+        return columns * (0.1 * axis.w + 0.025 * axis.w * (axis.h + 1) + (2 * axis.h + 1) * 0.4)
+
+    def __init__(self, axis: Axis) -> None:
+        self.taper = axis.taper.astype(axis.dtype)
+        angles = axis.angles(axis.h, axis.w // 2 + 1)
+        self.cosines = np.cos(angles).astype(axis.dtype)
+        self.sines = np.sin(angles[:, 1 : (axis.w - 1) // 2 + 1]).astype(axis.dtype, order="C")
+
+    def scratch(self, ld: int, m: int) -> Sequence[Array]:
+        dtype, (u, n_even), n_odd = self.taper.dtype, self.cosines.shape, self.sines.shape[1]
+        return aligned((n_even, CHUNK), dtype), aligned((n_odd, CHUNK), dtype), aligned((2, u, 2 * ld), dtype)
+
+    def __call__(self, source: Sequence[Any], out: Array, scratch: Sequence[Array]) -> None:
+        kernels.transform_windows_products_block(*source, self.taper, self.cosines, self.sines, *scratch, out)
+
+
+class FFTWindows:
+    """Fourier transforms of a vector of columns at once."""
+
+    down = 1
+
+    @classmethod
+    def cost(cls, axis: Axis, columns: int) -> float | None:
+        if FFT.radices_of(axis.w) is None:
+            return None
+        return -(-columns // VECTOR_LANES) * (axis.w * 1.3 * FFT.stages(axis.w) + (2 * axis.h + 1) * 4)
+
+    def __init__(self, axis: Axis) -> None:
+        self.taper = axis.taper.astype(axis.dtype)
+        self.fft = FFT(axis.w, axis.dtype)
+
+    def scratch(self, ld: int, m: int) -> Sequence[Array]:
+        return (aligned(2 * VECTOR_LANES * len(self.taper), self.taper.dtype),)
+
+    def __call__(self, source: Sequence[Any], out: Array, scratch: Sequence[Array]) -> None:
+        t = self.fft
+        kernels.transform_windows_fft_block(*source, self.taper, t.radices, t.blocks, t.twiddles, *scratch, out)
+
+
+class SlidingWindows:
+    """Sums that neighbouring windows share, and a taper that mixes neighbouring frequencies."""
+
+    @classmethod
+    def cost(cls, axis: Axis, columns: int) -> float | None:
+        if axis.terms is None:
+            return None
+        highest = axis.h + len(axis.terms)
+        return -(-columns // VECTOR_LANES) * highest * (5 + 3.0 * axis.step + 5 * len(axis.terms))
+
+    def __init__(self, axis: Axis) -> None:
+        assert axis.terms is not None
+        self.axis = axis
+        angles = axis.angles(axis.h + len(axis.terms) - 1, axis.w)
+        self.cosines, self.sines = np.cos(angles).astype(axis.dtype), np.sin(angles).astype(axis.dtype)
+
+    @property
+    def down(self) -> int:
+        """The sums are begun anew in every tile, which takes w image rows."""
+        return -(-self.axis.w // self.axis.step)
+
+    def mixing(self, m: int) -> Array:
+        """How the frequencies of window 0..m - 1 of a tile mix, (m, 1 + 2 T): see src/sliding.h."""
+        a = self.axis.terms
+        assert a is not None
+        mixing = np.full((m, 2 * len(a) - 1), a[0])
+        turn = 2 * np.pi / self.axis.w * (np.arange(m)[:, None] * self.axis.step * np.arange(1, len(a)) % self.axis.w)
+        mixing[:, 1::2], mixing[:, 2::2] = a[1:] / 2 * np.cos(turn), a[1:] / 2 * np.sin(turn)
+        return mixing.astype(self.axis.dtype)
+
+    def scratch(self, ld: int, m: int) -> Sequence[Array]:
+        mixing = self.mixing(m)
+        return mixing, aligned(4 * VECTOR_LANES * mixing.size, self.axis.dtype)
+
+    def __call__(self, source: Sequence[Any], out: Array, scratch: Sequence[Array]) -> None:
+        mixing, vectors = scratch
+        kernels.transform_windows_sliding_block(*source, self.cosines, self.sines, mixing[: len(out)], vectors, out)
+
+
+ROWS: tuple[type[RowTransform], ...] = (ProductRows, FFTRows)
+WINDOWS: tuple[type[WindowTransform], ...] = (ProductWindows, FFTWindows, SlidingWindows)
+
+
+def fastest(ways: Iterable[type[Transform]], axis: Axis, *geometry: int) -> Transform:
+    """The way of least cost, made for an axis."""
+    costs = {way: way.cost(axis, *geometry) for way in ways}
+    possible = {way: cost for way, cost in costs.items() if cost is not None}
+    return min(possible, key=lambda way: possible[way])(axis)
