@@ -13,12 +13,15 @@
 /* Transform of length n = product of the radices, at least two of them.
  *
  * twiddles : of each stage but the last, of each p: real and imaginary parts of exp(-2 pi i p c / length), c = 1, 2, ..
- * blocks : where the last stage finds what it makes the frequencies q, q + n / radix, .. of, for each q */
+ * frequencies : from its b-th few numbers, the last stage makes the frequencies q, q + n / radix, ..: q for each b */
 typedef struct {
     ptrdiff_t n, stages;
-    const int32_t *radices, *blocks;
+    const int32_t *radices, *frequencies;
     const void *twiddles;
 } fft;
+
+/* Longer transforms are done part by part after the first stage, so that each part stays in the first-level cache. */
+#define LONG_TRANSFORM_BYTES (1 << 14)
 #endif
 
 typedef TYPED(vector) *restrict TYPED(column); /* n pairs of vectors, real and imaginary */
@@ -105,31 +108,67 @@ static inline __attribute__((always_inline)) void TYPED(fft_stage)(
         }
 }
 
-/* All stages but the last, of columns in memory; the result is in x. */
-static inline void TYPED(fft_begin)(
-    const fft *f, const REAL *re, const REAL *im, ptrdiff_t stride, const REAL *taper_re, const REAL *taper_im,
-    TYPED(column) x)
+/* The last stage of a part, which starts with the `first` few numbers: in order, the frequencies k <= h and k >= n - h,
+ * perhaps more. */
+static inline __attribute__((always_inline)) void TYPED(fft_last)(
+    const int radix, const int outer, const fft *f, ptrdiff_t first, ptrdiff_t count, ptrdiff_t h, const TYPED(vector) *x,
+    TYPED(column) out)
 {
-    const REAL *twiddle = f->twiddles;
-    ptrdiff_t length = f->n;
-    for (ptrdiff_t stage = 0; stage < f->stages - 1; stage++) {
-        const int radix = f->radices[stage];
-        if (stage == 0)
+    const ptrdiff_t s = f->n / radix;
+    for (ptrdiff_t b = 0; b < count; b++, x += 2 * radix) {
+        const ptrdiff_t q = f->frequencies[first + b];
+        if (q > h && q < s - h)
+            continue;
+        TYPED(vector) a[5], b_[5];
+        for (int c = 0; c < radix; c++)
+            a[c] = x[2 * c], b_[c] = x[2 * c + 1];
+        TYPED(butterfly)(radix, a, b_);
+        for (int c = 0; c < radix; c += outer ? radix - 1 : 1)
+            out[2 * (q + c * s)] = a[c], out[2 * (q + c * s) + 1] = b_[c];
+    }
+}
+
+/* Transform of a vector of columns in memory, rows `stride` apart: in order, the frequencies k <= h and k >= n - h.
+ *
+ * x, out : n pairs of vectors, the first as scratch */
+static inline void TYPED(transform_column)(
+    const fft *f, ptrdiff_t h, const REAL *re, const REAL *im, ptrdiff_t stride, const REAL *taper_re,
+    const REAL *taper_im, TYPED(column) x, TYPED(column) out)
+{
+    const REAL *twiddles = f->twiddles;
+    switch (f->radices[0]) {
+    case 2: TYPED(fft_first)(2, f->n, twiddles, re, im, stride, taper_re, taper_im, x); break;
+    case 3: TYPED(fft_first)(3, f->n, twiddles, re, im, stride, taper_re, taper_im, x); break;
+    case 4: TYPED(fft_first)(4, f->n, twiddles, re, im, stride, taper_re, taper_im, x); break;
+    default: TYPED(fft_first)(5, f->n, twiddles, re, im, stride, taper_re, taper_im, x);
+    }
+    const int first = f->radices[0], last = f->radices[f->stages - 1], outer = h < f->n / last;
+    const ptrdiff_t parts = 2 * f->n * VECTOR_BYTES > LONG_TRANSFORM_BYTES ? first : 1, part = f->n / parts;
+    for (ptrdiff_t start = 0; start < f->n; start += part) {
+        ptrdiff_t length = f->n / first;
+        const REAL *twiddle = twiddles + 2 * length * (first - 1);
+        TYPED(vector) *y = x + 2 * start;
+        for (ptrdiff_t stage = 1; stage < f->stages - 1; stage++) {
+            const int radix = f->radices[stage];
             switch (radix) {
-            case 2: TYPED(fft_first)(2, length, twiddle, re, im, stride, taper_re, taper_im, x); break;
-            case 3: TYPED(fft_first)(3, length, twiddle, re, im, stride, taper_re, taper_im, x); break;
-            case 4: TYPED(fft_first)(4, length, twiddle, re, im, stride, taper_re, taper_im, x); break;
-            default: TYPED(fft_first)(5, length, twiddle, re, im, stride, taper_re, taper_im, x);
+            case 2: TYPED(fft_stage)(2, part, length, twiddle, y); break;
+            case 3: TYPED(fft_stage)(3, part, length, twiddle, y); break;
+            case 4: TYPED(fft_stage)(4, part, length, twiddle, y); break;
+            default: TYPED(fft_stage)(5, part, length, twiddle, y);
             }
-        else
-            switch (radix) {
-            case 2: TYPED(fft_stage)(2, f->n, length, twiddle, x); break;
-            case 3: TYPED(fft_stage)(3, f->n, length, twiddle, x); break;
-            case 4: TYPED(fft_stage)(4, f->n, length, twiddle, x); break;
-            default: TYPED(fft_stage)(5, f->n, length, twiddle, x);
-            }
-        length /= radix;
-        twiddle += 2 * length * (radix - 1);
+            length /= radix;
+            twiddle += 2 * length * (radix - 1);
+        }
+        const ptrdiff_t b = start / last, count = part / last;
+        switch (2 * last + outer) {
+        case 4: case 5: TYPED(fft_last)(2, 0, f, b, count, h, y, out); break;
+        case 6: TYPED(fft_last)(3, 0, f, b, count, h, y, out); break;
+        case 7: TYPED(fft_last)(3, 1, f, b, count, h, y, out); break;
+        case 8: TYPED(fft_last)(4, 0, f, b, count, h, y, out); break;
+        case 9: TYPED(fft_last)(4, 1, f, b, count, h, y, out); break;
+        case 10: TYPED(fft_last)(5, 0, f, b, count, h, y, out); break;
+        default: TYPED(fft_last)(5, 1, f, b, count, h, y, out);
+        }
     }
 }
 

@@ -73,42 +73,42 @@ static inline __attribute__((always_inline)) void TYPED(mix)(
  *     C'(k) = a_0 C(k) + sum_t a_t / 2 [cos(t phi) (C(k-t) + C(k+t)) + sin(t phi) (D(k+t) - D(k-t))]
  *     D'(k) = a_0 D(k) + sum_t a_t / 2 [cos(t phi) (D(k-t) + D(k+t)) - sin(t phi) (C(k+t) - C(k-t))]. */
 static inline __attribute__((always_inline)) void TYPED(slide_terms)(
-    const int terms, const tile *g, const features *f, const REAL *cosines, const REAL *sines, const REAL *mixing,
+    const int terms, const tile g, const features f, const REAL *cosines, const REAL *sines, const REAL *mixing,
     TYPED(sums) *planes)
 {
     const int ring = 2 * terms + 1;
-    for (ptrdiff_t i = 0; i < g->n; i++)
-        for (ptrdiff_t kx = 0; kx >= 0; kx = TYPED(next_kx)(kx, f->hx)) {
-            const ptrdiff_t column = i * (f->hx + 1) + kx;
-            const REAL *shift = (const REAL *)g->shift + i;
-            REAL *window = (REAL *)g->out + i * g->across;
-            for (ptrdiff_t newest = 0; newest <= f->hy + terms; newest++) {
+    for (ptrdiff_t i = 0; i < g.n; i++)
+        for (ptrdiff_t kx = 0; kx >= 0; kx = TYPED(next_kx)(kx, f.hx)) {
+            const ptrdiff_t column = i * (f.hx + 1) + kx;
+            const REAL *shift = (const REAL *)g.shift + i;
+            REAL *window = (REAL *)g.out + i * g.across;
+            for (ptrdiff_t newest = 0; newest <= f.hy + terms; newest++) {
                 TYPED(slide)(
-                    (const REAL *)g->re + column, (const REAL *)g->im + column, g->ld, g->w, g->step, g->m,
-                    cosines + newest * g->w, sines + newest * g->w, planes + newest % ring * g->m);
+                    (const REAL *)g.re + column, (const REAL *)g.im + column, g.ld, g.w, g.step, g.m,
+                    cosines + newest * g.w, sines + newest * g.w, planes + newest % ring * g.m);
                 if (newest == 0) /* the sum of a constant over all rows of a window is 0 for every other frequency */
-                    for (ptrdiff_t y = 0; y < g->m; y++) {
-                        const REAL *uniform = (const REAL *)f->uniform + f->hy * f->ld + kx;
-                        const REAL less = shift[y * g->n] / mixing[0];
+                    for (ptrdiff_t y = 0; y < g.m; y++) {
+                        const REAL *uniform = (const REAL *)f.uniform + f.hy * f.ld + kx;
+                        const REAL less = shift[y * g.n] / mixing[0];
                         planes[y].re_cos -= less * *(const TYPED(vector) *)uniform;
-                        planes[y].im_cos -= less * *(const TYPED(vector) *)(uniform + (2 * f->hy + 1) * f->ld);
+                        planes[y].im_cos -= less * *(const TYPED(vector) *)(uniform + (2 * f.hy + 1) * f.ld);
                     }
                 const ptrdiff_t k = newest - terms;
                 if (k < 0)
                     continue;
-                const TYPED(sums) *middle = planes + k % ring * g->m;
-                for (ptrdiff_t y = 0; y < g->m; y++) {
+                const TYPED(sums) *middle = planes + k % ring * g.m;
+                for (ptrdiff_t y = 0; y < g.m; y++) {
                     const REAL *mix = mixing + y * ring;
                     TYPED(sums) s = {
                         mix[0] * middle[y].re_cos, mix[0] * middle[y].re_sin, mix[0] * middle[y].im_cos,
                         mix[0] * middle[y].im_sin};
                     for (int t = 1; t <= terms; t++)
                         TYPED(mix)(
-                            &s, mix[2 * t - 1], mix[2 * t], k < t ? -1 : 1, planes + (k < t ? t - k : k - t) % ring * g->m + y,
-                            planes + (k + t) % ring * g->m + y);
-                    TYPED(put)(f, k, kx, s.re_cos + s.im_sin, s.im_cos - s.re_sin, window + y * g->down);
+                            &s, mix[2 * t - 1], mix[2 * t], k < t ? -1 : 1, planes + (k < t ? t - k : k - t) % ring * g.m + y,
+                            planes + (k + t) % ring * g.m + y);
+                    TYPED(put)(f, k, kx, s.re_cos + s.im_sin, s.im_cos - s.re_sin, window + y * g.down);
                     if (k > 0)
-                        TYPED(put)(f, -k, kx, s.re_cos - s.im_sin, s.im_cos + s.re_sin, window + y * g->down);
+                        TYPED(put)(f, -k, kx, s.re_cos - s.im_sin, s.im_cos + s.re_sin, window + y * g.down);
                 }
             }
         }
@@ -118,10 +118,10 @@ static inline void TYPED(slide_windows)(
     int terms, const tile *g, const features *f, const REAL *cosines, const REAL *sines, const REAL *mixing, void *planes)
 {
     switch (terms) { /* as constants, for the compiler to unroll */
-    case 0: TYPED(slide_terms)(0, g, f, cosines, sines, mixing, planes); break;
-    case 1: TYPED(slide_terms)(1, g, f, cosines, sines, mixing, planes); break;
-    case 2: TYPED(slide_terms)(2, g, f, cosines, sines, mixing, planes); break;
-    case 3: TYPED(slide_terms)(3, g, f, cosines, sines, mixing, planes); break;
-    default: TYPED(slide_terms)(4, g, f, cosines, sines, mixing, planes);
+    case 0: TYPED(slide_terms)(0, *g, *f, cosines, sines, mixing, planes); break;
+    case 1: TYPED(slide_terms)(1, *g, *f, cosines, sines, mixing, planes); break;
+    case 2: TYPED(slide_terms)(2, *g, *f, cosines, sines, mixing, planes); break;
+    case 3: TYPED(slide_terms)(3, *g, *f, cosines, sines, mixing, planes); break;
+    default: TYPED(slide_terms)(4, *g, *f, cosines, sines, mixing, planes);
     }
 }

@@ -71,9 +71,10 @@ static inline void TYPED(fold_columns)(
 /* What becomes of the spectrum of a window.
  *
  * uniform : (2, 2 hy + 1, ld), DFT of the taper, ky from -hy to hy, rows padded so that any kx starts a whole vector
+ * reach : the highest ky at which it is not zero
  * roots : whether a feature is factor |F|^(1/2), else factor |F|^2 */
 typedef struct {
-    ptrdiff_t hy, hx, ld;
+    ptrdiff_t hy, hx, ld, reach;
     const void *uniform;
     int roots;
     double factor;
@@ -95,17 +96,20 @@ typedef struct {
 
 /* x^(1/4) of x >= 0: the square root of a modulus from its square.
  *
- * In float, two square roots of 16 numbers take 36 cycles and this takes about 12: x^(-1/4) by halving the exponent twice,
- * to 4 %, then three Newton steps y <- y (5 - x y^4) / 4, each of which squares the error. Zero gives zero. */
+ * In float, two square roots of 16 numbers take 36 cycles and this takes about 8: y ~ x^(-1/4) by halving the exponent
+ * twice, to 4 %; then by the series of (1 - e)^(-1/4) in e = 1 - x y^4, to 6e-5; then x^(1/4) = x y^3 (1 - e)^(-3/4), to
+ * 1e-7. Zero gives zero. */
 static inline __attribute__((always_inline)) TYPED(vector) TYPED(fourth_root)(TYPED(vector) x)
 {
 #if REAL_BYTES == 4
     TYPED(vector) y = (TYPED(vector))(0x4f58cae5 - ((TYPED(integers))x >> 2));
-    for (int step = 0; step < 3; step++) {
-        const TYPED(vector) y2 = y * y;
-        y *= (REAL)1.25 - (REAL)0.25 * ((x * y2) * y2);
-    }
-    return (x * (y * y)) * y;
+    TYPED(vector) y2 = y * y;
+    TYPED(vector) e = 1 - (x * y2) * y2;
+    y += y * (e * (0.25f + e * (0.15625f + e * 0.1171875f)));
+    y2 = y * y;
+    const TYPED(vector) root = (x * y2) * y;
+    e = 1 - root * y;
+    return root + (0.75f * root) * e;
 #else
     for (int lane = 0; lane < TYPED(lanes); lane++)
         x[lane] = sqrt(sqrt(x[lane]));
@@ -115,34 +119,31 @@ static inline __attribute__((always_inline)) TYPED(vector) TYPED(fourth_root)(TY
 
 /* The features of a window at ky and the kx from `kx` on, as many as a vector has lanes.
  *
- * A window's features: ky from -hy to hy, kx from 0 to hx, without ky < 0 at kx = 0. Where that is the first lane, what is
- * there already, the last feature of ky - 1, stays. */
+ * A window's features: ky from -hy to hy, kx from 0 to hx, without ky < 0 at kx = 0. Where that is the first lane, it is
+ * stored all the same, upon the last feature of ky - 1: to be called for falling ky < 0, and for rising kx. */
 static inline __attribute__((always_inline)) void TYPED(put)(
-    const features *f, ptrdiff_t ky, ptrdiff_t kx, TYPED(vector) re, TYPED(vector) im, REAL *window)
+    const features f, ptrdiff_t ky, ptrdiff_t kx, TYPED(vector) re, TYPED(vector) im, REAL *window)
 {
     TYPED(vector) x = re * re + im * im;
-    if (f->roots)
+    if (f.roots)
         x = TYPED(fourth_root)(x);
-    x *= (REAL)f->factor;
-    REAL *place = window + f->hy * f->hx + ky * (f->hx + (ky >= 0)) + kx - (ky < 0);
-    const int skip = ky < 0 && kx == 0, narrow = f->hx + 1 < TYPED(lanes);
-    if (!narrow && !(skip && ky == -f->hy)) { /* which has nothing of this window before it */
-        if (skip)
-            x[0] = place[0];
+    x *= (REAL)f.factor;
+    REAL *place = window + f.hy * f.hx + ky * (f.hx + (ky >= 0)) + kx - (ky < 0);
+    const int first = ky < 0 && kx == 0, whole = f.hx + 1 >= TYPED(lanes);
+    if (whole && !(first && ky == -f.hy)) /* which has nothing of this window before it */
         *(TYPED(vector) *)place = x;
-        return;
-    }
-    for (int lane = skip; lane < (narrow ? f->hx + 1 : TYPED(lanes)); lane++)
-        place[lane] = x[lane];
+    else
+        for (int lane = first; lane < (whole ? TYPED(lanes) : f.hx + 1); lane++)
+            place[lane] = x[lane];
 }
 
 /* The same, of the spectrum less `shift` times that of the taper. */
 static inline __attribute__((always_inline)) void TYPED(put_less)(
-    const features *f, ptrdiff_t ky, ptrdiff_t kx, TYPED(vector) re, TYPED(vector) im, REAL shift, REAL *window)
+    const features f, ptrdiff_t ky, ptrdiff_t kx, TYPED(vector) re, TYPED(vector) im, REAL shift, REAL *window)
 {
-    const REAL *uniform = (const REAL *)f->uniform + (f->hy + ky) * f->ld + kx;
+    const REAL *uniform = (const REAL *)f.uniform + (f.hy + ky) * f.ld + kx;
     re -= shift * *(const TYPED(vector) *)uniform;
-    im -= shift * *(const TYPED(vector) *)(uniform + (2 * f->hy + 1) * f->ld);
+    im -= shift * *(const TYPED(vector) *)(uniform + (2 * f.hy + 1) * f.ld);
     TYPED(put)(f, ky, kx, re, im, window);
 }
 
@@ -159,29 +160,31 @@ static inline ptrdiff_t TYPED(next_kx)(ptrdiff_t kx, ptrdiff_t hx)
  * even, odd : (w / 2 + 1, chunk), ((w - 1) / 2, chunk), scratch: so many columns are done at once
  * products : (2, hy + 1, 2 ld), scratch, real parts before imaginary ones */
 static inline void TYPED(multiply_windows)(
-    const tile *g, const features *f, const REAL *taper, const REAL *cosines, const REAL *sines, REAL *even, REAL *odd,
+    const tile *tile_, const features *features_, const REAL *taper, const REAL *cosines, const REAL *sines, REAL *even, REAL *odd,
     ptrdiff_t chunk, REAL *products)
 {
-    const ptrdiff_t n_even = g->w / 2 + 1, n_odd = (g->w - 1) / 2, columns = g->n * (f->hx + 1), ld = 2 * g->ld;
-    REAL *sine_products = products + (f->hy + 1) * ld;
-    for (ptrdiff_t y = 0; y < g->m; y++) {
+    const tile g = *tile_;
+    const features f = *features_;
+    const ptrdiff_t n_even = g.w / 2 + 1, n_odd = (g.w - 1) / 2, columns = g.n * (f.hx + 1), ld = 2 * g.ld;
+    REAL *sine_products = products + (f.hy + 1) * ld;
+    for (ptrdiff_t y = 0; y < g.m; y++) {
         for (int part = 0; part < 2; part++)
             for (ptrdiff_t x = 0; x < columns; x += chunk) {
-                const ptrdiff_t count = columns - x < chunk ? columns - x : chunk, place = part * g->ld + x;
-                const REAL *column = (const REAL *)(part ? g->im : g->re) + y * g->step * g->ld + x;
-                TYPED(fold_columns)(column, g->ld, g->w, count, taper, even, odd, chunk);
-                TYPED(product)(f->hy + 1, count, n_even, cosines, n_even, even, chunk, products + place, ld);
-                TYPED(product)(f->hy + 1, count, n_odd, sines, n_odd, odd, chunk, sine_products + place, ld);
+                const ptrdiff_t count = columns - x < chunk ? columns - x : chunk, place = part * g.ld + x;
+                const REAL *column = (const REAL *)(part ? g.im : g.re) + y * g.step * g.ld + x;
+                TYPED(fold_columns)(column, g.ld, g.w, count, taper, even, odd, chunk);
+                TYPED(product)(f.hy + 1, count, n_even, cosines, n_even, even, chunk, products + place, ld);
+                TYPED(product)(f.hy + 1, count, n_odd, sines, n_odd, odd, chunk, sine_products + place, ld);
             }
-        for (ptrdiff_t i = 0; i < g->n; i++)
-            for (ptrdiff_t kx = 0; kx >= 0; kx = TYPED(next_kx)(kx, f->hx))
-                for (ptrdiff_t u = 0; u <= f->hy; u++) {
-                    const TYPED(vector) *c = (const TYPED(vector) *)(products + u * ld + i * (f->hx + 1) + kx);
-                    const TYPED(vector) *s = (const TYPED(vector) *)(sine_products + u * ld + i * (f->hx + 1) + kx);
-                    const TYPED(vector) *c_im = (const TYPED(vector) *)((const REAL *)c + g->ld);
-                    const TYPED(vector) *s_im = (const TYPED(vector) *)((const REAL *)s + g->ld);
-                    const REAL shift = ((const REAL *)g->shift)[y * g->n + i];
-                    REAL *window = (REAL *)g->out + y * g->down + i * g->across;
+        for (ptrdiff_t i = 0; i < g.n; i++)
+            for (ptrdiff_t kx = 0; kx >= 0; kx = TYPED(next_kx)(kx, f.hx))
+                for (ptrdiff_t u = 0; u <= f.hy; u++) {
+                    const TYPED(vector) *c = (const TYPED(vector) *)(products + u * ld + i * (f.hx + 1) + kx);
+                    const TYPED(vector) *s = (const TYPED(vector) *)(sine_products + u * ld + i * (f.hx + 1) + kx);
+                    const TYPED(vector) *c_im = (const TYPED(vector) *)((const REAL *)c + g.ld);
+                    const TYPED(vector) *s_im = (const TYPED(vector) *)((const REAL *)s + g.ld);
+                    const REAL shift = ((const REAL *)g.shift)[y * g.n + i];
+                    REAL *window = (REAL *)g.out + y * g.down + i * g.across;
                     TYPED(put_less)(f, u, kx, *c + *s_im, *c_im - *s, shift, window);
                     if (u > 0)
                         TYPED(put_less)(f, -u, kx, *c - *s_im, *c_im + *s, shift, window);
@@ -189,67 +192,39 @@ static inline void TYPED(multiply_windows)(
     }
 }
 
-/* The last stage of the transform of a vector of columns: features of the kept frequencies. */
-static inline __attribute__((always_inline)) void TYPED(fft_put)(
-    const int radix, const fft *t, const features *f, ptrdiff_t kx, const TYPED(vector) *x, REAL shift,
-    REAL *window)
+/* Features of the windows of a tile by Fourier transforms along y; scratch : 4 w vectors. */
+static inline void TYPED(fft_windows)(const tile *tile_, const fft *fft_, const features *features_, const REAL *taper, void *scratch)
 {
-    const ptrdiff_t s = t->n / radix;
-    for (ptrdiff_t q = 0; q < s; q++) {
-        if (q > f->hy && q < s - f->hy)
-            continue;
-        const TYPED(vector) *y = x + 2 * radix * t->blocks[q];
-        TYPED(vector) a[5], b[5];
-        for (int c = 0; c < radix; c++)
-            a[c] = y[2 * c], b[c] = y[2 * c + 1];
-        TYPED(butterfly)(radix, a, b);
-        for (int c = 0; c < radix; c++) {
-            const ptrdiff_t k = q + c * s, ky = 2 * k <= t->n ? k : k - t->n;
-            if (-f->hy <= ky && ky <= f->hy)
-                TYPED(put_less)(f, ky, kx, a[c], b[c], shift, window);
-        }
-    }
-}
-
-/* Features of the windows of a tile by Fourier transforms along y; x : w pairs of vectors, scratch. */
-static inline void TYPED(fft_windows)(const tile *g, const fft *t, const features *f, const REAL *taper, void *x)
-{
-    for (ptrdiff_t i = 0; i < g->n; i++)
-        for (ptrdiff_t kx = 0; kx >= 0; kx = TYPED(next_kx)(kx, f->hx))
-            for (ptrdiff_t y = 0; y < g->m; y++) {
-                const ptrdiff_t start = y * g->step * g->ld + i * (f->hx + 1) + kx;
-                const REAL shift = ((const REAL *)g->shift)[y * g->n + i];
-                REAL *window = (REAL *)g->out + y * g->down + i * g->across;
-                TYPED(fft_begin)(t, (const REAL *)g->re + start, (const REAL *)g->im + start, g->ld, taper, taper, x);
-                switch (t->radices[t->stages - 1]) {
-                case 2: TYPED(fft_put)(2, t, f, kx, x, shift, window); break;
-                case 3: TYPED(fft_put)(3, t, f, kx, x, shift, window); break;
-                case 4: TYPED(fft_put)(4, t, f, kx, x, shift, window); break;
-                default: TYPED(fft_put)(5, t, f, kx, x, shift, window);
+    /* By value: the compiler cannot know that what is stored does not change them. */
+    const tile g = *tile_;
+    const fft t = *fft_;
+    const features f = *features_;
+    TYPED(column) x = scratch, spectrum = x + 2 * t.n;
+    for (ptrdiff_t i = 0; i < g.n; i++)
+        for (ptrdiff_t kx = 0; kx >= 0; kx = TYPED(next_kx)(kx, f.hx))
+            for (ptrdiff_t y = 0; y < g.m; y++) {
+                const ptrdiff_t start = y * g.step * g.ld + i * (f.hx + 1) + kx;
+                const REAL shift = ((const REAL *)g.shift)[y * g.n + i];
+                REAL *window = (REAL *)g.out + y * g.down + i * g.across;
+                TYPED(transform_column)(
+                    &t, f.hy, (const REAL *)g.re + start, (const REAL *)g.im + start, g.ld, taper, taper, x, spectrum);
+                TYPED(put_less)(f, 0, kx, spectrum[0], spectrum[1], shift, window);
+                ptrdiff_t u = 1;
+                for (; u <= f.reach; u++) {
+                    const TYPED(vector) *plus = spectrum + 2 * u, *minus = spectrum + 2 * (t.n - u);
+                    TYPED(put_less)(f, u, kx, plus[0], plus[1], shift, window);
+                    TYPED(put_less)(f, -u, kx, minus[0], minus[1], shift, window);
+                }
+                for (; u <= f.hy; u++) {
+                    const TYPED(vector) *plus = spectrum + 2 * u, *minus = spectrum + 2 * (t.n - u);
+                    TYPED(put)(f, u, kx, plus[0], plus[1], window);
+                    TYPED(put)(f, -u, kx, minus[0], minus[1], window);
                 }
             }
 }
 
-/* The last stage of the transform of half as many complex numbers as there are real ones: in order, those that make up
- * the real numbers' frequencies 0..h, which need k <= h and k >= n - h. */
-static inline __attribute__((always_inline)) void TYPED(fft_order)(
-    const int radix, const fft *t, ptrdiff_t h, const TYPED(vector) *x, TYPED(column) out)
-{
-    const ptrdiff_t s = t->n / radix;
-    for (ptrdiff_t q = 0; q < s; q++) {
-        if (q > h && q < s - h)
-            continue;
-        const TYPED(vector) *y = x + 2 * radix * t->blocks[q];
-        TYPED(vector) a[5], b[5];
-        for (int c = 0; c < radix; c++)
-            a[c] = y[2 * c], b[c] = y[2 * c + 1];
-        TYPED(butterfly)(radix, a, b);
-        for (int c = 0; c < radix; c++)
-            out[2 * (q + c * s)] = a[c], out[2 * (q + c * s) + 1] = b[c];
-    }
-}
-
-/* Frequencies 0..h of real pieces of length 2 n, one a lane: even and odd places are taken for real and imaginary parts.
+/* Frequencies 0..h of real pieces of length 2 n, one a lane: even and odd places are taken for real and imaginary parts,
+ * whose frequencies k and n - k make the piece's k.
  *
  * pieces : (2 n, lanes);  halved : (2, n), half the taper at even and at odd places
  * turns : (h + 1, 2), exp(-2 pi i k / (2 n)), real and imaginary part
@@ -259,13 +234,7 @@ static inline void TYPED(transform_pieces)(
     TYPED(column) ordered, TYPED(vector) *restrict re, TYPED(vector) *restrict im)
 {
     const ptrdiff_t n = t->n, lanes = TYPED(lanes);
-    TYPED(fft_begin)(t, pieces, pieces + lanes, 2 * lanes, halved, halved + n, x);
-    switch (t->radices[t->stages - 1]) {
-    case 2: TYPED(fft_order)(2, t, h, x, ordered); break;
-    case 3: TYPED(fft_order)(3, t, h, x, ordered); break;
-    case 4: TYPED(fft_order)(4, t, h, x, ordered); break;
-    default: TYPED(fft_order)(5, t, h, x, ordered);
-    }
+    TYPED(transform_column)(t, h, pieces, pieces + lanes, 2 * lanes, halved, halved + n, x, ordered);
     for (ptrdiff_t k = 0; k <= h; k++) {
         const TYPED(vector) *a = ordered + 2 * k, *b = ordered + 2 * (k > 0 ? n - k : 0);
         const TYPED(vector) er = a[0] + b[0], ei = a[1] - b[1], odd_r = a[1] + b[1], odd_i = b[0] - a[0];

@@ -46,11 +46,11 @@ cdef extern from *:
     ctypedef struct fft:
         Py_ssize_t n, stages
         const int32_t *radices
-        const int32_t *blocks
+        const int32_t *frequencies
         const void *twiddles
 
     ctypedef struct features:
-        Py_ssize_t hy, hx, ld
+        Py_ssize_t hy, hx, ld, reach
         const void *uniform
         int roots
         double factor
@@ -106,7 +106,7 @@ ctypedef fused floating:
     double
 
 
-cdef inline fft plan(const int32_t[::1] radices, const int32_t[::1] blocks, const floating[::1] twiddles) noexcept nogil:
+cdef inline fft plan(const int32_t[::1] radices, const int32_t[::1] frequencies, const floating[::1] twiddles) noexcept nogil:
     """The numbers of a Fourier transform; see src/fft.h."""
     cdef fft f
     cdef Py_ssize_t i
@@ -115,16 +115,17 @@ cdef inline fft plan(const int32_t[::1] radices, const int32_t[::1] blocks, cons
     for i in range(f.stages):
         f.n *= radices[i]
     f.radices = &radices[0]
-    f.blocks = &blocks[0]
+    f.frequencies = &frequencies[0]
     f.twiddles = &twiddles[0]
     return f
 
 
 cdef inline features kept(
-    Py_ssize_t hx, const floating[:, :, ::1] uniform, bint roots, double factor
+    Py_ssize_t hx, const floating[:, :, ::1] uniform, Py_ssize_t reach, bint roots, double factor
 ) noexcept nogil:
     """What becomes of the spectra; see src/windows.h."""
     cdef features f
+    f.reach = reach
     f.hy = (uniform.shape[1] - 1) // 2
     f.hx = hx
     f.ld = uniform.shape[2]
@@ -238,7 +239,7 @@ def transform_rows_fft_block(
     const floating[:, ::1] halved,   # IN
     Py_ssize_t step,
     const int32_t[::1] radices,      # IN
-    const int32_t[::1] blocks,       # IN
+    const int32_t[::1] frequencies,       # IN
     const floating[::1] twiddles,    # IN
     const floating[:, ::1] turns,    # IN
     floating[::1] vectors,           # scratch
@@ -252,7 +253,7 @@ def transform_rows_fft_block(
     A piece is transformed as w / 2 complex numbers; as many image rows as a vector has lanes at once.
 
     image : (ny, nx);  halved : (2, w / 2), half the taper at even and at odd places
-    radices, blocks, twiddles : of a transform of length w / 2, see src/fft.h
+    radices, frequencies, twiddles : of a transform of length w / 2, see src/fft.h
     turns : (h + 1, 2), exp(-2 pi i k / w), real and imaginary part
     vectors : 16 (nx + 2 w + 2 h + 50) numbers at a multiple of 64 bytes;  totals : 16 (nx + 1)
     rows : (2, .., at least n (h + 1) + 16), real and imaginary parts of one piece after the other, from row `first` on
@@ -260,7 +261,7 @@ def transform_rows_fft_block(
 
     Cost: about 2.5 w log2(w) operations a piece.
     """
-    cdef fft f = plan(radices, blocks, twiddles)
+    cdef fft f = plan(radices, frequencies, twiddles)
     cdef Py_ssize_t nx = image.shape[1]
     cdef Py_ssize_t h = turns.shape[0] - 1
     cdef Py_ssize_t n = sums.shape[1]
@@ -289,6 +290,7 @@ def transform_windows_products_block(
     Py_ssize_t step,
     const floating[:, ::1] shift,       # IN
     const floating[:, :, ::1] uniform,  # IN
+    Py_ssize_t reach,
     Py_ssize_t hx,
     bint roots,
     double factor,
@@ -306,7 +308,7 @@ def transform_windows_products_block(
         the tile start at rows first, first + step, ...
     shift : (m, n), what to subtract from every pixel of a window
     uniform : (2, 2 hy + 1, at least hx + 16), real and imaginary part of the DFT of the taper, ky from -hy to hy
-    roots : whether the root is taken
+    reach : the highest ky at which `uniform` is not zero;  roots : whether the root is taken
     taper : (w,);  cosines : (hy + 1, w // 2 + 1);  sines : (hy + 1, (w - 1) // 2), its first column j = 1
     even : (w // 2 + 1, c);  odd : ((w - 1) // 2, c), a multiple of 64 bytes wide: so many columns are done at once
     products : (2, hy + 1, 2 rows.shape[2])
@@ -316,7 +318,7 @@ def transform_windows_products_block(
     """
     cdef Py_ssize_t w = taper.shape[0]
     cdef tile t = windows(rows, first, w, step, shift, out)
-    cdef features f = kept(hx, uniform, roots, factor)
+    cdef features f = kept(hx, uniform, reach, roots, factor)
     cdef Py_ssize_t chunk = even.shape[1]
     cdef const floating *sine = &sines[0, 0] if w > 2 else NULL  # no pairs in windows of one or two pixels
     cdef floating *o = &odd[0, 0] if w > 2 else NULL
@@ -337,26 +339,27 @@ def transform_windows_fft_block(
     Py_ssize_t step,
     const floating[:, ::1] shift,       # IN
     const floating[:, :, ::1] uniform,  # IN
+    Py_ssize_t reach,
     Py_ssize_t hx,
     bint roots,
     double factor,
     const floating[::1] taper,          # IN
     const int32_t[::1] radices,         # IN
-    const int32_t[::1] blocks,          # IN
+    const int32_t[::1] frequencies,          # IN
     const floating[::1] twiddles,       # IN
     floating[::1] vectors,              # scratch
     floating[:, :, :] out,              # OUT
 ):
     """As `transform_windows_products_block`, by Fourier transforms.
 
-    radices, blocks, twiddles : of a transform of length w, see src/fft.h
-    vectors : 32 w numbers at a multiple of 64 bytes
+    radices, frequencies, twiddles : of a transform of length w, see src/fft.h
+    vectors : 64 w numbers at a multiple of 64 bytes
 
     Cost: about 5 w log2(w) (hx + 1) operations a window.
     """
     cdef tile t = windows(rows, first, taper.shape[0], step, shift, out)
-    cdef features f = kept(hx, uniform, roots, factor)
-    cdef fft p = plan(radices, blocks, twiddles)
+    cdef features f = kept(hx, uniform, reach, roots, factor)
+    cdef fft p = plan(radices, frequencies, twiddles)
     with nogil:
         if floating is float:
             fft_windows_float(&t, &p, &f, &taper[0], &vectors[0])
@@ -370,6 +373,7 @@ def transform_windows_sliding_block(
     Py_ssize_t step,
     const floating[:, ::1] shift,       # IN
     const floating[:, :, ::1] uniform,  # IN
+    Py_ssize_t reach,
     Py_ssize_t hx,
     bint roots,
     double factor,
@@ -387,7 +391,7 @@ def transform_windows_sliding_block(
     Cost: about (16 step + 40 + 40 T) (hy + 1) (hx + 1) operations a window, and once w / step of it for every tile.
     """
     cdef tile t = windows(rows, first, cosines.shape[1], step, shift, out)
-    cdef features f = kept(hx, uniform, roots, factor)
+    cdef features f = kept(hx, uniform, reach, roots, factor)
     cdef int terms = mixing.shape[1] // 2
     with nogil:
         if floating is float:

@@ -67,7 +67,9 @@ class TileReader:
         """`out`, of shape (frames, ny, nx, d): where the tiles of a whole matrix are to be written."""
         self.matrix = matrix
         uniform = np.outer(matrix.axis_y.uniform, matrix.axis_x.uniform[matrix.hx :])
-        self.uniform = np.zeros((2, len(uniform), matrix.hx + VECTOR_LANES), matrix.dtype)
+        padded = (matrix.hx // VECTOR_LANES + 2) * VECTOR_LANES  # any kx starts a whole vector
+        self.uniform = aligned((2, len(uniform), padded), matrix.dtype)
+        self.uniform[:] = 0
         self.uniform[:, :, : matrix.hx + 1] = uniform.real, uniform.imag
         down, across = matrix.tile_shape
         self.out = out
@@ -104,9 +106,8 @@ class TileReader:
         elif matrix.scale == "sqrt" and matrix.dtype == np.float32:
             roots, factor = True, weight * math.sqrt(matrix.gain)
         first = tile.y0 * matrix.step[0] - self.first
-        source = (
-            self.rows, first, matrix.step[0], self._shift(tile, first), self.uniform, matrix.hx, roots, factor
-        )  # fmt: skip
+        shift, reach = self._shift(tile, first), matrix.axis_y.reach
+        source = (self.rows, first, matrix.step[0], shift, self.uniform, reach, matrix.hx, roots, factor)
         matrix.along_y(source, out, self.y_scratch)
         if factor == 1.0:
             kernels.finish_block(out, matrix.scale, matrix.gain, weight)
@@ -138,10 +139,10 @@ class TileReader:
         if self.strip != (tile.frame, tile.x0) or not self.first <= begin <= self.last:
             self._start_strip(tile, begin)
         if begin > self.first:
-            moved = slice(begin - self.first, self.last - self.first)
-            keep = self.last - begin
-            self.rows[:, :keep] = self.rows[:, moved].copy()
-            self.sums[:keep] = self.sums[moved].copy()
+            # Piece by piece, as source and target would overlap, of which NumPy would make a copy.
+            for array in (*self.rows, self.sums):
+                for row in range(begin, self.last, PIECE):
+                    array[row - begin : row - begin + PIECE] = array[row - self.first : row - self.first + PIECE]
             self.first = begin
         while self.last < end:
             stop = min(self.last + PIECE, matrix.image.shape[1])

@@ -68,6 +68,12 @@ class Axis:
         turns = np.outer(np.arange(-self.h, self.h + 1), np.arange(self.w)) % self.w / self.w
         return np.asarray(np.exp(-2j * np.pi * turns) @ self.taper)
 
+    @cached_property
+    def reach(self) -> int:
+        """The highest frequency at which `uniform` is more than rounding: the spectra of most tapers are short."""
+        size = np.abs(self.uniform[self.h :])
+        return int(np.flatnonzero(size > 1e-13 * np.abs(self.taper).sum()).max(initial=0))
+
     def angles(self, highest: int, length: int) -> NDArray[np.float64]:
         """2 pi k j / w for k = 0..highest and j = 0..length - 1.
 
@@ -94,7 +100,7 @@ class FFT:
 
     Attributes
     ----------
-    radices, blocks : ndarray of int32
+    radices, frequencies : ndarray of int32
     twiddles : ndarray
     """
 
@@ -108,9 +114,9 @@ class FFT:
             length //= radix
         self.radices = np.array(radices, np.int32)
         self.twiddles = np.concatenate(twiddles).astype(dtype)
-        # Frequency c1 + r1 (c2 + r2 (c3 + ..)) comes from the block c1, of which the block c2, of which ..
-        shape = radices[:-1]
-        self.blocks = np.arange(n // radices[-1], dtype=np.int32).reshape(shape).transpose().ravel()
+        # Frequency c1 + r1 (c2 + r2 (c3 + ..)) comes from part c1, and of that from part c2, and of that ..
+        places = np.arange(n // radices[-1]).reshape(radices[:-1]).transpose().ravel()
+        self.frequencies = np.argsort(places).astype(np.int32)
 
     @staticmethod
     def radices_of(n: int) -> list[int] | None:
@@ -168,7 +174,7 @@ class WindowTransform(Protocol):
         """Scratch memory of one thread, for m windows down and rows of `ld` numbers."""
 
     def __call__(self, source: Sequence[Any], out: Array, scratch: Sequence[Array]) -> None:
-        """`source` is what all kernels take first: rows, first, step, shift, uniform, hx, roots, factor."""
+        """`source` is what all kernels take first: rows, first, step, shift, uniform, reach, hx, roots, factor."""
 
 
 Transform = TypeVar("Transform", RowTransform, WindowTransform)
@@ -225,7 +231,7 @@ class FFTRows:
     def __call__(self, pixels: Array, first: int, rows: Array, sums: Array, scratch: Sequence[Array]) -> None:
         t = self.fft
         kernels.transform_rows_fft_block(
-            pixels, self.halved, self.axis.step, t.radices, t.blocks, t.twiddles, self.turns, *scratch, first, rows, sums
+            pixels, self.halved, self.axis.step, t.radices, t.frequencies, t.twiddles, self.turns, *scratch, first, rows, sums
         )
 
 
@@ -268,11 +274,11 @@ class FFTWindows:
         self.fft = FFT(axis.w, axis.dtype)
 
     def scratch(self, ld: int, m: int) -> Sequence[Array]:
-        return (aligned(2 * VECTOR_LANES * len(self.taper), self.taper.dtype),)
+        return (aligned(4 * VECTOR_LANES * len(self.taper), self.taper.dtype),)
 
     def __call__(self, source: Sequence[Any], out: Array, scratch: Sequence[Array]) -> None:
         t = self.fft
-        kernels.transform_windows_fft_block(*source, self.taper, t.radices, t.blocks, t.twiddles, *scratch, out)
+        kernels.transform_windows_fft_block(*source, self.taper, t.radices, t.frequencies, t.twiddles, *scratch, out)
 
 
 class SlidingWindows:

@@ -341,7 +341,8 @@ class WindowMatrix:
         """A piece of a frame as (pixel - offset) / gain in the dtype of the features, excluded pixels as 0."""
         piece = self.image[frame, rows, columns]
         work = np.result_type(piece.dtype, self.dtype if self.gain < 2.0**126 else np.float64)
-        scaled = np.subtract(piece, self.offset[frame], dtype=work) / work.type(self.gain)
+        scaled = np.subtract(piece, self.offset[frame], dtype=work)
+        scaled /= work.type(self.gain)
         if self.mask is not None:
             scaled[self.mask[frame, rows, columns]] = 0
         return np.ascontiguousarray(scaled, dtype=self.dtype)
