@@ -13,41 +13,55 @@ typedef struct {
 } TYPED(sums);
 
 static inline __attribute__((always_inline)) void TYPED(add_row)(
-    TYPED(sums) *s, const REAL *re, const REAL *im, REAL c, REAL sn)
+    TYPED(sums) *s, const TYPED(vector) *row, REAL c, REAL sn)
 {
-    const TYPED(vector) r = *(const TYPED(vector) *)re, i = *(const TYPED(vector) *)im;
-    s->re_cos += c * r, s->re_sin += sn * r, s->im_cos += c * i, s->im_sin += sn * i;
+    s->re_cos += c * row[0], s->re_sin += sn * row[0], s->im_cos += c * row[1], s->im_sin += sn * row[1];
 }
 
-/* Sums of one frequency for m windows of w rows, the first of which start at row 0, step, 2 step, ...
+static inline __attribute__((always_inline)) TYPED(sums) TYPED(sum_of)(const TYPED(sums) *a, const TYPED(sums) *b)
+{
+    return (TYPED(sums)){
+        a->re_cos + b->re_cos, a->re_sin + b->re_sin, a->im_cos + b->im_cos, a->im_sin + b->im_sin};
+}
+
+/* Sums of one frequency for m windows of w rows, which start at row 0, step, 2 step, ...
  *
- * cosines, sines : (w,), of 2 pi k j / w */
+ * Eight rows at a time are summed for themselves: a sum of all, one by one, would round twice as much.
+ *
+ * rows : pairs of vectors, real and imaginary;  cosines, sines : (w,), of 2 pi k j / w */
 static inline void TYPED(slide)(
-    const REAL *re, const REAL *im, ptrdiff_t stride, ptrdiff_t w, ptrdiff_t step, ptrdiff_t m, const REAL *cosines,
-    const REAL *sines, TYPED(sums) *restrict out)
+    const TYPED(vector) *restrict rows, ptrdiff_t w, ptrdiff_t step, ptrdiff_t m, const REAL *restrict cosines,
+    const REAL *restrict sines, TYPED(sums) *restrict out)
 {
     const TYPED(sums) zero = {{0}, {0}, {0}, {0}};
     for (ptrdiff_t y = 0; y < m;) {
         const ptrdiff_t block = y * step / w * w; /* the rows block .. block + w - 1 */
         ptrdiff_t end = (block + w - 1) / step + 1; /* windows y .. end - 1 start in it */
         end = end < m ? end : m;
-        TYPED(sums) sum = zero;
-        ptrdiff_t row = block + w;
+        TYPED(sums) sum = zero, eight = zero;
+        const TYPED(vector) *these = rows + 2 * block;
+        ptrdiff_t row = w;
         for (ptrdiff_t i = end - 1; i >= y; i--) {
-            while (row > i * step) {
+            while (row > i * step - block) {
                 row--;
-                TYPED(add_row)(&sum, re + row * stride, im + row * stride, cosines[row - block], sines[row - block]);
+                TYPED(add_row)(&eight, these + 2 * row, cosines[row], sines[row]);
+                if (row % 8 == 0)
+                    sum = TYPED(sum_of)(&sum, &eight), eight = zero;
             }
-            out[i] = sum;
+            out[i] = TYPED(sum_of)(&sum, &eight);
         }
-        sum = zero;
-        row = block + w;
+        sum = eight = zero;
+        these += 2 * w;
+        row = 0;
         for (; y < end; y++) {
-            for (; row < y * step + w; row++)
-                TYPED(add_row)(
-                    &sum, re + row * stride, im + row * stride, cosines[row - block - w], sines[row - block - w]);
-            out[y].re_cos += sum.re_cos, out[y].re_sin += sum.re_sin;
-            out[y].im_cos += sum.im_cos, out[y].im_sin += sum.im_sin;
+            while (row < y * step - block) {
+                TYPED(add_row)(&eight, these + 2 * row, cosines[row], sines[row]);
+                row++;
+                if (row % 8 == 0)
+                    sum = TYPED(sum_of)(&sum, &eight), eight = zero;
+            }
+            const TYPED(sums) prefix = TYPED(sum_of)(&sum, &eight);
+            out[y] = TYPED(sum_of)(&out[y], &prefix);
         }
     }
 }
@@ -67,6 +81,7 @@ static inline __attribute__((always_inline)) void TYPED(mix)(
  * terms : T, of a taper a_0 + sum_t a_t cos(2 pi t j / w), j from the first row of the window
  * cosines, sines : (hy + 1 + T, w), of 2 pi k j / w
  * mixing : (m, 1 + 2 T): a_0, then a_t / 2 cos(2 pi t y step / w) and a_t / 2 sin(..) for t = 1..T
+ * rows : (m - 1) step + w pairs of vectors, scratch: a vector of columns close together, as it is read for every frequency
  * planes : (2 T + 1, m), scratch
  *
  * With C(k) the cosine and D(k) the sine sums of a column, those of the tapered column are
@@ -74,19 +89,24 @@ static inline __attribute__((always_inline)) void TYPED(mix)(
  *     D'(k) = a_0 D(k) + sum_t a_t / 2 [cos(t phi) (D(k-t) + D(k+t)) - sin(t phi) (C(k+t) - C(k-t))]. */
 static inline __attribute__((always_inline)) void TYPED(slide_terms)(
     const int terms, const tile g, const features f, const REAL *cosines, const REAL *sines, const REAL *mixing,
-    TYPED(sums) *planes)
+    TYPED(vector) *restrict rows)
 {
     const int ring = 2 * terms + 1;
+    const ptrdiff_t height = (g.m - 1) * g.step + g.w;
+    TYPED(sums) *planes = (TYPED(sums) *)(rows + 2 * height);
     for (ptrdiff_t i = 0; i < g.n; i++)
         for (ptrdiff_t kx = 0; kx >= 0; kx = TYPED(next_kx)(kx, f.hx)) {
             const ptrdiff_t column = i * (f.hx + 1) + kx;
             const REAL *shift = (const REAL *)g.shift + i;
             REAL *window = (REAL *)g.out + i * g.across;
+            for (ptrdiff_t row = 0; row < height; row++) {
+                rows[2 * row] = *(const TYPED(vector) *)((const REAL *)g.re + row * g.ld + column);
+                rows[2 * row + 1] = *(const TYPED(vector) *)((const REAL *)g.im + row * g.ld + column);
+            }
             for (ptrdiff_t newest = 0; newest <= f.hy + terms; newest++) {
                 TYPED(slide)(
-                    (const REAL *)g.re + column, (const REAL *)g.im + column, g.ld, g.w, g.step, g.m,
-                    cosines + newest * g.w, sines + newest * g.w, planes + newest % ring * g.m);
-                if (newest == 0) /* the sum of a constant over all rows of a window is 0 for every other frequency */
+                    rows, g.w, g.step, g.m, cosines + newest * g.w, sines + newest * g.w, planes + newest % ring * g.m);
+                if (newest == 0) /* a constant sums up to 0 over the rows of a window at every frequency but this */
                     for (ptrdiff_t y = 0; y < g.m; y++) {
                         const REAL *uniform = (const REAL *)f.uniform + f.hy * f.ld + kx;
                         const REAL less = shift[y * g.n] / mixing[0];
@@ -115,13 +135,13 @@ static inline __attribute__((always_inline)) void TYPED(slide_terms)(
 }
 
 static inline void TYPED(slide_windows)(
-    int terms, const tile *g, const features *f, const REAL *cosines, const REAL *sines, const REAL *mixing, void *planes)
+    int terms, const tile *g, const features *f, const REAL *cosines, const REAL *sines, const REAL *mixing, void *scratch)
 {
     switch (terms) { /* as constants, for the compiler to unroll */
-    case 0: TYPED(slide_terms)(0, *g, *f, cosines, sines, mixing, planes); break;
-    case 1: TYPED(slide_terms)(1, *g, *f, cosines, sines, mixing, planes); break;
-    case 2: TYPED(slide_terms)(2, *g, *f, cosines, sines, mixing, planes); break;
-    case 3: TYPED(slide_terms)(3, *g, *f, cosines, sines, mixing, planes); break;
-    default: TYPED(slide_terms)(4, *g, *f, cosines, sines, mixing, planes);
+    case 0: TYPED(slide_terms)(0, *g, *f, cosines, sines, mixing, scratch); break;
+    case 1: TYPED(slide_terms)(1, *g, *f, cosines, sines, mixing, scratch); break;
+    case 2: TYPED(slide_terms)(2, *g, *f, cosines, sines, mixing, scratch); break;
+    case 3: TYPED(slide_terms)(3, *g, *f, cosines, sines, mixing, scratch); break;
+    default: TYPED(slide_terms)(4, *g, *f, cosines, sines, mixing, scratch);
     }
 }

@@ -2,20 +2,21 @@
 
 #include "fft.h"
 
-/* Fold a piece of w numbers: even (w / 2 + 1), odd ((w - 1) / 2).
+/* Fold a piece of w numbers, less `mean`: even (w / 2 + 1), odd ((w - 1) / 2).
  *
  * mirror[j] is piece[w - j] and turned[j] is taper[w - j]: turned over beforehand, so that all loads go forward. The
  * last vector overlaps the one before, as the number of pairs is seldom a multiple of the lanes. */
 static inline void TYPED(fold_piece)(
-    const REAL *piece, const REAL *mirror, ptrdiff_t w, const REAL *taper, const REAL *turned, REAL *even, REAL *odd)
+    const REAL *piece, const REAL *mirror, ptrdiff_t w, REAL mean, const REAL *taper, const REAL *turned, REAL *even,
+    REAL *odd)
 {
     const ptrdiff_t pairs = (w - 1) / 2, lanes = TYPED(lanes);
-    even[0] = taper[0] * piece[0];
+    even[0] = taper[0] * (piece[0] - mean);
     if (w % 2 == 0)
-        even[w / 2] = taper[w / 2] * piece[w / 2];
+        even[w / 2] = taper[w / 2] * (piece[w / 2] - mean);
     if (pairs < lanes) {
         for (ptrdiff_t j = 1; j <= pairs; j++) {
-            const REAL a = taper[j] * piece[j], b = turned[j] * mirror[j];
+            const REAL a = taper[j] * (piece[j] - mean), b = turned[j] * (mirror[j] - mean);
             even[j] = a + b;
             odd[j - 1] = a - b;
         }
@@ -23,22 +24,22 @@ static inline void TYPED(fold_piece)(
     }
     for (ptrdiff_t next = 1; next <= pairs; next += lanes) {
         const ptrdiff_t j = next + lanes <= pairs + 1 ? next : pairs + 1 - lanes;
-        const TYPED(vector) a = *(const TYPED(vector) *)(taper + j) * *(const TYPED(vector) *)(piece + j);
-        const TYPED(vector) b = *(const TYPED(vector) *)(turned + j) * *(const TYPED(vector) *)(mirror + j);
+        const TYPED(vector) a = *(const TYPED(vector) *)(taper + j) * (*(const TYPED(vector) *)(piece + j) - mean);
+        const TYPED(vector) b = *(const TYPED(vector) *)(turned + j) * (*(const TYPED(vector) *)(mirror + j) - mean);
         *(TYPED(vector) *)(even + j) = a + b;
         *(TYPED(vector) *)(odd + j - 1) = a - b;
     }
 }
 
-/* Sum of n numbers, in as many partial sums as a vector has lanes. */
+/* Sum of n numbers in double, in several partial sums. */
 static inline double TYPED(sum)(const REAL *x, ptrdiff_t n)
 {
-    TYPED(vector) partial = {0};
-    double total = 0;
+    double partial[16] = {0}, total = 0;
     ptrdiff_t i = 0;
-    for (; i + TYPED(lanes) <= n; i += TYPED(lanes))
-        partial += *(const TYPED(vector) *)(x + i);
-    for (int lane = 0; lane < TYPED(lanes); lane++)
+    for (; i + 16 <= n; i += 16)
+        for (int lane = 0; lane < 16; lane++)
+            partial[lane] += x[i + lane];
+    for (int lane = 0; lane < 16; lane++)
         total += partial[lane];
     for (; i < n; i++)
         total += x[i];

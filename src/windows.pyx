@@ -63,10 +63,10 @@ cdef extern from *:
         void *out
 
     void fold_piece_float(
-        const float *, const float *, Py_ssize_t, const float *, const float *, float *, float *
+        const float *, const float *, Py_ssize_t, float, const float *, const float *, float *, float *
     ) noexcept nogil
     void fold_piece_double(
-        const double *, const double *, Py_ssize_t, const double *, const double *, double *, double *
+        const double *, const double *, Py_ssize_t, double, const double *, const double *, double *, double *
     ) noexcept nogil
     double sum_float(const float *, Py_ssize_t) noexcept nogil
     double sum_double(const double *, Py_ssize_t) noexcept nogil
@@ -161,6 +161,7 @@ def transform_rows_products_block(
     Py_ssize_t step,
     const floating[:, ::1] cosines,      # IN
     const floating[:, ::1] minus_sines,  # IN
+    const floating[:, ::1] uniform,      # IN
     floating[::1] turned,                # scratch
     floating[:, ::1] even,               # scratch
     floating[:, ::1] odd,                # scratch
@@ -174,6 +175,8 @@ def transform_rows_products_block(
     image : (ny, nx);  taper : (w,)
     cosines : (w // 2 + 1, h + 1 and padding to a multiple of 64 bytes) of 2 pi u j / w
     minus_sines : ((w - 1) // 2, the same), its first row j = 1
+    uniform : (2, h + 1), real and imaginary part of the DFT of the taper: the mean of a piece, in whose sums the rest would
+        lose digits, is transformed by itself
     turned : (nx + 1 + w,), one image row and the taper turned over
     even : (b n, w // 2 + 1);  odd : (b n, (w - 1) // 2), for the n pieces of b image rows at a time
     products : (2, b n, h + 1)
@@ -183,6 +186,7 @@ def transform_rows_products_block(
     Cost: 2 w (h + 1) operations a piece.
     """
     cdef Py_ssize_t batch, i, x, y, start, count
+    cdef floating mean
     cdef Py_ssize_t nx = image.shape[1]
     cdef Py_ssize_t w = taper.shape[0]
     cdef Py_ssize_t n = sums.shape[1]
@@ -214,13 +218,15 @@ def transform_rows_products_block(
                 piece = &image[y, x]
                 if floating is float:
                     sums[first + y, i % n] = sum_float(piece, w)
+                    mean = sums[first + y, i % n] / w
                     fold_piece_float(
-                        piece, mirror + nx - x - w, w, &taper[0], taper_mirror, e + i * n_even, o + i * n_odd
+                        piece, mirror + nx - x - w, w, mean, &taper[0], taper_mirror, e + i * n_even, o + i * n_odd
                     )
                 else:
                     sums[first + y, i % n] = sum_double(piece, w)
+                    mean = sums[first + y, i % n] / w
                     fold_piece_double(
-                        piece, mirror + nx - x - w, w, &taper[0], taper_mirror, e + i * n_even, o + i * n_odd
+                        piece, mirror + nx - x - w, w, mean, &taper[0], taper_mirror, e + i * n_even, o + i * n_odd
                     )
             if floating is float:
                 product_float(count, m, n_even, e, n_even, &cosines[0, 0], padded, re, m)
@@ -228,10 +234,12 @@ def transform_rows_products_block(
             else:
                 product_double(count, m, n_even, e, n_even, &cosines[0, 0], padded, re, m)
                 product_double(count, m, n_odd, o, n_odd, sine, padded, im, m)
-            for y in range(count // n):
-                for x in range(n * m):
-                    rows[0, first + start + y, x] = re[y * n * m + x]
-                    rows[1, first + start + y, x] = im[y * n * m + x]
+            for i in range(count):
+                y = first + start + i // n
+                mean = sums[y, i % n] / w
+                for x in range(m):
+                    rows[0, y, i % n * m + x] = re[i * m + x] + mean * uniform[0, x]
+                    rows[1, y, i % n * m + x] = im[i * m + x] + mean * uniform[1, x]
 
 
 def transform_rows_fft_block(
@@ -386,7 +394,7 @@ def transform_windows_sliding_block(
     """As `transform_windows_products_block`, by sums that windows share, for tapers of T <= 4 cosines.
 
     cosines, sines : (hy + 1 + T, w), of 2 pi k j / w;  mixing : (m, 1 + 2 T), see src/sliding.h
-    vectors : 64 (2 T + 1) m numbers at a multiple of 64 bytes
+    vectors : 32 (m - 1) step + 32 w + 64 (2 T + 1) m numbers at a multiple of 64 bytes
 
     Cost: about (16 step + 40 + 40 T) (hy + 1) (hx + 1) operations a window, and once w / step of it for every tile.
     """

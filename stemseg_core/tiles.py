@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core._kernels import windows as kernels
-from stemseg_core.transforms import VECTOR_LANES, aligned
+from stemseg_core.transforms import VECTOR_LANES, Source, aligned
 
 if TYPE_CHECKING:
     from stemseg_core.windows import WindowMatrix
@@ -74,7 +74,7 @@ class TileReader:
         down, across = matrix.tile_shape
         self.out = out
         self.memory = np.empty(0 if out is not None else down * across * matrix.shape[1], matrix.dtype)
-        self.rows: NDArray[Any] | None = None
+        self.rows: NDArray[Any] = np.empty((2, 0, 0), matrix.dtype)
         self.strip: tuple[int, int] | None = None
         self.first = self.last = 0  # image rows whose transforms are in `rows`
 
@@ -107,7 +107,7 @@ class TileReader:
             roots, factor = True, weight * math.sqrt(matrix.gain)
         first = tile.y0 * matrix.step[0] - self.first
         shift, reach = self._shift(tile, first), matrix.axis_y.reach
-        source = (self.rows, first, matrix.step[0], shift, self.uniform, reach, matrix.hx, roots, factor)
+        source = Source(self.rows, first, matrix.step[0], shift, self.uniform, reach, matrix.hx, roots, factor)
         matrix.along_y(source, out, self.y_scratch)
         if factor == 1.0:
             kernels.finish_block(out, matrix.scale, matrix.gain, weight)
@@ -125,7 +125,7 @@ class TileReader:
         # not fall into the same few sets of the cache.
         vectors = -(-n * (matrix.hx + 1) // VECTOR_LANES) + 1 | 1
         shape = (2, capacity, vectors * VECTOR_LANES)
-        if self.rows is None or self.rows.shape != shape:
+        if self.rows.shape != shape:
             self.rows = aligned(shape, matrix.dtype)
         self.sums = np.empty((capacity, n))
         self.x_scratch = matrix.along_x.scratch((n - 1) * matrix.step[1] + matrix.window[1], n)

@@ -1,16 +1,18 @@
 """The ways to transform windows along one axis, and which of them is the fastest.
 
-Along x, image rows are transformed once for all windows of a column strip: by `ProductRows` or `FFTRows`. Along y, every
-window is transformed from these rows: by `ProductWindows`, `FFTWindows` or `SlidingWindows`. All ways give the same
-features, to rounding; `fastest` picks by a model of their costs.
+Along x, image rows are transformed once for all windows of a column strip: by `ProductRows` or `FFTRows`. Along y,
+every window is transformed from these rows: by `ProductWindows`, `FFTWindows` or `SlidingWindows`. All ways give the
+same features, to rounding; `fastest` picks by a model of their costs, whose constants bench/transforms.py measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -25,15 +27,20 @@ VECTOR_LANES, VECTOR_BYTES = 16, 64
 BATCH = 32
 #: Columns along y that are folded and multiplied at once, in the first-level cache.
 CHUNK = 64
+#: Longer transforms outgrow the first-level cache.
+LONG = 128
 #: Most cosines of a taper for sliding sums; flat-top tapers have four.
 MAX_TERMS = 4
 
 
 def aligned(shape: int | tuple[int, ...], dtype: DTypeLike) -> Array:
-    """Memory that starts at a multiple of the longest vector: a vector across two cache lines is loaded in two."""
+    """Zeros that start at a multiple of the longest vector: a vector across two cache lines is loaded in two.
+
+    Zeros, since lanes that nobody needs are computed too, and numbers below the smallest normal one take 100 cycles.
+    """
     dtype = np.dtype(dtype)
     size = int(np.prod(shape))
-    raw = np.empty(size * dtype.itemsize + VECTOR_BYTES, np.uint8)
+    raw = np.zeros(size * dtype.itemsize + VECTOR_BYTES, np.uint8)
     start = -raw.ctypes.data % VECTOR_BYTES
     return raw[start : start + size * dtype.itemsize].view(dtype).reshape(shape)
 
@@ -79,10 +86,10 @@ class Axis:
 
         The product k j is reduced modulo w in whole numbers: the angle is as exact for high k j as for low.
         """
-        return 2 * np.pi / self.w * (np.outer(np.arange(highest + 1), np.arange(length)) % self.w)
+        return np.asarray(2 * np.pi / self.w * (np.outer(np.arange(highest + 1), np.arange(length)) % self.w))
 
     @cached_property
-    def terms(self) -> NDArray[np.float64] | None:
+    def cosines(self) -> NDArray[np.float64] | None:
         """Of a taper a_0 + sum_t a_t cos(2 pi t j / w): a_0, a_1, .., as few as there are; None for other tapers."""
         spectrum = np.fft.rfft(self.taper) / self.w
         a = np.r_[spectrum.real[0], 2 * spectrum.real[1:]]
@@ -141,59 +148,90 @@ class FFT:
         return sum({2: 0.6, 3: 0.9, 4: 1.0, 5: 1.5}[radix] for radix in FFT.radices_of(n) or ())
 
 
-class RowTransform(Protocol):
-    """Transforms of the pieces of image rows."""
+class RowTransform(ABC):
+    """Transforms of the pieces of image rows.
+
+    `constants` are the nanoseconds that each of the `terms` of the cost takes.
+    """
+
+    constants: ClassVar[tuple[float, ...]]
 
     @classmethod
-    def cost(cls, axis: Axis) -> float | None:
-        """Nanoseconds a piece, of one core with AVX-512; None if it cannot do this axis."""
+    @abstractmethod
+    def terms(cls, axis: Axis) -> tuple[float, ...] | None:
+        """What makes up the cost of a piece; None if it cannot do this axis."""
 
+    @abstractmethod
     def __init__(self, axis: Axis) -> None: ...
 
-    def scratch(self, width: int, n: int) -> Sequence[Array]:
+    @abstractmethod
+    def scratch(self, width: int, n: int) -> tuple[Array, ...]:
         """Scratch memory of one thread, for n pieces of image rows of some width."""
 
-    def __call__(self, pixels: Array, first: int, rows: Array, sums: Array, scratch: Sequence[Array]) -> None:
+    @abstractmethod
+    def __call__(self, pixels: Array, first: int, rows: Array, sums: Array, scratch: tuple[Array, ...]) -> None:
         """From pixels (y, width) to rows (2, .., n (h + 1) and room for a vector), sums (.., n), from row `first`."""
 
 
-class WindowTransform(Protocol):
-    """Transforms of the windows of a tile, from the transforms of its image rows."""
+class Source(NamedTuple):
+    """What all ways along y take first; see `transform_windows_products_block` in src/windows.pyx."""
+
+    rows: Array
+    first: int
+    step: int
+    shift: Array
+    uniform: Array
+    reach: int
+    hx: int
+    roots: bool
+    factor: float
+
+
+class WindowTransform(ABC):
+    """Transforms of the windows of a tile, from the transforms of its image rows.
+
+    `constants` are the nanoseconds that each of the `terms` of the cost takes; `down` is how many windows, one below
+    the other, a tile should have at least.
+    """
+
+    constants: ClassVar[tuple[float, ...]]
+    down: int = 1
 
     @classmethod
-    def cost(cls, axis: Axis, columns: int) -> float | None:
-        """Nanoseconds a window of so many columns (hx + 1); None if it cannot do this axis."""
+    @abstractmethod
+    def terms(cls, axis: Axis, columns: int) -> tuple[float, ...] | None:
+        """What makes up the cost of a window of so many columns (hx + 1); None if it cannot do this axis."""
 
+    @abstractmethod
     def __init__(self, axis: Axis) -> None: ...
 
-    @property
-    def down(self) -> int:
-        """Windows, one below the other, that a tile should have at least."""
-
-    def scratch(self, ld: int, m: int) -> Sequence[Array]:
+    @abstractmethod
+    def scratch(self, ld: int, m: int) -> tuple[Array, ...]:
         """Scratch memory of one thread, for m windows down and rows of `ld` numbers."""
 
-    def __call__(self, source: Sequence[Any], out: Array, scratch: Sequence[Array]) -> None:
-        """`source` is what all kernels take first: rows, first, step, shift, uniform, reach, hx, roots, factor."""
+    @abstractmethod
+    def __call__(self, source: Source, out: Array, scratch: tuple[Array, ...]) -> None:
+        """Features of the windows of a tile, out (m, n, d)."""
 
 
-Transform = TypeVar("Transform", RowTransform, WindowTransform)
-
-
-class ProductRows:
+class ProductRows(RowTransform):
     """Products of even and odd parts with cosines and sines."""
 
+    constants = (50.0, 0.0156)
+
     @classmethod
-    def cost(cls, axis: Axis) -> float | None:
-        return 8 + 0.10 * axis.w + 0.0125 * axis.w * (axis.h + 1)
+    def terms(cls, axis: Axis) -> tuple[float, ...] | None:
+        return 1, axis.w * (axis.h + 1)
 
     def __init__(self, axis: Axis) -> None:
         self.step, self.h, self.taper = axis.step, axis.h, axis.taper.astype(axis.dtype)
         angles = np.pad(axis.angles(axis.h, axis.w // 2 + 1), ((0, -(axis.h + 1) % VECTOR_LANES), (0, 0))).T
         self.cosines = np.cos(angles).astype(axis.dtype, order="C")
         self.minus_sines = -np.sin(angles[1 : (axis.w - 1) // 2 + 1]).astype(axis.dtype, order="C")
+        uniform = axis.uniform[axis.h :]
+        self.uniform = np.stack([uniform.real, uniform.imag]).astype(axis.dtype)
 
-    def scratch(self, width: int, n: int) -> Sequence[Array]:
+    def scratch(self, width: int, n: int) -> tuple[Array, ...]:
         dtype, pieces = self.taper.dtype, -(-BATCH // n) * n
         return (
             np.empty(width + 1 + len(self.taper), dtype),
@@ -202,20 +240,24 @@ class ProductRows:
             np.empty((2, pieces, self.h + 1), dtype),
         )
 
-    def __call__(self, pixels: Array, first: int, rows: Array, sums: Array, scratch: Sequence[Array]) -> None:
+    def __call__(self, pixels: Array, first: int, rows: Array, sums: Array, scratch: tuple[Array, ...]) -> None:
+        tables = self.cosines, self.minus_sines, self.uniform
+        turned, even, odd, products = scratch
         kernels.transform_rows_products_block(
-            pixels, self.taper, self.step, self.cosines, self.minus_sines, *scratch, first, rows, sums
+            pixels, self.taper, self.step, *tables, turned, even, odd, products, first, rows, sums
         )
 
 
-class FFTRows:
+class FFTRows(RowTransform):
     """Fourier transforms of half the length, of several image rows at once."""
 
+    constants = (2.0, 0.07, 0.49)
+
     @classmethod
-    def cost(cls, axis: Axis) -> float | None:
+    def terms(cls, axis: Axis) -> tuple[float, ...] | None:
         if axis.w % 2 or FFT.radices_of(axis.w // 2) is None:
             return None
-        return 1.5 + axis.w * (0.06 + 0.05 * FFT.stages(axis.w // 2))
+        return 1, axis.w * FFT.stages(axis.w // 2), axis.h + 1
 
     def __init__(self, axis: Axis) -> None:
         self.axis = axis
@@ -224,25 +266,27 @@ class FFTRows:
         turns = np.exp(-2j * np.pi * np.arange(axis.h + 1) / axis.w)
         self.turns = turns.view(float).reshape(-1, 2).astype(axis.dtype)
 
-    def scratch(self, width: int, n: int) -> Sequence[Array]:
+    def scratch(self, width: int, n: int) -> tuple[Array, ...]:
         size = VECTOR_LANES * (width + 2 * self.axis.w + 2 * self.axis.h + 50)
         return aligned(size, self.axis.dtype), np.empty(VECTOR_LANES * (width + 1))
 
-    def __call__(self, pixels: Array, first: int, rows: Array, sums: Array, scratch: Sequence[Array]) -> None:
-        t = self.fft
+    def __call__(self, pixels: Array, first: int, rows: Array, sums: Array, scratch: tuple[Array, ...]) -> None:
+        tables = self.fft.radices, self.fft.frequencies, self.fft.twiddles, self.turns
+        vectors, totals = scratch
         kernels.transform_rows_fft_block(
-            pixels, self.halved, self.axis.step, t.radices, t.frequencies, t.twiddles, self.turns, *scratch, first, rows, sums
+            pixels, self.halved, self.axis.step, *tables, vectors, totals, first, rows, sums
         )
 
 
-class ProductWindows:
+class ProductWindows(WindowTransform):
     """Products of even and odd parts with cosines and sines."""
 
-    down = 1
+    constants = (0.19, 0.0245, 12.0, 6.5, 0.28)
 
     @classmethod
-    def cost(cls, axis: Axis, columns: int) -> float | None:
-        return columns * (0.1 * axis.w + 0.025 * axis.w * (axis.h + 1) + (2 * axis.h + 1) * 0.4)
+    def terms(cls, axis: Axis, columns: int) -> tuple[float, ...] | None:
+        products = columns * axis.w, columns * axis.w * (axis.h + 1)
+        return *products, *_stores(axis, columns)
 
     def __init__(self, axis: Axis) -> None:
         self.taper = axis.taper.astype(axis.dtype)
@@ -250,82 +294,107 @@ class ProductWindows:
         self.cosines = np.cos(angles).astype(axis.dtype)
         self.sines = np.sin(angles[:, 1 : (axis.w - 1) // 2 + 1]).astype(axis.dtype, order="C")
 
-    def scratch(self, ld: int, m: int) -> Sequence[Array]:
+    def scratch(self, ld: int, m: int) -> tuple[Array, ...]:
         dtype, (u, n_even), n_odd = self.taper.dtype, self.cosines.shape, self.sines.shape[1]
         return aligned((n_even, CHUNK), dtype), aligned((n_odd, CHUNK), dtype), aligned((2, u, 2 * ld), dtype)
 
-    def __call__(self, source: Sequence[Any], out: Array, scratch: Sequence[Array]) -> None:
-        kernels.transform_windows_products_block(*source, self.taper, self.cosines, self.sines, *scratch, out)
+    def __call__(self, source: Source, out: Array, scratch: tuple[Array, ...]) -> None:
+        even, odd, products = scratch
+        kernels.transform_windows_products_block(
+            *source, self.taper, self.cosines, self.sines, even, odd, products, out
+        )
 
 
-class FFTWindows:
+class FFTWindows(WindowTransform):
     """Fourier transforms of a vector of columns at once."""
 
-    down = 1
+    constants = (1.6, 4.5, 25.0, 6.0, 0.13)
 
     @classmethod
-    def cost(cls, axis: Axis, columns: int) -> float | None:
+    def terms(cls, axis: Axis, columns: int) -> tuple[float, ...] | None:
         if FFT.radices_of(axis.w) is None:
             return None
-        return -(-columns // VECTOR_LANES) * (axis.w * 1.3 * FFT.stages(axis.w) + (2 * axis.h + 1) * 4)
+        numbers = -(-columns // VECTOR_LANES) * axis.w
+        return numbers * FFT.stages(axis.w), numbers * max(0, axis.w - LONG) / axis.w, *_stores(axis, columns)
 
     def __init__(self, axis: Axis) -> None:
         self.taper = axis.taper.astype(axis.dtype)
         self.fft = FFT(axis.w, axis.dtype)
 
-    def scratch(self, ld: int, m: int) -> Sequence[Array]:
+    def scratch(self, ld: int, m: int) -> tuple[Array, ...]:
         return (aligned(4 * VECTOR_LANES * len(self.taper), self.taper.dtype),)
 
-    def __call__(self, source: Sequence[Any], out: Array, scratch: Sequence[Array]) -> None:
-        t = self.fft
-        kernels.transform_windows_fft_block(*source, self.taper, t.radices, t.frequencies, t.twiddles, *scratch, out)
+    def __call__(self, source: Source, out: Array, scratch: tuple[Array, ...]) -> None:
+        tables = self.fft.radices, self.fft.frequencies, self.fft.twiddles
+        kernels.transform_windows_fft_block(*source, self.taper, *tables, scratch[0], out)
 
 
-class SlidingWindows:
+class SlidingWindows(WindowTransform):
     """Sums that neighbouring windows share, and a taper that mixes neighbouring frequencies."""
 
+    constants = (2.75, 0.8, 3.7, 14.0, 6.8, 0.2)
+
     @classmethod
-    def cost(cls, axis: Axis, columns: int) -> float | None:
-        if axis.terms is None:
+    def terms(cls, axis: Axis, columns: int) -> tuple[float, ...] | None:
+        if axis.cosines is None:
             return None
-        highest = axis.h + len(axis.terms)
-        return -(-columns // VECTOR_LANES) * highest * (5 + 3.0 * axis.step + 5 * len(axis.terms))
+        n = len(axis.cosines)
+        sums = -(-columns // VECTOR_LANES) * (axis.h + n)
+        rows = sums * axis.step
+        return rows, rows * (axis.w > 2 * LONG), sums * n, *_stores(axis, columns)
 
     def __init__(self, axis: Axis) -> None:
-        assert axis.terms is not None
+        assert axis.cosines is not None
         self.axis = axis
-        angles = axis.angles(axis.h + len(axis.terms) - 1, axis.w)
+        self.down = -(-axis.w // axis.step)  # the sums are begun anew in every tile, which takes w image rows
+        angles = axis.angles(axis.h + len(axis.cosines) - 1, axis.w)
         self.cosines, self.sines = np.cos(angles).astype(axis.dtype), np.sin(angles).astype(axis.dtype)
-
-    @property
-    def down(self) -> int:
-        """The sums are begun anew in every tile, which takes w image rows."""
-        return -(-self.axis.w // self.axis.step)
 
     def mixing(self, m: int) -> Array:
         """How the frequencies of window 0..m - 1 of a tile mix, (m, 1 + 2 T): see src/sliding.h."""
-        a = self.axis.terms
+        a = self.axis.cosines
         assert a is not None
         mixing = np.full((m, 2 * len(a) - 1), a[0])
         turn = 2 * np.pi / self.axis.w * (np.arange(m)[:, None] * self.axis.step * np.arange(1, len(a)) % self.axis.w)
         mixing[:, 1::2], mixing[:, 2::2] = a[1:] / 2 * np.cos(turn), a[1:] / 2 * np.sin(turn)
         return mixing.astype(self.axis.dtype)
 
-    def scratch(self, ld: int, m: int) -> Sequence[Array]:
+    def scratch(self, ld: int, m: int) -> tuple[Array, ...]:
         mixing = self.mixing(m)
-        return mixing, aligned(4 * VECTOR_LANES * mixing.size, self.axis.dtype)
+        pairs = (m - 1) * self.axis.step + self.axis.w + 2 * mixing.size
+        return mixing, aligned(2 * VECTOR_LANES * pairs, self.axis.dtype)
 
-    def __call__(self, source: Sequence[Any], out: Array, scratch: Sequence[Array]) -> None:
+    def __call__(self, source: Source, out: Array, scratch: tuple[Array, ...]) -> None:
         mixing, vectors = scratch
         kernels.transform_windows_sliding_block(*source, self.cosines, self.sines, mixing[: len(out)], vectors, out)
 
+
+Transform = TypeVar("Transform", RowTransform, WindowTransform)
 
 ROWS: tuple[type[RowTransform], ...] = (ProductRows, FFTRows)
 WINDOWS: tuple[type[WindowTransform], ...] = (ProductWindows, FFTWindows, SlidingWindows)
 
 
+def _stores(axis: Axis, columns: int) -> tuple[float, float, float]:
+    """What the features of a window cost, however they are made: vectors, or number by number where they are narrow."""
+    ky = 2 * axis.h + 1
+    return 1, ky * -(-columns // VECTOR_LANES), ky * columns * (columns < VECTOR_LANES)
+
+
+def cost(way: type[Transform], *geometry: Any) -> float | None:
+    """Nanoseconds a piece or a window of one core with AVX-512, by the model; None if it cannot be done this way."""
+    terms = way.terms(*geometry)
+    return None if terms is None else math.fsum(a * b for a, b in zip(way.constants, terms, strict=True))
+
+
+class NoWayError(ValueError):
+    """None of the ways can transform this axis; products always can."""
+
+
 def fastest(ways: Iterable[type[Transform]], axis: Axis, *geometry: int) -> Transform:
     """The way of least cost, made for an axis."""
-    costs = {way: way.cost(axis, *geometry) for way in ways}
-    possible = {way: cost for way, cost in costs.items() if cost is not None}
+    costs = {way: cost(way, axis, *geometry) for way in ways}
+    possible = {way: found for way, found in costs.items() if found is not None}
+    if not possible:
+        raise NoWayError(f"no way to transform windows of {axis.w} px among {[way.__name__ for way in costs]}")
     return min(possible, key=lambda way: possible[way])(axis)

@@ -1,7 +1,6 @@
 """Window features against numpy.fft, the kernels against their NumPy twins, inputs, masks, pieces and refusals."""
 
 import pickle
-from importlib import import_module
 from itertools import pairwise
 
 import numpy as np
@@ -10,56 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stemseg_core as ss
-from stemseg_core import _kernels
-from stemseg_core.tiles import PrunedDFT
-
-LEVELS = _kernels.available_levels()
 
 
 def image_of(shape, seed=0, dtype=np.float32):
     return (np.random.default_rng(seed).random(shape) * 1000).astype(dtype)
-
-
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@settings(max_examples=25, deadline=None)
-@given(data=st.data())
-def test_kernels_match_their_twins(reference, level, dtype, data):
-    kernels, twin = import_module(f"stemseg_core._kernels.windows_{level}"), reference("windows")
-    wy, wx = data.draw(st.tuples(st.integers(1, 40), st.integers(1, 40)), "window")
-    sy, sx = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 9)), "step")
-    m, n = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 7)), "windows")
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1), "seed"))
-    hy, hx = (wy - 1) // 2, (wx - 1) // 2
-    along_y, along_x = PrunedDFT(rng.random(wy), hy, dtype), PrunedDFT(rng.random(wx), hx, dtype)
-    image = rng.standard_normal(((m - 1) * sy + wy, (n - 1) * sx + wx)).astype(dtype)
-    image.setflags(write=False)
-    padding = ((0, 0), (0, -(hx + 1) % 16))
-    cosines, sines = (np.ascontiguousarray(np.pad(a.T, padding)) for a in (along_x.cos, -along_x.sin))
-    uniform = rng.standard_normal((2, 2 * hy + 1, hx + 1)).astype(dtype)
-    shift = rng.standard_normal((m, n)).astype(dtype)
-    d = ((2 * hy + 1) * (2 * hx + 1) + 1) // 2
-    tolerance = 2e-4 if dtype == np.float32 else 1e-10
-    results = []
-    for module in (kernels, twin):
-        rows = np.full((len(image), n, 2, hx + 1), np.nan, dtype)
-        sums = np.empty((len(image), n))
-        batch = data.draw(st.integers(1, 3), "image rows at a time")
-        scratch = [np.empty(image.shape[1] + 1 + wx, dtype)]
-        scratch += [np.empty((batch * n, k), dtype) for k in (len(cosines), len(sines))]
-        module.transform_rows_block(image, along_x.taper, sx, cosines, sines, *scratch, rows, sums)
-        out = np.full((m, n, d), np.nan, dtype)
-        scratch = [np.empty((a.shape[1], 64), dtype) for a in (along_y.cos, along_y.sin)]
-        products = np.empty((2, hy + 1, rows[0].size), dtype)
-        module.transform_windows_block(
-            rows, 0, sy, along_y.taper, along_y.cos, along_y.sin, shift, uniform, *scratch, products, out
-        )
-        scaled = [out.copy() for _ in range(4)]
-        for array, scale in zip(scaled, ("abs", "sqrt", "log1p", "power"), strict=True):
-            module.scale_block(array, scale, 2.0, np.sqrt(2), hy * hx)
-        results.append([rows, sums, out, *scaled])
-    for got, want in zip(*results, strict=True):
-        np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance * max(1, np.abs(want).max()))
 
 
 @settings(max_examples=40, deadline=None)

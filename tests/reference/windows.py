@@ -16,36 +16,82 @@ def fold(pieces, taper):
     return even[..., : w // 2 + 1], odd[..., 1 : (w - 1) // 2 + 1]
 
 
-def transform_rows_block(image, taper, step, cosines, minus_sines, turned, even, odd, rows, sums):
-    n, m, w = rows.shape[1], rows.shape[3], len(taper)
+def transform_rows_products_block(
+    image, taper, step, cosines, minus_sines, uniform, turned, even, odd, products, first, rows, sums
+):
+    n, m, w = sums.shape[1], products.shape[2], len(taper)
     for i in range(n):
         pieces = image[:, i * step : i * step + w]
         e, o = fold(pieces, taper)
-        rows[:, i, 0] = e @ cosines[:, :m]
-        rows[:, i, 1] = o @ minus_sines[:, :m]
-        sums[:, i] = pieces.sum(axis=1, dtype=np.float64)
+        place = slice(first, first + len(image)), slice(i * m, (i + 1) * m)
+        rows[0][place] = e @ cosines[:, :m]
+        rows[1][place] = o @ minus_sines[:, :m]
+        sums[place[0], i] = pieces.sum(axis=1, dtype=np.float64)
 
 
-def transform_windows_block(rows, first, step, taper, cosines, sines, shift, uniform, even, odd, products, out):
-    w, hy, hx = len(taper), len(cosines) - 1, rows.shape[3] - 1
-    flat = uniform[0] + 1j * uniform[1]
+def transform_rows_fft_block(
+    image, halved, step, radices, frequencies, twiddles, turns, vectors, totals, first, rows, sums
+):
+    taper = 2 * halved.T.ravel()
+    n, m, w = sums.shape[1], len(turns), len(taper)
+    for i in range(n):
+        pieces = image[:, i * step : i * step + w]
+        spectrum = np.fft.fft(taper * pieces)[:, :m]
+        place = slice(first, first + len(image)), slice(i * m, (i + 1) * m)
+        rows[0][place], rows[1][place] = spectrum.real, spectrum.imag
+        sums[place[0], i] = pieces.sum(axis=1, dtype=np.float64)
+
+
+def tapered_windows(rows, first, step, taper, hx, out):
+    """Every window of a tile from transformed image rows, complex, tapered along y: (m, n, w, hx + 1)."""
+    (m, n), w = out.shape[:2], len(taper)
+    rows = (rows[0] + 1j * rows[1])[:, : n * (hx + 1)].reshape(-1, n, hx + 1)
+    windows = np.stack([rows[first + y * step : first + y * step + w] for y in range(m)])
+    return taper[:, None] * windows.swapaxes(1, 2)
+
+
+def put(spectrum, shift, uniform, hx, roots, factor, out):
+    """Features of spectra (m, n, 2 hy + 1, hx + 1)."""
+    hy = spectrum.shape[2] // 2
     ky, kx = np.mgrid[-hy : hy + 1, 0 : hx + 1]
-    kept = (kx > 0) | (ky >= 0)
-    for y in range(len(out)):
-        window = rows[first + y * step : first + y * step + w]
-        e, o = fold(np.moveaxis(window[:, :, 0] + 1j * window[:, :, 1], 0, -1), taper)  # (n, kx, j)
-        plus = e @ cosines.T - 1j * (o @ sines.T)
-        minus = e @ cosines.T + 1j * (o @ sines.T)
-        spectrum = np.concatenate([minus[..., :0:-1], plus], axis=-1).swapaxes(-1, -2)  # (n, ky, kx)
-        spectrum = spectrum - shift[y][:, None, None] * flat
-        out[y] = (spectrum.real**2 + spectrum.imag**2)[:, kept]
+    spectrum = spectrum - shift[:, :, None, None] * (uniform[0] + 1j * uniform[1])[:, : hx + 1]
+    power = (np.abs(spectrum) ** 2)[..., (kx > 0) | (ky >= 0)]
+    out[:] = factor * (power**0.25 if roots else power)
 
 
-def scale_block(out, scale, gain, weight, zero):
+def transform_windows_products_block(
+    rows, first, step, shift, uniform, reach, hx, roots, factor, taper, cosines, sines, even, odd, products, out
+):
+    windows = tapered_windows(rows, first, step, np.ones(len(taper)), hx, out)
+    e, o = fold(np.moveaxis(windows, 2, -1), taper)  # (m, n, kx, j)
+    plus, minus = e @ cosines.T - 1j * (o @ sines.T), e @ cosines.T + 1j * (o @ sines.T)
+    spectrum = np.concatenate([minus[..., :0:-1], plus], axis=-1).swapaxes(-1, -2)
+    put(spectrum, shift, uniform, hx, roots, factor, out)
+
+
+def transform_windows_fft_block(
+    rows, first, step, shift, uniform, reach, hx, roots, factor, taper, radices, frequencies, twiddles, vectors, out
+):
+    hy = uniform.shape[1] // 2
+    spectrum = np.fft.fft(tapered_windows(rows, first, step, taper, hx, out), axis=2)
+    put(spectrum[:, :, np.arange(-hy, hy + 1)], shift, uniform, hx, roots, factor, out)
+
+
+def transform_windows_sliding_block(
+    rows, first, step, shift, uniform, reach, hx, roots, factor, cosines, sines, mixing, vectors, out
+):
+    hy, w = uniform.shape[1] // 2, cosines.shape[1]
+    # The first window of a tile is where its taper begins: a_0 + sum_t 2 (a_t / 2) cos(2 pi t j / w).
+    taper = mixing[0, 0] + 2 * mixing[0, 1::2] @ np.cos(
+        2 * np.pi * np.outer(np.arange(1, mixing.shape[1] // 2 + 1), np.arange(w)) / w
+    )
+    spectrum = np.fft.fft(tapered_windows(rows, first, step, taper, hx, out), axis=2)
+    put(spectrum[:, :, np.arange(-hy, hy + 1)], shift, uniform, hx, roots, factor, out)
+
+
+def finish_block(out, scale, gain, weight):
     modulus = gain * np.sqrt(out)
-    feature = {"abs": modulus, "sqrt": np.sqrt(modulus), "log1p": np.log1p(modulus), "power": modulus**2}[scale]
-    out[:] = weight * feature
-    out[..., zero] = feature[..., zero]
+    out[:] = weight * {"abs": modulus, "sqrt": np.sqrt(modulus), "log1p": np.log1p(modulus)}[scale]
 
 
 def features(image, window, step, taper="hann", detrend="constant", zoom=2, scale="sqrt"):
