@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stemseg_core.blocks import Progress, one_blas_thread, run
+from stemseg_core.compress import CANCELLED
 from stemseg_core.estimator import check_whole
 from stemseg_core.images import pair
-from stemseg_core.maps import Grid, order_by_size
+from stemseg_core.maps import Grid, order_by_size, two_largest
 from stemseg_core.memory import require_memory
 from stemseg_core.phases import METHODS, find_phases
 from stemseg_core.segmentation import Segmentation
@@ -170,23 +171,25 @@ def segment(
             random_state=random_state,
             settings=settings,
         )
-        label_image = grid.label_image(memberships, matrix.image.shape[-2:])
+        label_image = grid.label_image(memberships, matrix.image.shape[-2:], n_jobs=n_jobs)
         order = order_by_size(label_image, n_phases)
         memberships = memberships[:, order]
         label_image = np.append(np.argsort(order), -1).astype(np.int32)[label_image]
         if matrix.mask is not None:
             label_image[matrix.mask[0]] = -1
         components, residual = _components(matrix, memberships, partition, n_jobs, progress)
-    ranked = np.sort(memberships, axis=1)
+    planes = grid.to_planes(memberships)
+    labels, best, second = two_largest(planes)
+    labels[~matrix.included] = -1
     counted = np.bincount(label_image[label_image >= 0], minlength=n_phases)
     return Segmentation(
         image=matrix.image[0],
-        labels=grid.to_map(memberships.argmax(axis=1).astype(np.int32), -1),
+        labels=labels,
         label_image=label_image,
-        abundances=np.moveaxis(grid.to_map(memberships), -1, 0).copy(),
+        abundances=planes,
         components=matrix.to_image(components),
         fractions=counted / max(1, counted.sum()),
-        confidence=grid.to_map(ranked[:, -1] - ranked[:, -2] if n_phases > 1 else ranked[:, -1]),
+        confidence=best - second,
         residual=grid.to_map(residual),
         centers=grid.centers(),
         ky=matrix.ky,
@@ -253,7 +256,17 @@ def _components(
     gram, sums = run(_weighted_sums, matrix, along=(weights,), stage="components", **options)
     components = np.maximum(np.linalg.lstsq(gram, sums, rcond=None)[0], 0).astype(matrix.dtype)
     residual = np.empty(len(memberships), np.float32)
-    run(_residual_block, matrix, components, along=(memberships,), out=(residual,), stage="residual", **options)
+    exact = components.astype(np.float64)
+    run(
+        _residual_block,
+        matrix,
+        components,
+        exact @ exact.T,
+        along=(memberships,),
+        out=(residual,),
+        stage="residual",
+        **options,
+    )
     return components, residual
 
 
@@ -263,8 +276,16 @@ def _weighted_sums(block: NDArray[Any], weights: NDArray[Any]) -> tuple[None, tu
 
 
 def _residual_block(
-    block: NDArray[Any], memberships: NDArray[Any], components: NDArray[Any]
+    block: NDArray[Any], memberships: NDArray[Any], components: NDArray[Any], gram: NDArray[np.float64]
 ) -> tuple[tuple[NDArray[Any]], None]:
-    norm = row_norms(block)
-    left = row_norms(block - memberships.astype(block.dtype) @ components)
-    return (left / np.where(norm > 0, norm, 1),), None
+    """|x - a C| / |x| of rows x, with |x - a C|^2 = |x|^2 - 2 a (C x) + a C C^T a^T where that does not cancel."""
+    norms = row_norms(block)
+    squares = norms**2
+    a = memberships.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        left = squares + np.einsum("ij,ij->i", a, a @ gram - 2 * (block @ components.T))
+        direct = ~((left >= CANCELLED * squares) & (left < np.inf))
+        left = np.sqrt(np.maximum(left, 0))
+    if direct.any():
+        left[direct] = row_norms(block[direct] - memberships[direct].astype(block.dtype) @ components)
+    return (left / np.where(norms > 0, norms, 1),), None

@@ -12,12 +12,23 @@ from stemseg_core.blocks import Index
 from stemseg_core.windows import WindowMatrix
 
 
+#: Sums of squares in this range neither overflowed nor lost digits below the smallest numbers.
+SAFE_SQUARES = {np.dtype(np.float32): (1e-25, 1e37), np.dtype(np.float64): (1e-280, 1e307)}
+
+
 def row_norms(block: NDArray[Any]) -> NDArray[np.float64]:
-    """Length of each row; relative to its largest entry, so that no square overflows or vanishes."""
-    largest = np.abs(block).max(axis=1, initial=0)
-    largest[largest == 0] = 1
-    scaled = block / largest[:, None]
-    return np.sqrt(np.einsum("ij,ij->i", scaled, scaled)) * largest.astype(np.float64)
+    """Length of each row; of rows whose squares overflow or vanish relative to their largest entry."""
+    with np.errstate(over="ignore"):
+        norms = np.sqrt(np.einsum("ij,ij->i", block, block).astype(np.float64))
+    low, high = SAFE_SQUARES[block.dtype]
+    risky = np.flatnonzero((norms < low**0.5) | (norms > high**0.5))
+    if len(risky):
+        rows = block[risky]
+        largest = np.abs(rows).max(axis=1, initial=0)
+        largest[largest == 0] = 1
+        rows /= largest[:, None]
+        norms[risky] = np.sqrt(np.einsum("ij,ij->i", rows, rows)) * largest.astype(np.float64)
+    return norms
 
 
 class Spectra:
