@@ -257,16 +257,8 @@ def _components(
     components = np.maximum(np.linalg.lstsq(gram, sums, rcond=None)[0], 0).astype(matrix.dtype)
     residual = np.empty(len(memberships), np.float32)
     exact = components.astype(np.float64)
-    run(
-        _residual_block,
-        matrix,
-        components,
-        exact @ exact.T,
-        along=(memberships,),
-        out=(residual,),
-        stage="residual",
-        **options,
-    )
+    options |= {"along": (memberships,), "out": (residual,), "stage": "residual"}
+    run(_residual_block, matrix, components, exact @ exact.T, **options)
     return components, residual
 
 

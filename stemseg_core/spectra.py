@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from stemseg_core.blocks import Index
 from stemseg_core.windows import WindowMatrix
 
-
 #: Sums of squares in this range neither overflowed nor lost digits below the smallest numbers.
 SAFE_SQUARES = {np.dtype(np.float32): (1e-25, 1e37), np.dtype(np.float64): (1e-280, 1e307)}
 
