@@ -18,10 +18,10 @@ Array = NDArray[Any]
 NOISE_FLOOR = 1e-6
 #: Columns of rows that are smoothed at once, as planes beside the rows, and places of a plane that are at once.
 SMOOTHED_COLUMNS, SMOOTHED_PLACES = 4, 64
-#: Rows of a grid or an image that are worked on at once.
-GRID_ROWS = 64
-#: Rows that are whitened at once.
-WHITENED_ROWS = 8192
+#: Rows of a grid or an image that are worked on at once, and of a grid whose neighbours are compared at once.
+GRID_ROWS, PAIR_ROWS = 64, 8
+#: Rows that are whitened, or made shares, at once.
+BLOCK_ROWS = 8192
 
 
 class Grid:
@@ -119,7 +119,7 @@ class Grid:
 
     def thinned(self, rows: Array, n_rows: int) -> Array:
         """About `n_rows` of the rows (n, c), of windows in every m-th row and column of the grid; all if m is 1."""
-        every = max(1, int(np.sqrt(len(rows) / n_rows)))
+        every = thinning(len(rows), n_rows)
         if every == 1:
             return rows
         chosen = [
@@ -131,7 +131,7 @@ class Grid:
     def noise_covariance(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         """Covariance (r, r) of the noise of rows (n, r): half that of the differences between neighbouring windows."""
         covariance, count = np.zeros((rows.shape[1], rows.shape[1])), 0
-        for own_strip in _strips(len(self.included)):
+        for own_strip in _strips(len(self.included), PAIR_ROWS):
             # One more row of the grid: a pair belongs to the strip of its upper window.
             strip = slice(own_strip.start, min(own_strip.stop + 1, len(self.included)))
             included = self.included[strip]
@@ -150,10 +150,12 @@ class Grid:
 
     def centers(self) -> NDArray[np.float64]:
         """Centres of all windows in pixel coordinates, (ny, nx, 2), y before x."""
-        axes = [
+        y, x = (
             np.arange(n) * s + (w - 1) / 2 for n, w, s in zip(self.included.shape, self.window, self.step, strict=True)
-        ]
-        return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+        )
+        centers = np.empty((*self.included.shape, 2))
+        centers[..., 0], centers[..., 1] = y[:, np.newaxis], x
+        return centers
 
     def label_image(
         self, memberships: NDArray[Any], shape: tuple[int, int], *, n_jobs: int | None = None
@@ -204,9 +206,14 @@ class Grid:
         return steps[:-1, :-1] > 0
 
 
-def _strips(n: int) -> list[slice]:
-    """Places 0 to n - 1 along the first axis in strips of `GRID_ROWS`."""
-    return [slice(start, min(start + GRID_ROWS, n)) for start in range(0, n, GRID_ROWS)]
+def thinning(n: int, n_rows: int) -> int:
+    """Every which row and column of a grid with n windows leaves about `n_rows` of them, or somewhat more."""
+    return max(1, int(np.sqrt(n / n_rows)))
+
+
+def _strips(n: int, size: int = GRID_ROWS) -> list[slice]:
+    """Places 0 to n - 1 along the first axis in strips of `size`."""
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
 def _gaussian_pieces(n: int, sigma: float, dtype: Any) -> list[tuple[slice, slice, Array]]:
@@ -270,8 +277,8 @@ def whiten_noise(rows: NDArray[Any], noise: NDArray[np.float64]) -> NDArray[Any]
     if variance[-1] <= 0:
         return rows
     factor = (directions / np.sqrt(np.maximum(variance, NOISE_FLOOR * variance[-1]))).astype(rows.dtype)
-    for start in range(0, len(rows), WHITENED_ROWS):
-        block = rows[start : start + WHITENED_ROWS]
+    for start in range(0, len(rows), BLOCK_ROWS):
+        block = rows[start : start + BLOCK_ROWS]
         block[:] = block @ factor
     return rows
 
@@ -285,10 +292,14 @@ def posterior(squared_distances: NDArray[Any], variance: float) -> NDArray[np.fl
 
 
 def shares(weights: NDArray[Any]) -> NDArray[np.float32]:
-    """Non-negative rows (n, k) divided by their sums; equal shares where a row is zero."""
-    weights = np.maximum(weights, 0)
-    total = weights.sum(axis=1, keepdims=True)
-    return np.where(total > 0, weights / np.where(total > 0, total, 1), 1 / weights.shape[1]).astype(np.float32)
+    """Non-negative rows (n, k) divided by their sums; equal shares where a row is zero. float32 rows in place."""
+    result = weights.astype(np.float32, copy=False)
+    for start in range(0, len(weights), BLOCK_ROWS):
+        block = np.maximum(weights[start : start + BLOCK_ROWS], 0)
+        total = block.sum(axis=1, keepdims=True)
+        np.divide(block, total, out=block, where=total > 0)
+        result[start : start + BLOCK_ROWS] = np.where(total > 0, block, 1 / block.shape[1])
+    return result
 
 
 def order_by_size(label_image: NDArray[np.int32], k: int) -> Sequence[int]:
@@ -303,12 +314,13 @@ def order_by_size(label_image: NDArray[np.int32], k: int) -> Sequence[int]:
     return sorted(range(k), key=place)
 
 
-def two_largest(planes: Array) -> tuple[NDArray[np.int32], Array, Array]:
-    """Of planes (k, y, x): where the largest value is, ties to the first, that value, and the next one (0 if k = 1)."""
+def first_and_lead(planes: Array) -> tuple[NDArray[np.int32], Array]:
+    """Of planes (k, y, x): where the largest value is, ties to the first, and how far it is above the next (or 0)."""
     labels = np.zeros(planes.shape[1:], np.int32)
     best, second = planes[0].copy(), np.zeros_like(planes[0])
     for phase, plane in enumerate(planes[1:], start=1):
         np.maximum(second, np.minimum(best, plane), out=second)
         np.copyto(labels, phase, where=plane > best)
         np.maximum(best, plane, out=best)
-    return labels, best, second
+    best -= second
+    return labels, best

@@ -12,9 +12,10 @@ from stemseg_core._kernels.kmeans import distances_block
 from stemseg_core.abundances import abundances
 from stemseg_core.blocks import ArrayRows, run
 from stemseg_core.compress import compress
+from stemseg_core.directions import leading_bytes
 from stemseg_core.ica import ICA
 from stemseg_core.kmeans import KMeans
-from stemseg_core.maps import Grid, posterior, shares, whiten_noise
+from stemseg_core.maps import SMOOTHED_COLUMNS, Grid, posterior, shares, thinning, whiten_noise
 from stemseg_core.nfindr import NFINDR
 from stemseg_core.nmf import NMF
 from stemseg_core.spectra import Spectra
@@ -22,6 +23,8 @@ from stemseg_core.spectra import Spectra
 METHODS = ("kmeans", "nfindr", "nmf", "ica")
 #: Windows that restarts of k-means are run on, at least, where there are many more.
 START_ROWS = 100_000
+#: Rows whose memberships are made at once, in the second-level cache.
+POSTERIOR_ROWS = 4096
 
 Array = NDArray[Any]
 
@@ -62,6 +65,28 @@ def find_phases(
     return _by_estimator(clone(method), scores, n_phases, threads)
 
 
+def phases_bytes(spectra: Spectra, method: Any, n_phases: int, rank: int, n_threads: int) -> float:
+    """Largest memory that `find_phases` holds at once, of an estimator of the user without what that needs itself."""
+    (n, d), k, item = spectra.shape, n_phases, spectra.dtype.itemsize
+    n_grid = spectra.matrix.included.size
+    if method == "nmf":
+        return NMF(k).needed_bytes(n, d)
+    rank = min(rank, n, d)
+    scores = n * rank * item
+    smoothing = n_grid * item * (min(rank, SMOOTHED_COLUMNS) + (n < n_grid))
+    memberships = n * (4 + 4 * k)
+    n_few = n / thinning(n, _start_rows(k)) ** 2
+    kmeans = max(n_few * (4 * rank + 40 + 24 * min(n_threads, 10)), 8 * n, memberships)
+    nfindr = max(8 * n * (k + 3), memberships)
+    beside = {"nfindr": nfindr, "ica": max(13 * n * k, 4 * n * k + kmeans)}.get(str(method), kmeans)
+    return max(leading_bytes(spectra, rank), scores + max(8 * n, smoothing, beside))
+
+
+def _start_rows(k: int) -> int:
+    """Rows that restarts of k-means are run on, at least, where there are many more."""
+    return max(START_ROWS, 100 * k)
+
+
 def _by_kmeans(rows: Array, grid: Grid, k: int, seeded: dict[str, Any]) -> NDArray[np.float32]:
     """Memberships by k-means, whose restarts on dense grids are run on windows of a coarser one.
 
@@ -69,9 +94,10 @@ def _by_kmeans(rows: Array, grid: Grid, k: int, seeded: dict[str, Any]) -> NDArr
     the best. From its centres a few passes over all rows lead to where a restart on all of them would have ended.
     """
     kmeans = KMeans(k, **seeded)
-    few = grid.thinned(rows, max(START_ROWS, 100 * k))
+    few = grid.thinned(rows, _start_rows(k))
     if few is not rows:
         kmeans.set_params(init=kmeans.fit(few).cluster_centers_)
+    del few
     kmeans.fit(rows)
     threads = {name: seeded[name] for name in ("n_jobs", "progress")}
     return _around(rows, kmeans.cluster_centers_, kmeans.inertia_ / len(rows), threads)
@@ -84,11 +110,22 @@ def _between_extremes(parts: Array, seeded: dict[str, Any]) -> NDArray[np.float3
     with Q. The tightest simplex around the rows does not.
     """
     k = parts.shape[1]
-    if k == 1 or np.linalg.matrix_rank(parts - parts.mean(axis=0), tol=1e-4 * np.sqrt(len(parts))) < k - 1:
-        return shares(parts)
+    if k == 1 or np.linalg.matrix_rank(_covariance(parts), tol=1e-8, hermitian=True) < k - 1:
+        return parts
     pure = NFINDR(k, **seeded).fit(parts).components_
     settings = {name: value for name, value in seeded.items() if name != "random_state"}
     return shares(abundances(parts, pure, **settings))
+
+
+def _covariance(rows: Array) -> Array:
+    """Covariance (k, k) of rows (n, k)."""
+    center = rows.mean(axis=0, dtype=np.float64)
+    return np.asarray(run(_products_block, ArrayRows(rows), center)[0] / len(rows))
+
+
+def _products_block(block: Array, center: Array) -> tuple[None, tuple[Array]]:
+    relative = block - center
+    return None, (relative.T @ relative,)
 
 
 def _by_estimator(
@@ -144,9 +181,13 @@ def _around(rows: Array, centers: Array, variance: float, threads: dict[str, Any
 
 
 def _posterior_block(block: Array, centers: Array, variance: float) -> tuple[tuple[Array], None]:
-    squared = np.empty((len(block), len(centers)))
-    distances_block(block, centers, squared)
-    return (posterior(squared, variance),), None
+    memberships = np.empty((len(block), len(centers)), np.float32)
+    squared = np.empty((POSTERIOR_ROWS, len(centers)))
+    for start in range(0, len(block), POSTERIOR_ROWS):  # a block of few scores has many rows
+        part = block[start : start + POSTERIOR_ROWS]
+        distances_block(part, centers, squared[: len(part)])
+        memberships[start : start + POSTERIOR_ROWS] = posterior(squared[: len(part)], variance)
+    return (memberships,), None
 
 
 def _sums_block(block: Array, labels: Array, k: int) -> tuple[None, tuple[Array, Array]]:
