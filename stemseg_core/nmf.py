@@ -22,7 +22,8 @@ from stemseg_core._kernels import nmf as kernels
 from stemseg_core.abundances import abundances
 from stemseg_core.blocks import Progress, Rows, one_blas_thread, refuse_non_finite
 from stemseg_core.estimator import RowsEstimator, check_whole
-from stemseg_core.memory import require_memory
+from stemseg_core.kept import keep
+from stemseg_core.memory import require_memory, spare_memory
 from stemseg_core.nmf_solver import Array, Descent, Problem, compressed, descend, race, thinned
 from stemseg_core.nmf_starts import POOL, starts
 
@@ -184,6 +185,7 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
             f"NMF of {n} rows in {k} components",
             "use fewer components or pass fewer rows",
         )
+        rows = keep(rows, spare_memory(self.needed_bytes(n, d, rows.dtype.itemsize), self.max_memory))
         problem, product = self._problem(rows, q)
         if problem.energy > 0:
             small = compressed(problem, product)

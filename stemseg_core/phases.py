@@ -19,6 +19,7 @@ from stemseg_core.maps import SMOOTHED_COLUMNS, Grid, posterior, shares, thinnin
 from stemseg_core.nfindr import NFINDR
 from stemseg_core.nmf import NMF
 from stemseg_core.spectra import Spectra
+from stemseg_core.windows import WindowMatrix
 
 METHODS = ("kmeans", "nfindr", "nmf", "ica")
 #: Windows that restarts of k-means are run on, at least, where there are many more.
@@ -65,10 +66,10 @@ def find_phases(
     return _by_estimator(clone(method), scores, n_phases, threads)
 
 
-def phases_bytes(spectra: Spectra, method: Any, n_phases: int, rank: int, n_threads: int) -> float:
+def phases_bytes(matrix: WindowMatrix, method: Any, n_phases: int, rank: int, n_threads: int) -> float:
     """Largest memory that `find_phases` holds at once, of an estimator of the user without what that needs itself."""
-    (n, d), k, item = spectra.shape, n_phases, spectra.dtype.itemsize
-    n_grid = spectra.matrix.included.size
+    (n, d), k, item = matrix.shape, n_phases, matrix.dtype.itemsize
+    n_grid = matrix.included.size
     if method == "nmf":
         return NMF(k).needed_bytes(n, d)
     rank = min(rank, n, d)
@@ -79,7 +80,7 @@ def phases_bytes(spectra: Spectra, method: Any, n_phases: int, rank: int, n_thre
     kmeans = max(n_few * (4 * rank + 40 + 24 * min(n_threads, 10)), 8 * n, memberships)
     nfindr = max(8 * n * (k + 3), memberships)
     beside = {"nfindr": nfindr, "ica": max(13 * n * k, 4 * n * k + kmeans)}.get(str(method), kmeans)
-    return max(leading_bytes(spectra, rank), scores + max(8 * n, smoothing, beside))
+    return max(leading_bytes(matrix, rank), scores + max(8 * n, smoothing, beside))
 
 
 def _start_rows(k: int) -> int:

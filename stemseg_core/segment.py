@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stemseg_core.blocks import BLOCK_BYTES, Progress, effective_n_jobs, one_blas_thread, run
+from stemseg_core.blocks import BLOCK_BYTES, Progress, Rows, effective_n_jobs, one_blas_thread, run
 from stemseg_core.compress import CANCELLED
 from stemseg_core.estimator import check_whole
 from stemseg_core.images import pair
+from stemseg_core.kept import keep
 from stemseg_core.maps import Grid, first_and_lead, order_by_size
-from stemseg_core.memory import require_memory
+from stemseg_core.memory import require_memory, spare_memory
 from stemseg_core.phases import METHODS, find_phases, phases_bytes
 from stemseg_core.segmentation import Segmentation
 from stemseg_core.spectra import Spectra, row_norms
@@ -109,7 +110,8 @@ def segment(
     -----
     Cost: three passes over the virtual matrix of spectra, plus work on the scores. Memory: 4 bytes times rank a
     window and a quarter more for the default method, checked against `max_memory` before work starts; the image, and
-    some 200 MB of interpreter and libraries, are not counted. On dense grids the restarts of k-means are run on every
+    some 200 MB of interpreter and libraries, are not counted. Memory that is left
+    keeps rows for the later passes. On dense grids the restarts of k-means are run on every
     m-th window along both axes, some 100,000 or more, and the best is iterated on all of them.
 
     Examples
@@ -153,13 +155,11 @@ def segment(
         raise ValueError(
             f"n_phases={n_phases} needs as many windows, the image has {matrix.shape[0]}; take a smaller step or window"
         )
-    spectra = Spectra(matrix, k_min, normalize)
-    require_memory(
-        _needed_memory(spectra, method, n_phases, rank, effective_n_jobs(n_jobs)),
-        max_memory,
-        f"segmenting {matrix.shape[0]} windows",
-        "take a larger step or a smaller rank",
-    )
+    needed = _needed_memory(matrix, method, n_phases, rank, effective_n_jobs(n_jobs))
+    require_memory(needed, max_memory, f"segmenting {matrix.shape[0]} windows", "take a larger step or a smaller rank")
+    # NMF, which passes over the spectra many times, keeps them itself.
+    rows = matrix if method == "nmf" else keep(matrix, spare_memory(needed, max_memory))
+    spectra = Spectra(matrix, k_min, normalize, rows)
     settings = {"n_jobs": n_jobs, "max_memory": max_memory, "progress": progress}
     grid = Grid(matrix.included, matrix.window, matrix.step)
     with one_blas_thread():
@@ -180,7 +180,7 @@ def segment(
         if matrix.mask is not None:
             label_image[matrix.mask[0]] = -1
         memberships = memberships[:, order]
-        components, residual = _components(matrix, memberships, partition, n_jobs, progress)
+        components, residual = _components(rows, memberships, partition, n_jobs, progress)
     planes = grid.to_planes(memberships)
     del memberships
     labels, confidence = first_and_lead(planes)
@@ -244,20 +244,19 @@ def _pixel_size(value: float | Sequence[float] | None) -> tuple[float, float] | 
     return float(y), float(x)
 
 
-def _needed_memory(spectra: Spectra, method: Any, n_phases: int, rank: int, n_threads: int) -> float:
+def _needed_memory(matrix: WindowMatrix, method: Any, n_phases: int, rank: int, n_threads: int) -> float:
     """Bytes that `segment` holds at once beside the image: while phases are found, or when the maps are made."""
-    matrix = spectra.matrix
     n_grid, n_pixels = matrix.included.size, matrix.image.size
     # Labels of the pixels, twice while they are put in order, of a masked image with what finds the nearest pixels;
     # memberships twice while they are put in order, then with labels, confidence, residual and centres.
     ordered = 4 * n_pixels * (2 if matrix.mask is None else 5) + matrix.shape[0] * 4 * n_phases
     maps = 4 * n_pixels + n_grid * (4 * n_phases + max(4 + 4 * n_phases, 28))
     scratch = n_threads * SCRATCH_BLOCKS * BLOCK_BYTES
-    return max(phases_bytes(spectra, method, n_phases, rank, n_threads), ordered, maps) + scratch
+    return max(phases_bytes(matrix, method, n_phases, rank, n_threads), ordered, maps) + scratch
 
 
 def _components(
-    matrix: WindowMatrix,
+    rows: Rows,
     memberships: NDArray[np.float32],
     partition: bool,
     n_jobs: int | None,
@@ -269,12 +268,12 @@ def _components(
     partition that is the mean over each phase. No spectrum is negative.
     """
     options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress}
-    gram, sums = run(_weighted_sums, matrix, partition, along=(memberships,), stage="components", **options)
-    components = np.maximum(np.linalg.lstsq(gram, sums, rcond=None)[0], 0).astype(matrix.dtype)
+    gram, sums = run(_weighted_sums, rows, partition, along=(memberships,), stage="components", **options)
+    components = np.maximum(np.linalg.lstsq(gram, sums, rcond=None)[0], 0).astype(rows.dtype)
     residual = np.empty(len(memberships), np.float32)
     exact = components.astype(np.float64)
     options |= {"along": (memberships,), "out": (residual,), "stage": "residual"}
-    run(_residual_block, matrix, components, exact @ exact.T, **options)
+    run(_residual_block, rows, components, exact @ exact.T, **options)
     return components, residual
 
 

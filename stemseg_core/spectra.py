@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.blocks import Index
+from stemseg_core.blocks import Index, Rows
 from stemseg_core.windows import WindowMatrix
 
 #: Sums of squares in this range neither overflowed nor lost digits below the smallest numbers.
@@ -43,10 +43,12 @@ class Spectra:
         Frequencies nearer to zero than this many cycles a window are dropped.
     normalize : float
         Exponent, 0 to 1.
+    rows : Rows, optional
+        Where the rows of the matrix are to be had, if not from itself.
     """
 
-    def __init__(self, matrix: WindowMatrix, k_min: float, normalize: float) -> None:
-        self.matrix = matrix
+    def __init__(self, matrix: WindowMatrix, k_min: float, normalize: float, rows: Rows | None = None) -> None:
+        self.rows = matrix if rows is None else rows
         self.normalize = normalize
         self.shape, self.dtype, self.n_blocks = matrix.shape, matrix.dtype, matrix.n_blocks
         cycles = np.hypot(matrix.ky[:, None] * matrix.window[0], matrix.kx * matrix.window[1])
@@ -58,13 +60,15 @@ class Spectra:
             )
 
     def index(self, i: int) -> Index:
-        return self.matrix.index(i)
+        return self.rows.index(i)
 
     def reader(self) -> Callable[[int], NDArray[Any]]:
-        read = self.matrix.reader()
+        read = self.rows.reader()
 
         def spectra(i: int) -> NDArray[Any]:
-            block = read(i)  # the reader's own memory, free to change
+            block = read(i)
+            if not block.flags.writeable:  # else the reader's own memory, free to change
+                block = block.copy()
             block[:, self.dropped] = 0
             if self.normalize:
                 norm = row_norms(block)
