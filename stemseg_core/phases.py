@@ -76,8 +76,9 @@ def phases_bytes(matrix: WindowMatrix, method: Any, n_phases: int, rank: int, n_
     scores = n * rank * item
     smoothing = n_grid * item * (min(rank, SMOOTHED_COLUMNS) + (n < n_grid))
     memberships = n * (4 + 4 * k)
-    n_few = n / thinning(n, _start_rows(k)) ** 2
-    kmeans = max(n_few * (4 * rank + 40 + 24 * min(n_threads, 10)), 8 * n, memberships)
+    every = thinning(n, _start_rows(k))
+    starts = (4 * rank if every > 1 else 0) + 40 + 24 * min(n_threads, 10)
+    kmeans = max(n / every**2 * starts, 8 * n, memberships)
     nfindr = max(8 * n * (k + 3), memberships)
     beside = {"nfindr": nfindr, "ica": max(13 * n * k, 4 * n * k + kmeans)}.get(str(method), kmeans)
     return max(leading_bytes(matrix, rank), scores + max(8 * n, smoothing, beside))
