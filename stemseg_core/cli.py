@@ -281,7 +281,8 @@ def _segment(arguments: argparse.Namespace) -> None:
     if arguments.window is None:
         job.note_window()
     result = _run(job, arguments.phases, given, arguments.quiet)
-    summary = job.write(result, arguments.output)
+    with _progress(arguments.quiet) as progress:
+        summary = job.write(result, arguments.output, progress=progress)
     if arguments.json:
         print(json.dumps(summary, indent=2))
     elif not arguments.quiet:
@@ -384,7 +385,8 @@ def _demo(arguments: argparse.Namespace) -> None:
         job = Job.read(files["image.tif"])
         job.check_output(arguments.output, (*RESULTS, *files))
         result = _run(job, n_phases, {}, arguments.quiet)
-        summary = job.write(result, arguments.output, files)
+        with _progress(arguments.quiet) as progress:
+            summary = job.write(result, arguments.output, files, progress)
     if not arguments.quiet:
         print(_summary_in_words(summary))
         print(f"accuracy against the known truth: {100 * accuracy(result.label_image, truth):.1f} % of the pixels")

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core import __version__
-from stemseg_core.blocks import Progress
+from stemseg_core.blocks import Progress, Stopped
 from stemseg_core.files import current_umask
 from stemseg_core.io import Image, ImageReadError, choose_signal, read_image, read_signals, write_tiff
 from stemseg_core.segment import segment
@@ -152,7 +152,13 @@ class Job:
             if (output / name).exists() and (output / name).samefile(self.path):
                 raise RefusedError(f"--output: {name} in {output} is the image itself; choose another folder")
 
-    def write(self, result: Segmentation, output: Path, extra: Mapping[str, Path] | None = None) -> dict[str, Any]:
+    def write(
+        self,
+        result: Segmentation,
+        output: Path,
+        extra: Mapping[str, Path] | None = None,
+        progress: Progress | None = None,
+    ) -> dict[str, Any]:
         """Put the results, and copies of the `extra` files, into `output`; returns the summary.
 
         They are written in a temporary folder beside it and moved when complete, the summary last.
@@ -161,8 +167,11 @@ class Job:
         start = time.perf_counter()
         stage = Path(tempfile.mkdtemp(prefix=".stemseg-", dir=_nearest_folder(output)))
         try:
-            _write_arrays(result, stage)
-            _write_pictures(result, stage, self.path.name, self.reading)
+            steps = [*_arrays(result, stage), *_pictures(result, stage, self.path.name, self.reading)]
+            for done, step in enumerate(steps, start=1):
+                step()
+                if progress is not None and progress(done, len(steps), "write") is False:
+                    raise Stopped(f"write stopped by the progress callback at {done} of {len(steps)}")
             for name, source in extra.items():
                 shutil.copyfile(source, stage / name)
             self.seconds["write"] = time.perf_counter() - start
@@ -309,24 +318,30 @@ def _grid(result: Segmentation) -> tuple[NDArray[np.int64], NDArray[np.int64], N
     return window, step, first
 
 
-def _write_arrays(result: Segmentation, folder: Path) -> None:
+def _arrays(result: Segmentation, folder: Path) -> list[Callable[[], object]]:
+    """What writes the files that are for programs."""
     _, step, first = _grid(result)
     pixel = np.array(result.pixel_size or (1.0, 1.0))
     units = result.units if result.pixel_size else "pixel"
-    write_tiff(folder / "labels.tif", result.label_image + 1, result.pixel_size, result.units)
     y, x = (float(v) for v in step * pixel)
     origin = (float(first[0] * pixel[0]), float(first[1] * pixel[1]))
-    write_tiff(folder / "abundances.tif", result.abundances, (y, x), units, origin=origin)
-    result.save(folder / "segmentation.npz")
+    return [
+        lambda: write_tiff(folder / "labels.tif", result.label_image + 1, result.pixel_size, result.units),
+        lambda: write_tiff(folder / "abundances.tif", result.abundances, (y, x), units, origin=origin),
+        lambda: result.save(folder / "segmentation.npz"),
+    ]
 
 
-def _write_pictures(result: Segmentation, folder: Path, source: str, reading: list[str]) -> None:
+def _pictures(result: Segmentation, folder: Path, source: str, reading: list[str]) -> list[Callable[[], object]]:
+    """What writes the files that are for people."""
     from stemseg_core.plot import components, overlay
     from stemseg_core.report import write_report
 
-    overlay(result).savefig(folder / "overlay.png", dpi=150)
-    components(result).savefig(folder / "components.png", dpi=150)
-    write_report(result, folder / "report.html", source=source, reading=reading)
+    return [
+        lambda: overlay(result).savefig(folder / "overlay.png", dpi=150),
+        lambda: components(result).savefig(folder / "components.png", dpi=150),
+        lambda: write_report(result, folder / "report.html", source=source, reading=reading),
+    ]
 
 
 def _move(stage: Path, output: Path, names: list[str]) -> None:

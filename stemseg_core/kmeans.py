@@ -28,8 +28,9 @@ from stemseg_core.blocks import (
 )
 from stemseg_core.compress import compress
 from stemseg_core.estimator import RowsEstimator, check_whole
+from stemseg_core.kept import keep
 from stemseg_core.lloyd import Array, Clustering, distances_to, lloyd, nearest
-from stemseg_core.memory import require_memory
+from stemseg_core.memory import require_memory, spare_memory
 
 #: Directions that restarts are run on, or as many as there are clusters: these many centres span no more.
 RANK = 32
@@ -149,7 +150,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ro
                 f"n_samples={rows.shape[0]} should be >= n_clusters={self.n_clusters}: X needs a row for every "
                 "cluster; use fewer clusters"
             )
-        self._require_memory(rows)
+        rows = keep(rows, spare_memory(self._require_memory(rows), self.max_memory))
         best = self._best_of_starts(rows) if isinstance(self.init, str) else self._lloyd(rows, self._check_init(rows))
         self.cluster_centers_ = best.centers
         self.labels_ = best.labels
@@ -213,8 +214,11 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ro
         tasks = [(stream,) for stream in _streams(self.random_state, self.n_init)]
         return map_tasks(start, tasks, self.n_jobs, progress=self.progress, stage="KMeans restarts", stop=stop)
 
-    def _require_memory(self, rows: Rows) -> None:
-        """Labels of every restart; bounds, distances and their cumulative sum in every thread; narrow rows stored."""
+    def _require_memory(self, rows: Rows) -> float:
+        """Labels of every restart; bounds, distances and their cumulative sum in every thread; narrow rows stored.
+
+        Returns what is needed in all, with the scores that `compress` asks for by itself.
+        """
         n, d = rows.shape
         n_starts = self.n_init if isinstance(self.init, str) else 1
         stored = (
@@ -224,6 +228,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ro
         )
         row_bytes = 4 * n_starts + 24 * min(n_starts, effective_n_jobs(self.n_jobs)) + stored
         require_memory(n * row_bytes, self.max_memory, f"KMeans of {n} rows", "use fewer rows or restarts")
+        scores = 0 if d <= 2 * self._rank() else self._rank() * rows.dtype.itemsize
+        return float(n * (row_bytes + scores))
 
     def _rank(self) -> int:
         return max(RANK, self.n_clusters)

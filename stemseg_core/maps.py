@@ -7,12 +7,21 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg
-import scipy.sparse
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, gaussian_filter1d
+from scipy.ndimage import distance_transform_edt
+
+from stemseg_core.blocks import Progress, Stopped, map_tasks
+
+Array = NDArray[Any]
 
 #: Directions whose noise is below this share of the largest are not amplified further by whitening.
 NOISE_FLOOR = 1e-6
+#: Columns of rows that are smoothed at once, as planes beside the rows, and places of a plane that are at once.
+SMOOTHED_COLUMNS, SMOOTHED_PLACES = 4, 64
+#: Rows of a grid or an image that are worked on at once, and of a grid whose neighbours are compared at once.
+GRID_ROWS, PAIR_ROWS = 64, 8
+#: Rows that are whitened, or made shares, at once.
+BLOCK_ROWS = 8192
 
 
 class Grid:
@@ -29,50 +38,128 @@ class Grid:
     def __init__(self, included: NDArray[np.bool_], window: tuple[int, int], step: tuple[int, int]) -> None:
         self.included, self.window, self.step = included, window, step
 
+        self.full = bool(included.all())
+        self._rows_above = np.concatenate([[0], np.cumsum(included.sum(axis=1))])
+
     def to_map(self, rows: NDArray[Any], fill: Any = np.nan) -> NDArray[Any]:
-        """Rows (n, ..) as a map (ny, nx, ..), `fill` where a window is excluded."""
+        """Rows (n, ..) as a map (ny, nx, ..), `fill` where a window is excluded; a view if there are none."""
+        if self.full:
+            return rows.reshape(*self.included.shape, *rows.shape[1:])
         full = np.full((*self.included.shape, *rows.shape[1:]), fill, rows.dtype)
         full[self.included] = rows
         return full
 
-    def smooth(self, rows: NDArray[Any], sigma: float) -> NDArray[Any]:
-        """Gaussian mean of each column over neighbouring windows, `sigma` in pixels; excluded windows do not count."""
+    def to_planes(self, rows: Array, fill: float = np.nan) -> Array:
+        """Rows (n, c) as planes (c, ny, nx), `fill` where a window is excluded; made in strips of the grid."""
+        planes = np.empty((rows.shape[1], *self.included.shape), rows.dtype)
+        for strip in _strips(len(self.included)):
+            self._fill(planes, rows, strip, fill)
+        return planes
+
+    def rows_of(self, strip: slice) -> slice:
+        """Numbers of the rows that the included windows of some rows of the grid are."""
+        return slice(self._rows_above[strip.start], self._rows_above[strip.stop])
+
+    def _fill(self, planes: Array, rows: Array, strip: slice, fill: float) -> None:
+        """Put what `rows` (n, c) say of a strip of the grid into `planes` (c, ny, nx)."""
+        block, target = rows[self.rows_of(strip)], planes[:, strip]
+        if self.full:
+            target[:] = block.T.reshape(target.shape)
+        else:
+            target[:] = fill
+            target[:, self.included[strip]] = block.T
+
+    def _take(self, planes: Array, rows: Array, strip: slice) -> None:
+        """The reverse of `_fill`."""
+        block, source = rows[self.rows_of(strip)], planes[:, strip]
+        block[:] = (source.reshape(len(source), -1) if self.full else source[:, self.included[strip]]).T
+
+    def smooth(
+        self, rows: Array, sigma: float, *, n_jobs: int | None = None, progress: Progress | None = None
+    ) -> Array:
+        """Gaussian mean over neighbouring windows of each column, in place; excluded windows do not count.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n, c)
+            Replaced by the means, and returned.
+        sigma : float
+            In pixels.
+        n_jobs, progress
+            See `stemseg_core.blocks.run`; the unit of progress is some columns.
+
+        Notes
+        -----
+        A mean along an axis is a product with a banded matrix, which BLAS does in dense pieces 10 times faster than
+        a convolution runs. Memory: `SMOOTHED_COLUMNS` planes of the grid, a strip of them for each thread.
+        """
         spread = [sigma / s for s in self.step]
         if not max(spread):
             return rows
-        # As scipy's default, but no wider than the map makes a difference.
-        radius = [min(int(4 * s + 0.5), 1000 + 4 * n) for s, n in zip(spread, self.included.shape, strict=True)]
-        total: NDArray[Any] = self.to_map(rows, 0)
-        for axis in (0, 1):
-            total = gaussian_filter1d(total, spread[axis], axis, mode="nearest", radius=radius[axis])
-        if self.included.all():
-            return total[self.included]
-        weight = self.included.astype(rows.dtype)
-        for axis in (0, 1):
-            weight = gaussian_filter1d(weight, spread[axis], axis, mode="nearest", radius=radius[axis])
-        total /= np.where(self.included, weight, 1)[..., *[None] * (rows.ndim - 1)]
-        return total[self.included]
+        along = [_gaussian_pieces(n, s, rows.dtype) for n, s in zip(self.included.shape, spread, strict=True)]
+        strips = _strips(len(self.included))
+        weight = None
+        if not self.full:
+            weight = self.included[np.newaxis].astype(rows.dtype)
+            _smooth_planes(weight, along, n_jobs)
+            weight[0][~self.included] = 1
+        n_columns = rows.shape[1]
+        for start in range(0, n_columns, SMOOTHED_COLUMNS):
+            part = rows[:, start : start + SMOOTHED_COLUMNS]
+            planes = np.empty((part.shape[1], *self.included.shape), rows.dtype)
+            map_tasks(self._fill, [(planes, part, strip, 0.0) for strip in strips], n_jobs)
+            _smooth_planes(planes, along, n_jobs)
+            if weight is not None:
+                planes /= weight
+            map_tasks(self._take, [(planes, part, strip) for strip in strips], n_jobs)
+            done = min(n_columns, start + SMOOTHED_COLUMNS)
+            if progress is not None and progress(done, n_columns, "smooth") is False:
+                raise Stopped(f"smooth stopped by the progress callback at column {done} of {n_columns}")
+        return rows
+
+    def thinned(self, rows: Array, n_rows: int) -> Array:
+        """About `n_rows` of the rows (n, c), of windows in every m-th row and column of the grid; all if m is 1."""
+        every = thinning(len(rows), n_rows)
+        if every == 1:
+            return rows
+        chosen = [
+            rows[self._rows_above[y] + np.flatnonzero(np.flatnonzero(self.included[y]) % every == every // 2)]
+            for y in range(every // 2, len(self.included), every)
+        ]
+        return np.concatenate(chosen)
 
     def noise_covariance(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         """Covariance (r, r) of the noise of rows (n, r): half that of the differences between neighbouring windows."""
-        full = self.to_map(rows, 0)
         covariance, count = np.zeros((rows.shape[1], rows.shape[1])), 0
-        for axis in (0, 1):
-            ahead, behind = (np.arange(a, full.shape[axis] - b) for a, b in ((1, 0), (0, 1)))
-            both = self.included.take(ahead, axis) & self.included.take(behind, axis)
-            difference = (full.take(ahead, axis) - full.take(behind, axis))[both].astype(np.float64)
-            covariance += difference.T @ difference
-            count += len(difference)
+        for own_strip in _strips(len(self.included), PAIR_ROWS):
+            # One more row of the grid: a pair belongs to the strip of its upper window.
+            strip = slice(own_strip.start, min(own_strip.stop + 1, len(self.included)))
+            included = self.included[strip]
+            block = np.zeros((*included.shape, rows.shape[1]), rows.dtype)
+            block[included] = rows[self.rows_of(strip)]
+            own = own_strip.stop - own_strip.start
+            for ahead, behind in (
+                (np.s_[1:], np.s_[:-1]),
+                (np.s_[:own, 1:], np.s_[:own, :-1]),
+            ):
+                both = included[ahead] & included[behind]
+                difference = (block[ahead] - block[behind])[both].astype(np.float64)
+                covariance += difference.T @ difference
+                count += len(difference)
         return covariance / (2 * max(count, 1))
 
     def centers(self) -> NDArray[np.float64]:
         """Centres of all windows in pixel coordinates, (ny, nx, 2), y before x."""
-        axes = [
+        y, x = (
             np.arange(n) * s + (w - 1) / 2 for n, w, s in zip(self.included.shape, self.window, self.step, strict=True)
-        ]
-        return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+        )
+        centers = np.empty((*self.included.shape, 2))
+        centers[..., 0], centers[..., 1] = y[:, np.newaxis], x
+        return centers
 
-    def label_image(self, memberships: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.int32]:
+    def label_image(
+        self, memberships: NDArray[Any], shape: tuple[int, int], *, n_jobs: int | None = None
+    ) -> NDArray[np.int32]:
         """Phase of each pixel (y, x) from memberships (n, k): interpolated, then the largest; -1 where there are none.
 
         Interpolation is linear between the centres of included windows and constant outside the outermost ones. What
@@ -83,45 +170,117 @@ class Grid:
             for n, w, s, size in zip(self.included.shape, self.window, self.step, shape, strict=True)
         )
         labels = np.full(shape, -1, np.int32)
-        best = np.zeros(shape, np.float32)
-        for phase in range(memberships.shape[1]):
-            value = along_y @ (along_x @ self.to_map(memberships[:, phase].astype(np.float32), 0).T).T
-            better = value > best
-            labels[better] = phase
-            best[better] = value[better]
-        if not self.included.all():
+        tasks = [(memberships, labels[strip], [a[strip] for a in along_y], along_x) for strip in _strips(shape[0])]
+        map_tasks(self._label_strip, tasks, n_jobs)
+        if not self.full:
             left = (labels < 0) & self._covered(shape)
             nearest = distance_transform_edt(labels < 0, return_distances=False, return_indices=True)
             labels[left] = labels[tuple(nearest[:, left])]
         return labels
 
+    def _label_strip(
+        self, memberships: Array, labels: Array, along_y: Sequence[Array], along_x: Sequence[Array]
+    ) -> None:
+        """Labels of some rows of the image, at `along_y` of the grid."""
+        top, bottom, weight = along_y
+        strip = slice(int(top.min()), int(bottom.max()) + 1)
+        height = strip.stop - strip.start
+        rows = memberships[self.rows_of(strip)]
+        best = np.zeros(labels.shape, np.float32)
+        plane = np.zeros((height, self.included.shape[1]), np.float32)
+        for phase in range(memberships.shape[1]):
+            plane[self.included[strip]] = rows[:, phase]
+            value = _between(plane, 0, top - strip.start, bottom - strip.start, weight[:, np.newaxis])
+            value = _between(value, 1, *along_x)
+            better = value > best
+            np.copyto(labels, phase, where=better)
+            np.copyto(best, value, where=better)
+
     def _covered(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
         """Pixels (y, x) that an included window covers."""
-        steps = np.zeros((shape[0] + 1, shape[1] + 1), np.int64)
-        top, left = np.nonzero(self.included) * np.array(self.step)[:, None]
+        steps = np.zeros((shape[0] + 1, shape[1] + 1), np.int32)
+        corners = [slice(0, (n - 1) * s + 1, s) for n, s in zip(self.included.shape, self.step, strict=True)]
         for y, x, sign in ((0, 0, 1), (self.window[0], 0, -1), (0, self.window[1], -1), (*self.window, 1)):
-            np.add.at(steps, (top + y, left + x), sign)
-        return steps.cumsum(axis=0).cumsum(axis=1)[:-1, :-1] > 0
+            steps[y:, x:][corners[0], corners[1]] += sign * self.included.astype(np.int32)
+        steps.cumsum(axis=0, out=steps).cumsum(axis=1, out=steps)
+        return steps[:-1, :-1] > 0
 
 
-def _interpolation(n: int, window: int, step: int, size: int) -> scipy.sparse.csr_array:
-    """Matrix (size, n) that interpolates linearly from window centres to pixels, constant outside."""
+def thinning(n: int, n_rows: int) -> int:
+    """Every which row and column of a grid with n windows leaves about `n_rows` of them, or somewhat more."""
+    return max(1, int(np.sqrt(n / n_rows)))
+
+
+def _strips(n: int, size: int = GRID_ROWS) -> list[slice]:
+    """Places 0 to n - 1 along the first axis in strips of `size`."""
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def _gaussian_pieces(n: int, sigma: float, dtype: Any) -> list[tuple[slice, slice, Array]]:
+    """Gaussian mean along an axis of n places: ``out[:, to] = in[:, of] @ weights`` for each (to, of, weights).
+
+    The kernel is that of `scipy.ndimage.gaussian_filter1d` with ``mode="nearest"``: four sigma to either side, the
+    outermost places standing for what is beyond them; no wider than the axis makes a difference.
+    """
+    radius = min(int(4 * sigma + 0.5), 1000 + 4 * n)
+    ways = np.arange(-radius, radius + 1)
+    kernel = np.exp(-0.5 * (ways / sigma) ** 2) if radius else np.ones(1)
+    kernel /= kernel.sum()
+    pieces = []
+    for start in range(0, n, SMOOTHED_PLACES):
+        to = slice(start, min(start + SMOOTHED_PLACES, n))
+        of = slice(max(0, to.start - radius), min(n, to.stop + radius))
+        weights = np.zeros((of.stop - of.start, to.stop - to.start))
+        for column, place in enumerate(range(to.start, to.stop)):
+            np.add.at(weights[:, column], np.clip(place + ways, 0, n - 1) - of.start, kernel)
+        pieces.append((to, of, weights.astype(dtype)))
+    return pieces
+
+
+def _smooth_planes(planes: Array, along: Sequence[list[tuple[slice, slice, Array]]], n_jobs: int | None) -> None:
+    """Gaussian mean of planes (c, ny, nx) along both axes, in place."""
+    _, ny, nx = planes.shape
+    map_tasks(_smooth_along_x, [(planes[:, strip], along[1]) for strip in _strips(ny)], n_jobs)
+    map_tasks(_smooth_along_y, [(planes[:, :, strip], along[0]) for strip in _strips(nx)], n_jobs)
+
+
+def _smooth_along_x(block: Array, pieces: list[tuple[slice, slice, Array]]) -> None:
+    for plane in block:
+        before = plane.copy()
+        for to, of, weights in pieces:
+            np.matmul(before[:, of], weights, out=plane[:, to])
+
+
+def _smooth_along_y(block: Array, pieces: list[tuple[slice, slice, Array]]) -> None:
+    for plane in block:
+        before = plane.copy()
+        for to, of, weights in pieces:
+            np.matmul(weights.T, before[of], out=plane[to])
+
+
+def _interpolation(n: int, window: int, step: int, size: int) -> tuple[Array, Array, Array]:
+    """For each of `size` pixels the window centres before and after it, of n, and the weight of the latter."""
     position = np.clip((np.arange(size) - (window - 1) / 2) / step, 0, n - 1)
-    left = np.minimum(position.astype(np.intp), max(n - 2, 0))
-    right = np.minimum(left + 1, n - 1)
-    weight = (position - left).astype(np.float32)
-    pixel = np.arange(size)
-    entries = np.concatenate([1 - weight, weight]), (np.tile(pixel, 2), np.concatenate([left, right]))
-    return scipy.sparse.csr_array(entries, shape=(size, n))
+    before = np.minimum(position.astype(np.intp), max(n - 2, 0))
+    return before, np.minimum(before + 1, n - 1), (position - before).astype(np.float32)
+
+
+def _between(values: Array, axis: int, before: Array, after: Array, weight: Array) -> Array:
+    """Values along an axis, interpolated between places `before` and `after`."""
+    result: Array = values.take(before, axis) * (1 - weight) + values.take(after, axis) * weight
+    return result
 
 
 def whiten_noise(rows: NDArray[Any], noise: NDArray[np.float64]) -> NDArray[Any]:
-    """Rows (n, r) in coordinates in which noise of the given covariance is the same, 1, in every direction."""
+    """Rows (n, r) in coordinates in which noise of the given covariance is 1 in every direction; in place."""
     variance, directions = scipy.linalg.eigh(noise)
     if variance[-1] <= 0:
         return rows
-    factor = directions / np.sqrt(np.maximum(variance, NOISE_FLOOR * variance[-1]))
-    return rows @ factor.astype(rows.dtype)
+    factor = (directions / np.sqrt(np.maximum(variance, NOISE_FLOOR * variance[-1]))).astype(rows.dtype)
+    for start in range(0, len(rows), BLOCK_ROWS):
+        block = rows[start : start + BLOCK_ROWS]
+        block[:] = block @ factor
+    return rows
 
 
 def posterior(squared_distances: NDArray[Any], variance: float) -> NDArray[np.float32]:
@@ -133,16 +292,35 @@ def posterior(squared_distances: NDArray[Any], variance: float) -> NDArray[np.fl
 
 
 def shares(weights: NDArray[Any]) -> NDArray[np.float32]:
-    """Non-negative rows (n, k) divided by their sums; equal shares where a row is zero."""
-    weights = np.maximum(weights, 0)
-    total = weights.sum(axis=1, keepdims=True)
-    return np.where(total > 0, weights / np.where(total > 0, total, 1), 1 / weights.shape[1]).astype(np.float32)
+    """Non-negative rows (n, k) divided by their sums; equal shares where a row is zero. float32 rows in place."""
+    result = weights.astype(np.float32, copy=False)
+    for start in range(0, len(weights), BLOCK_ROWS):
+        block = np.maximum(weights[start : start + BLOCK_ROWS], 0)
+        total = block.sum(axis=1, keepdims=True)
+        np.divide(block, total, out=block, where=total > 0)
+        result[start : start + BLOCK_ROWS] = np.where(total > 0, block, 1 / block.shape[1])
+    return result
 
 
 def order_by_size(label_image: NDArray[np.int32], k: int) -> Sequence[int]:
     """Phases by falling number of pixels, ties by the first pixel; phases without a pixel come last."""
     flat = label_image.ravel()
-    counts = np.bincount(flat[flat >= 0], minlength=k)
-    found, first = np.unique(flat, return_index=True)
-    first_pixel = dict(zip(found.tolist(), first.tolist(), strict=True))
-    return sorted(range(k), key=lambda phase: (-counts[phase], first_pixel.get(phase, flat.size), phase))
+
+    def place(phase: int) -> tuple[int, int, int]:
+        found = flat == phase
+        count = int(np.count_nonzero(found))
+        return -count, int(found.argmax()) if count else flat.size, phase
+
+    return sorted(range(k), key=place)
+
+
+def first_and_lead(planes: Array) -> tuple[NDArray[np.int32], Array]:
+    """Of planes (k, y, x): where the largest value is, ties to the first, and how far it is above the next (or 0)."""
+    labels = np.zeros(planes.shape[1:], np.int32)
+    best, second = planes[0].copy(), np.zeros_like(planes[0])
+    for phase, plane in enumerate(planes[1:], start=1):
+        np.maximum(second, np.minimum(best, plane), out=second)
+        np.copyto(labels, phase, where=plane > best)
+        np.maximum(best, plane, out=best)
+    best -= second
+    return labels, best

@@ -14,8 +14,12 @@ UNITS = {"": 1, "B": 1} | {
 }
 #: Share of the free memory that is used when `max_memory` is None.
 DEFAULT_SHARE = 0.8
+#: Most memory that rows are kept in for later passes when `max_memory` is None: a first touch of a lot of memory can
+#: cost more than what is kept there.
+DEFAULT_KEPT = 1e9
 #: Where Linux tells about the memory of the system, and of the control group of a container.
 MEMINFO = Path("/proc/meminfo")
+PROCESS = Path("/proc/self/status")
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -49,6 +53,24 @@ def available_memory() -> float:
     except OSError:
         return free
     return free if limit == "max" else max(0.0, min(free, float(limit) - float(used) + _file_cache()))
+
+
+def resident_memory() -> float:
+    """Bytes of memory that this process holds; 0 where that cannot be found out."""
+    try:
+        match = re.search(r"^VmRSS:\s*(\d+) kB", PROCESS.read_text(), re.MULTILINE)
+    except OSError:
+        match = None
+    return float(match[1]) * 1024 if match else 0.0
+
+
+def spare_memory(needed: float, max_memory: int | float | str | None) -> float:
+    """Bytes that may be spent on saving time, where `needed` bytes must be had in any case.
+
+    What is a luxury counts the whole process: with it too, that does not exceed `max_memory`.
+    """
+    spare = memory_limit(max_memory) - needed
+    return max(0.0, min(spare, DEFAULT_KEPT) if max_memory is None else spare - resident_memory())
 
 
 def _file_cache() -> float:

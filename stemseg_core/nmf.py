@@ -22,7 +22,8 @@ from stemseg_core._kernels import nmf as kernels
 from stemseg_core.abundances import abundances
 from stemseg_core.blocks import Progress, Rows, one_blas_thread, refuse_non_finite
 from stemseg_core.estimator import RowsEstimator, check_whole
-from stemseg_core.memory import require_memory
+from stemseg_core.kept import keep
+from stemseg_core.memory import require_memory, spare_memory
 from stemseg_core.nmf_solver import Array, Descent, Problem, compressed, descend, race, thinned
 from stemseg_core.nmf_starts import POOL, starts
 
@@ -177,14 +178,14 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         init = self._check_parameters()
         n, d = rows.shape
         k = self.n_components
-        q = min(d, 2 * k + SPARE)
-        q = q if d >= WORTH * q else d
+        q = self._compressed_features(d)
         require_memory(
-            n * ((q + 2 * k) * 8 + k * rows.dtype.itemsize),
+            self.needed_bytes(n, d, rows.dtype.itemsize),
             self.max_memory,
             f"NMF of {n} rows in {k} components",
             "use fewer components or pass fewer rows",
         )
+        rows = keep(rows, spare_memory(self.needed_bytes(n, d, rows.dtype.itemsize), self.max_memory))
         problem, product = self._problem(rows, q)
         if problem.energy > 0:
             small = compressed(problem, product)
@@ -249,6 +250,15 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
             raise ValueError(f"W must have one column a component, {len(self.components_)}; got shape {amounts.shape}")
         with one_blas_thread():
             return np.asarray(amounts @ self.components_)
+
+    def needed_bytes(self, n: int, d: int, itemsize: int = 4) -> int:
+        """Predicted memory of a fit to n rows of d features."""
+        k = self.n_components
+        return n * ((self._compressed_features(d) + 2 * k) * 8 + k * itemsize)
+
+    def _compressed_features(self, d: int) -> int:
+        q = min(d, 2 * self.n_components + SPARE)
+        return q if d >= WORTH * q else d
 
     @property
     def _n_features_out(self) -> int:

@@ -8,16 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from stemseg_core._kernels.kmeans import distances_block
 from stemseg_core.abundances import abundances
+from stemseg_core.blocks import ArrayRows, run
 from stemseg_core.compress import compress
+from stemseg_core.directions import leading_bytes
 from stemseg_core.ica import ICA
 from stemseg_core.kmeans import KMeans
-from stemseg_core.maps import Grid, posterior, shares, whiten_noise
+from stemseg_core.maps import SMOOTHED_COLUMNS, Grid, posterior, shares, thinning, whiten_noise
 from stemseg_core.nfindr import NFINDR
 from stemseg_core.nmf import NMF
 from stemseg_core.spectra import Spectra
+from stemseg_core.windows import WindowMatrix
 
 METHODS = ("kmeans", "nfindr", "nmf", "ica")
+#: Windows that restarts of k-means are run on, at least, where there are many more.
+START_ROWS = 100_000
+#: Rows whose memberships are made at once, in the second-level cache.
+POSTERIOR_ROWS = 4096
 
 Array = NDArray[Any]
 
@@ -39,22 +47,62 @@ def find_phases(
     A partition comes from clusters of scores; otherwise the memberships are shares of endmembers.
     """
     seeded = {"random_state": random_state, **settings}
+    threads = {name: settings[name] for name in ("n_jobs", "progress")}
     if method == "nmf":
-        weights = grid.smooth(NMF(n_phases, **seeded).fit_transform(spectra), smooth)
+        weights = grid.smooth(NMF(n_phases, **seeded).fit_transform(spectra), smooth, **threads)
         return _between_extremes(shares(weights), seeded), False
-    raw = compress(spectra, rank, **settings).scores
-    scores = grid.smooth(raw, smooth)
+    scores = compress(spectra, rank, **settings).scores
+    noise = grid.noise_covariance(scores) if whiten and method != "nfindr" else None
+    scores = grid.smooth(scores, smooth, **threads)
     if method == "nfindr":
         pure = NFINDR(n_phases, **seeded).fit(scores).components_
         return shares(abundances(scores, pure, **settings)), False
-    if whiten:
-        scores = whiten_noise(scores, grid.noise_covariance(raw))
+    if noise is not None:
+        scores = whiten_noise(scores, noise)
     if method == "kmeans":
-        return _clusters(scores, KMeans(n_phases, **seeded).fit(scores).labels_, n_phases), True
+        return _by_kmeans(scores, grid, n_phases, seeded), True
     if method == "ica":
-        sources = ICA(n_phases, **seeded).fit_transform(scores)
-        return _clusters(sources, KMeans(n_phases, **seeded).fit(sources).labels_, n_phases), True
-    return _by_estimator(clone(method), scores, n_phases)
+        return _by_kmeans(ICA(n_phases, **seeded).fit_transform(scores), grid, n_phases, seeded), True
+    return _by_estimator(clone(method), scores, n_phases, threads)
+
+
+def phases_bytes(matrix: WindowMatrix, method: Any, n_phases: int, rank: int, n_threads: int) -> float:
+    """Largest memory that `find_phases` holds at once, of an estimator of the user without what that needs itself."""
+    (n, d), k, item = matrix.shape, n_phases, matrix.dtype.itemsize
+    n_grid = matrix.included.size
+    if method == "nmf":
+        return NMF(k).needed_bytes(n, d)
+    rank = min(rank, n, d)
+    scores = n * rank * item
+    smoothing = n_grid * item * (min(rank, SMOOTHED_COLUMNS) + (n < n_grid))
+    memberships = n * (4 + 4 * k)
+    every = thinning(n, _start_rows(k))
+    starts = (4 * rank if every > 1 else 0) + 40 + 24 * min(n_threads, 10)
+    kmeans = max(n / every**2 * starts, 8 * n, memberships)
+    nfindr = max(8 * n * (k + 3), memberships)
+    beside = {"nfindr": nfindr, "ica": max(13 * n * k, 4 * n * k + kmeans)}.get(str(method), kmeans)
+    return max(leading_bytes(matrix, rank), scores + max(8 * n, smoothing, beside))
+
+
+def _start_rows(k: int) -> int:
+    """Rows that restarts of k-means are run on, at least, where there are many more."""
+    return max(START_ROWS, 100 * k)
+
+
+def _by_kmeans(rows: Array, grid: Grid, k: int, seeded: dict[str, Any]) -> NDArray[np.float32]:
+    """Memberships by k-means, whose restarts on dense grids are run on windows of a coarser one.
+
+    Neighbouring windows of a dense grid share most of their pixels: more of them say nothing about which restart is
+    the best. From its centres a few passes over all rows lead to where a restart on all of them would have ended.
+    """
+    kmeans = KMeans(k, **seeded)
+    few = grid.thinned(rows, _start_rows(k))
+    if few is not rows:
+        kmeans.set_params(init=kmeans.fit(few).cluster_centers_)
+    del few
+    kmeans.fit(rows)
+    threads = {name: seeded[name] for name in ("n_jobs", "progress")}
+    return _around(rows, kmeans.cluster_centers_, kmeans.inertia_ / len(rows), threads)
 
 
 def _between_extremes(parts: Array, seeded: dict[str, Any]) -> NDArray[np.float32]:
@@ -64,14 +112,27 @@ def _between_extremes(parts: Array, seeded: dict[str, Any]) -> NDArray[np.float3
     with Q. The tightest simplex around the rows does not.
     """
     k = parts.shape[1]
-    if k == 1 or np.linalg.matrix_rank(parts - parts.mean(axis=0), tol=1e-4 * np.sqrt(len(parts))) < k - 1:
-        return shares(parts)
+    if k == 1 or np.linalg.matrix_rank(_covariance(parts), tol=1e-8, hermitian=True) < k - 1:
+        return parts
     pure = NFINDR(k, **seeded).fit(parts).components_
     settings = {name: value for name, value in seeded.items() if name != "random_state"}
     return shares(abundances(parts, pure, **settings))
 
 
-def _by_estimator(estimator: Any, scores: Array, n_phases: int) -> tuple[NDArray[np.float32], bool]:
+def _covariance(rows: Array) -> Array:
+    """Covariance (k, k) of rows (n, k)."""
+    center = rows.mean(axis=0, dtype=np.float64)
+    return np.asarray(run(_products_block, ArrayRows(rows), center)[0] / len(rows))
+
+
+def _products_block(block: Array, center: Array) -> tuple[None, tuple[Array]]:
+    relative = block - center
+    return None, (relative.T @ relative,)
+
+
+def _by_estimator(
+    estimator: Any, scores: Array, n_phases: int, threads: dict[str, Any]
+) -> tuple[NDArray[np.float32], bool]:
     """Memberships by any clusterer or transformer of scikit-learn's kind."""
     estimator.fit(scores)
     labels = getattr(estimator, "labels_", None)
@@ -88,7 +149,7 @@ def _by_estimator(estimator: Any, scores: Array, n_phases: int) -> tuple[NDArray
                 f"method={estimator!r} must give each of the {len(scores)} windows a label from 0 to {n_phases - 1} "
                 f"for n_phases={n_phases}; got labels {np.unique(labels)[:10]} of shape {labels.shape}"
             )
-        return _clusters(scores, labels, n_phases), True
+        return _of_clusters(scores, labels, n_phases, threads), True
     weights = np.asarray(estimator.transform(scores))
     if weights.shape != (len(scores), n_phases):
         raise ValueError(
@@ -98,15 +159,44 @@ def _by_estimator(estimator: Any, scores: Array, n_phases: int) -> tuple[NDArray
     return shares(weights), False
 
 
-def _clusters(rows: Array, labels: NDArray[Any], k: int) -> NDArray[np.float32]:
-    """Memberships under equal round Gaussians about the means of the clusters.
+def _of_clusters(rows: Array, labels: NDArray[Any], k: int, threads: dict[str, Any]) -> NDArray[np.float32]:
+    """Memberships under equal round Gaussians about the means of clusters; none of a cluster without rows."""
+    sums, counts = run(_sums_block, ArrayRows(rows), k, along=(labels,), **threads)
+    filled = np.flatnonzero(counts)
+    centers = sums[filled] / counts[filled, np.newaxis]
+    squares = run(_squares_block, ArrayRows(rows), centers, np.cumsum(counts > 0) - 1, along=(labels,), **threads)[0]
+    memberships = np.zeros((len(rows), k), np.float32)
+    memberships[:, filled] = _around(rows, centers, squares / len(rows), threads)
+    return memberships
+
+
+def _around(rows: Array, centers: Array, variance: float, threads: dict[str, Any]) -> NDArray[np.float32]:
+    """Memberships (n, k) under equal round Gaussians about centres (k, r).
 
     Their variance is the mean squared distance of a row to its mean. A share of it for each coordinate would call
     every row certain: smoothed scores scatter in few directions, and between clusters most of all.
     """
-    counts = np.bincount(labels, minlength=k)
-    centers = np.eye(k, dtype=rows.dtype)[:, labels] @ rows / np.maximum(counts, 1)[:, None]
-    distances = np.full((len(rows), k), np.inf)
-    for phase in np.flatnonzero(counts):
-        distances[:, phase] = ((rows - centers[phase]) ** 2).sum(axis=1, dtype=np.float64)
-    return posterior(distances, distances[np.arange(len(rows)), labels].mean())
+    memberships = np.empty((len(rows), len(centers)), np.float32)
+    options = {"out": (memberships,), "stage": "memberships", **threads}
+    run(_posterior_block, ArrayRows(rows), np.asarray(centers, np.float64), variance, **options)
+    return memberships
+
+
+def _posterior_block(block: Array, centers: Array, variance: float) -> tuple[tuple[Array], None]:
+    memberships = np.empty((len(block), len(centers)), np.float32)
+    squared = np.empty((POSTERIOR_ROWS, len(centers)))
+    for start in range(0, len(block), POSTERIOR_ROWS):  # a block of few scores has many rows
+        part = block[start : start + POSTERIOR_ROWS]
+        distances_block(part, centers, squared[: len(part)])
+        memberships[start : start + POSTERIOR_ROWS] = posterior(squared[: len(part)], variance)
+    return (memberships,), None
+
+
+def _sums_block(block: Array, labels: Array, k: int) -> tuple[None, tuple[Array, Array]]:
+    members = (labels == np.arange(k)[:, np.newaxis]).astype(np.float64)
+    return None, (members @ block, members.sum(axis=1))
+
+
+def _squares_block(block: Array, labels: Array, centers: Array, number: Array) -> tuple[None, tuple[float]]:
+    """Sum of the squared distances of rows to their centres, cluster j having the centre ``number[j]``."""
+    return None, (float(((block - centers[number[labels]]) ** 2).sum()),)

@@ -38,6 +38,9 @@ OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "
 #: For areas that belong to no phase.
 EXCLUDED, STRIPES = "#9A9A9A", "#5A5A5A"
 
+#: Maps of twice, three times so many windows along an axis are drawn from every other, every third window.
+SHOWN_WINDOWS = 512
+
 
 def phase_colors(k: int) -> list[str]:
     """A colour for each of `k` phases: Okabe-Ito up to 7, then matplotlib's tab20, then as many hues as needed."""
@@ -233,13 +236,18 @@ def _draw_confidence(figure: Figure, s: Segmentation, box: Box) -> None:
 
 
 def _draw_map(ax: Axes, s: Segmentation, values: NDArray[Any], cmap: str, *, high: float = 1.0) -> Any:
-    """A map of the window grid, 0 to `high`, at its place in the image; grey where there is no window."""
+    """A map of the window grid, 0 to `high`, at its place in the image; grey where there is no window.
+
+    Of dense maps every other, third, ... window is drawn, which is still more than the picture shows.
+    """
     from matplotlib import colormaps
 
     ax.set_facecolor("#DDDDDD")
     py, px = s.pixel_size or (1.0, 1.0)
     # Pixel i covers i to i + 1, so that its centre is at i + 1/2.
-    y, x = s.centers[:, 0, 0] + 0.5, s.centers[0, :, 1] + 0.5
+    stride = max(1, max(values.shape) // SHOWN_WINDOWS)
+    values = values[::stride, ::stride]
+    y, x = s.centers[::stride, 0, 0] + 0.5, s.centers[0, ::stride, 1] + 0.5
     dy, dx = (_spacing(c, default=min(s.image.shape)) / 2 for c in (y, x))
     extent = ((x[0] - dx) * px, (x[-1] + dx) * px, (y[-1] + dy) * py, (y[0] - dy) * py)
     colors = colormaps[cmap].with_extremes(bad=EXCLUDED)

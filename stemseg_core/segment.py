@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stemseg_core.blocks import Progress, one_blas_thread, run
+from stemseg_core.blocks import BLOCK_BYTES, Progress, Rows, effective_n_jobs, one_blas_thread, run
+from stemseg_core.compress import CANCELLED
 from stemseg_core.estimator import check_whole
 from stemseg_core.images import pair
-from stemseg_core.maps import Grid, order_by_size
-from stemseg_core.memory import require_memory
-from stemseg_core.phases import METHODS, find_phases
+from stemseg_core.kept import keep
+from stemseg_core.maps import Grid, first_and_lead, order_by_size
+from stemseg_core.memory import require_memory, spare_memory
+from stemseg_core.phases import METHODS, find_phases, phases_bytes
 from stemseg_core.segmentation import Segmentation
 from stemseg_core.spectra import Spectra, row_norms
 from stemseg_core.versions import versions
@@ -106,8 +108,11 @@ def segment(
 
     Notes
     -----
-    Cost: three passes over the virtual matrix of spectra, which is never stored, plus work on the scores. Memory:
-    about 20 bytes times rank a window, checked against `max_memory` before work starts.
+    Cost: three passes over the virtual matrix of spectra, plus work on the scores. Memory: 4 bytes times rank a
+    window and a quarter more for the default method, checked against `max_memory` before work starts; the image, and
+    some 200 MB of interpreter and libraries, are not counted. Memory that is left
+    keeps rows for the later passes. On dense grids the restarts of k-means are run on every
+    m-th window along both axes, some 100,000 or more, and the best is iterated on all of them.
 
     Examples
     --------
@@ -150,18 +155,17 @@ def segment(
         raise ValueError(
             f"n_phases={n_phases} needs as many windows, the image has {matrix.shape[0]}; take a smaller step or window"
         )
-    require_memory(
-        matrix.shape[0] * (20 * rank + 40 * n_phases) + 16 * matrix.image.size,
-        max_memory,
-        f"segmenting {matrix.shape[0]} windows",
-        "take a larger step or a smaller rank",
-    )
+    needed = _needed_memory(matrix, method, n_phases, rank, effective_n_jobs(n_jobs))
+    require_memory(needed, max_memory, f"segmenting {matrix.shape[0]} windows", "take a larger step or a smaller rank")
+    # NMF, which passes over the spectra many times, keeps them itself.
+    rows = matrix if method == "nmf" else keep(matrix, spare_memory(needed, max_memory))
+    spectra = Spectra(matrix, k_min, normalize, rows)
     settings = {"n_jobs": n_jobs, "max_memory": max_memory, "progress": progress}
     grid = Grid(matrix.included, matrix.window, matrix.step)
     with one_blas_thread():
         memberships, partition = find_phases(
             method,
-            Spectra(matrix, k_min, normalize),
+            spectra,
             grid,
             n_phases,
             rank=rank,
@@ -170,23 +174,26 @@ def segment(
             random_state=random_state,
             settings=settings,
         )
-        label_image = grid.label_image(memberships, matrix.image.shape[-2:])
+        label_image = grid.label_image(memberships, matrix.image.shape[-2:], n_jobs=n_jobs)
         order = order_by_size(label_image, n_phases)
-        memberships = memberships[:, order]
         label_image = np.append(np.argsort(order), -1).astype(np.int32)[label_image]
         if matrix.mask is not None:
             label_image[matrix.mask[0]] = -1
-        components, residual = _components(matrix, memberships, partition, n_jobs, progress)
-    ranked = np.sort(memberships, axis=1)
-    counted = np.bincount(label_image[label_image >= 0], minlength=n_phases)
+        memberships = memberships[:, order]
+        components, residual = _components(rows, memberships, partition, n_jobs, progress)
+    planes = grid.to_planes(memberships)
+    del memberships
+    labels, confidence = first_and_lead(planes)
+    labels[~matrix.included] = -1
+    counted = np.array([np.count_nonzero(label_image == phase) for phase in range(n_phases)])
     return Segmentation(
         image=matrix.image[0],
-        labels=grid.to_map(memberships.argmax(axis=1).astype(np.int32), -1),
+        labels=labels,
         label_image=label_image,
-        abundances=np.moveaxis(grid.to_map(memberships), -1, 0).copy(),
+        abundances=planes,
         components=matrix.to_image(components),
         fractions=counted / max(1, counted.sum()),
-        confidence=grid.to_map(ranked[:, -1] - ranked[:, -2] if n_phases > 1 else ranked[:, -1]),
+        confidence=confidence,
         residual=grid.to_map(residual),
         centers=grid.centers(),
         ky=matrix.ky,
@@ -198,6 +205,8 @@ def segment(
     )
 
 
+#: Blocks of rows that a thread holds beside what it works on: transforms of image rows, products, sums.
+SCRATCH_BLOCKS = 8
 #: Parameters of `WindowFFT` that do not decide the result.
 _SETTINGS = ("dtype", "n_jobs", "max_memory", "progress")
 
@@ -235,8 +244,19 @@ def _pixel_size(value: float | Sequence[float] | None) -> tuple[float, float] | 
     return float(y), float(x)
 
 
+def _needed_memory(matrix: WindowMatrix, method: Any, n_phases: int, rank: int, n_threads: int) -> float:
+    """Bytes that `segment` holds at once beside the image: while phases are found, or when the maps are made."""
+    n_grid, n_pixels = matrix.included.size, matrix.image.size
+    # Labels of the pixels, twice while they are put in order, of a masked image with what finds the nearest pixels;
+    # memberships twice while they are put in order, then with labels, confidence, residual and centres.
+    ordered = 4 * n_pixels * (2 if matrix.mask is None else 5) + matrix.shape[0] * 4 * n_phases
+    maps = 4 * n_pixels + n_grid * (4 * n_phases + max(4 + 4 * n_phases, 28))
+    scratch = n_threads * SCRATCH_BLOCKS * BLOCK_BYTES
+    return max(phases_bytes(matrix, method, n_phases, rank, n_threads), ordered, maps) + scratch
+
+
 def _components(
-    matrix: WindowMatrix,
+    rows: Rows,
     memberships: NDArray[np.float32],
     partition: bool,
     n_jobs: int | None,
@@ -247,24 +267,36 @@ def _components(
     The spectra are those that, mixed by the memberships, are nearest to the windows' spectra in least squares; for a
     partition that is the mean over each phase. No spectrum is negative.
     """
-    k = memberships.shape[1]
-    weights = np.eye(k, dtype=np.float32)[memberships.argmax(axis=1)] if partition else memberships
     options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress}
-    gram, sums = run(_weighted_sums, matrix, along=(weights,), stage="components", **options)
-    components = np.maximum(np.linalg.lstsq(gram, sums, rcond=None)[0], 0).astype(matrix.dtype)
+    gram, sums = run(_weighted_sums, rows, partition, along=(memberships,), stage="components", **options)
+    components = np.maximum(np.linalg.lstsq(gram, sums, rcond=None)[0], 0).astype(rows.dtype)
     residual = np.empty(len(memberships), np.float32)
-    run(_residual_block, matrix, components, along=(memberships,), out=(residual,), stage="residual", **options)
+    exact = components.astype(np.float64)
+    options |= {"along": (memberships,), "out": (residual,), "stage": "residual"}
+    run(_residual_block, rows, components, exact @ exact.T, **options)
     return components, residual
 
 
-def _weighted_sums(block: NDArray[Any], weights: NDArray[Any]) -> tuple[None, tuple[NDArray[Any], NDArray[Any]]]:
+def _weighted_sums(
+    block: NDArray[Any], memberships: NDArray[Any], partition: bool
+) -> tuple[None, tuple[NDArray[Any], NDArray[Any]]]:
+    k = memberships.shape[1]
+    weights = np.eye(k, dtype=memberships.dtype)[memberships.argmax(axis=1)] if partition else memberships
     weights64 = weights.astype(np.float64)
     return None, (weights64.T @ weights64, (weights.T @ block).astype(np.float64))
 
 
 def _residual_block(
-    block: NDArray[Any], memberships: NDArray[Any], components: NDArray[Any]
+    block: NDArray[Any], memberships: NDArray[Any], components: NDArray[Any], gram: NDArray[np.float64]
 ) -> tuple[tuple[NDArray[Any]], None]:
-    norm = row_norms(block)
-    left = row_norms(block - memberships.astype(block.dtype) @ components)
-    return (left / np.where(norm > 0, norm, 1),), None
+    """|x - a C| / |x| of rows x, with |x - a C|^2 = |x|^2 - 2 a (C x) + a C C^T a^T where that does not cancel."""
+    norms = row_norms(block)
+    squares = norms**2
+    a = memberships.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        left = squares + np.einsum("ij,ij->i", a, a @ gram - 2 * (block @ components.T))
+        direct = ~((left >= CANCELLED * squares) & (left < np.inf))
+        left = np.sqrt(np.maximum(left, 0))
+    if direct.any():
+        left[direct] = row_norms(block[direct] - memberships[direct].astype(block.dtype) @ components)
+    return (left / np.where(norms > 0, norms, 1),), None

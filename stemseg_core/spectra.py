@@ -8,16 +8,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.blocks import Index
+from stemseg_core.blocks import Index, Rows
 from stemseg_core.windows import WindowMatrix
+
+#: Sums of squares in this range neither overflowed nor lost digits below the smallest numbers.
+SAFE_SQUARES = {np.dtype(np.float32): (1e-25, 1e37), np.dtype(np.float64): (1e-280, 1e307)}
 
 
 def row_norms(block: NDArray[Any]) -> NDArray[np.float64]:
-    """Length of each row; relative to its largest entry, so that no square overflows or vanishes."""
-    largest = np.abs(block).max(axis=1, initial=0)
-    largest[largest == 0] = 1
-    scaled = block / largest[:, None]
-    return np.sqrt(np.einsum("ij,ij->i", scaled, scaled)) * largest.astype(np.float64)
+    """Length of each row; of rows whose squares overflow or vanish relative to their largest entry."""
+    with np.errstate(over="ignore"):
+        norms = np.sqrt(np.einsum("ij,ij->i", block, block).astype(np.float64))
+    low, high = SAFE_SQUARES[block.dtype]
+    risky = np.flatnonzero((norms < low**0.5) | (norms > high**0.5))
+    if len(risky):
+        rows = block[risky]
+        largest = np.abs(rows).max(axis=1, initial=0)
+        largest[largest == 0] = 1
+        rows /= largest[:, None]
+        norms[risky] = np.sqrt(np.einsum("ij,ij->i", rows, rows)) * largest.astype(np.float64)
+    return norms
 
 
 class Spectra:
@@ -33,10 +43,12 @@ class Spectra:
         Frequencies nearer to zero than this many cycles a window are dropped.
     normalize : float
         Exponent, 0 to 1.
+    rows : Rows, optional
+        Where the rows of the matrix are to be had, if not from itself.
     """
 
-    def __init__(self, matrix: WindowMatrix, k_min: float, normalize: float) -> None:
-        self.matrix = matrix
+    def __init__(self, matrix: WindowMatrix, k_min: float, normalize: float, rows: Rows | None = None) -> None:
+        self.rows = matrix if rows is None else rows
         self.normalize = normalize
         self.shape, self.dtype, self.n_blocks = matrix.shape, matrix.dtype, matrix.n_blocks
         cycles = np.hypot(matrix.ky[:, None] * matrix.window[0], matrix.kx * matrix.window[1])
@@ -48,13 +60,15 @@ class Spectra:
             )
 
     def index(self, i: int) -> Index:
-        return self.matrix.index(i)
+        return self.rows.index(i)
 
     def reader(self) -> Callable[[int], NDArray[Any]]:
-        read = self.matrix.reader()
+        read = self.rows.reader()
 
         def spectra(i: int) -> NDArray[Any]:
-            block = read(i)  # the reader's own memory, free to change
+            block = read(i)
+            if not block.flags.writeable:  # else the reader's own memory, free to change
+                block = block.copy()
             block[:, self.dropped] = 0
             if self.normalize:
                 norm = row_norms(block)

@@ -17,6 +17,7 @@ from PIL import Image as Picture
 
 import stemseg_core
 from stemseg_core import datasets, job
+from stemseg_core.blocks import Stopped
 from stemseg_core.cli import accuracy, main
 from stemseg_core.io import write_tiff
 from stemseg_core.job import RESULTS, parse_size, suggested_window
@@ -310,13 +311,25 @@ def test_interrupted(path, tmp_path, capsys, stub):
 def test_interrupted_or_failing_while_writing(path, tmp_path, capsys, monkeypatch):
     for error, status in ((KeyboardInterrupt(), 130), (OSError(errno.ENOSPC, "No space left on device"), 2)):
 
-        def fail(*_, error=error):
+        def fail(*_, error=error, **__):
             raise error
 
-        monkeypatch.setattr(job, "_write_pictures", fail)
+        monkeypatch.setattr("stemseg_core.report.write_report", fail)
         assert command("segment", path, "-o", tmp_path / "out", "--window", 32) == status
         assert capsys.readouterr().err.count("\n") == 1
         assert remaining(tmp_path) == ["image.tif", "in"]
+
+
+def test_writing_reports_progress_and_can_be_stopped(path, tmp_path):
+    done = job.Job.read(path)
+    result = done.segment(2, {"window": 32})
+    calls = []
+    done.write(result, tmp_path / "out", progress=lambda *call: calls.append(call))
+    assert calls == [(i, 6, "write") for i in range(1, 7)]
+    with pytest.raises(Stopped, match="write stopped by the progress callback at 1 of 6"):
+        done.write(result, tmp_path / "other", progress=lambda *_: False)
+    assert not (tmp_path / "other").exists()
+    assert not list(tmp_path.glob(".stemseg-*"))
 
 
 def test_warnings_are_lines_and_are_kept(path, tmp_path, capsys, monkeypatch):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import gaussian_filter
 
-from stemseg_core.maps import Grid, order_by_size, posterior, shares, whiten_noise
+from stemseg_core.maps import Grid, first_and_lead, order_by_size, posterior, shares, whiten_noise
 
 
 def grid_of(shape=(9, 12), excluded=(), window=(8, 6), step=(3, 2)):
@@ -42,22 +42,32 @@ def test_excluded_is_nan_by_default():
 def test_smooth_is_scipys_on_a_full_grid(sigma):
     grid = grid_of()
     rows = np.random.default_rng(0).standard_normal((108, 4))
-    smooth = grid.smooth(rows, sigma)
+    smooth = grid.smooth(rows.copy(), sigma)
     for column in range(4):
         expected = gaussian_filter(rows[:, column].reshape(9, 12), (sigma / 3, sigma / 2), mode="nearest")
         np.testing.assert_allclose(smooth[:, column], expected.ravel(), atol=1e-12)
 
 
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_smooth_in_several_strips_and_groups_of_columns(n_jobs):
+    grid = grid_of((150, 141))
+    rows = np.random.default_rng(0).standard_normal((150 * 141, 7)).astype(np.float32)
+    smooth = grid.smooth(rows.copy(), 6, n_jobs=n_jobs)
+    np.testing.assert_array_equal(smooth, grid.smooth(rows.copy(), 6, n_jobs=2))
+    for column in range(7):
+        expected = gaussian_filter(rows[:, column].reshape(150, 141).astype(float), (2, 3), mode="nearest")
+        np.testing.assert_allclose(smooth[:, column], expected.ravel(), atol=1e-6)
+
+
 @pytest.mark.parametrize("excluded", [[], HOLES])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_smooth_keeps_constants_dtype_and_the_input(excluded, dtype):
+def test_smooth_keeps_constants_and_dtype_in_place(excluded, dtype):
     grid = grid_of(excluded=excluded)
     rows = np.full((grid.included.sum(), 2), [3, -7], dtype)
     before = rows.copy()
-    smooth = grid.smooth(rows, 5)
-    np.testing.assert_allclose(smooth, rows, rtol=1e-5)
-    assert smooth.dtype == dtype
-    np.testing.assert_array_equal(rows, before)
+    assert grid.smooth(rows, 5) is rows
+    np.testing.assert_allclose(rows, before, rtol=1e-5)
+    assert rows.dtype == dtype
     np.testing.assert_array_equal(grid.smooth(rows, 0), rows)
 
 
@@ -65,7 +75,7 @@ def test_smooth_leaves_out_excluded_windows():
     grid = grid_of(excluded=HOLES)
     values = np.random.default_rng(0).standard_normal((9, 12))
     sigma = 5
-    got = grid.to_map(grid.smooth(values[grid.included], sigma))
+    got = grid.to_map(grid.smooth(values[grid.included][:, np.newaxis], sigma))[..., 0]
     padded = np.pad(np.indices((9, 12)), ((0, 0), (60, 60), (60, 60)), mode="edge")  # "nearest", far beyond the filter
     y, x = np.mgrid[-60:69, -60:72]
     for at in ((0, 1), (3, 2), (8, 11), (5, 4), (7, 0)):
@@ -122,6 +132,30 @@ def test_whiten_noise_degenerate():
     whitened = whiten_noise(rows, np.diag([1.0, 1e-30, 0]))
     assert whitened.dtype == np.float32
     assert np.abs(whitened).max() < 1e4
+
+
+@pytest.mark.parametrize("excluded", [[], HOLES])
+def test_thinned_takes_every_other_window_along_both_axes(excluded):
+    grid = grid_of(excluded=excluded)
+    rows = np.argwhere(grid.included)
+    assert grid.thinned(rows, len(rows)) is rows
+    few = grid.thinned(rows, len(rows) // 4)
+    np.testing.assert_array_equal(few, rows[(rows % 2 == 1).all(axis=1)])
+
+
+@pytest.mark.parametrize("excluded", [[], HOLES])
+def test_planes(excluded):
+    grid = grid_of((150, 12), excluded)
+    rows = np.random.default_rng(0).random((grid.included.sum(), 3))
+    np.testing.assert_array_equal(grid.to_planes(rows), np.moveaxis(grid.to_map(rows), -1, 0))
+
+
+def test_first_and_lead():
+    planes = np.array([[[0.2, 0.5]], [[0.7, 0.5]], [[0.1, 0]]])
+    labels, lead = first_and_lead(planes)
+    assert labels.tolist() == [[1, 0]]
+    np.testing.assert_allclose(lead, [[0.5, 0]])
+    assert first_and_lead(np.ones((1, 1, 2)))[1].tolist() == [[1, 1]]
 
 
 def test_centers():

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from stemseg_core import memory
-from stemseg_core.memory import available_memory, human_bytes, memory_limit, require_memory
+from stemseg_core.memory import (
+    available_memory,
+    human_bytes,
+    memory_limit,
+    require_memory,
+    resident_memory,
+    spare_memory,
+)
 
 
 @pytest.mark.parametrize(
@@ -103,3 +110,18 @@ def test_require_memory():
     require_memory(1000, 1000, "a", "b")
     with pytest.raises(MemoryError, match=r"^the array needs 2\.5 GB but max_memory is 1 GB; take less$"):
         require_memory(2.5e9, "1 GB", "the array", "take less")
+
+
+def test_spare_memory(system, tmp_path, monkeypatch):
+    status = tmp_path / "status"
+    monkeypatch.setattr(memory, "PROCESS", status)
+    assert spare_memory(1e8, "1 GB") == 9e8  # where the process does not tell what it holds
+    status.write_text("VmHWM:\t900000 kB\nVmRSS:\t  500000 kB\n")
+    assert spare_memory(1e8, "1 GB") == 9e8 - 500000 * 1024
+    assert spare_memory(6e8, "1 GB") == 0
+    assert spare_memory(1e8, None) == memory.DEFAULT_KEPT
+    assert spare_memory(0.8 * 8000000 * 1024 - 5, None) == pytest.approx(5)
+
+
+def test_resident_memory_here():
+    assert 0 <= resident_memory() < 1e12

@@ -1,8 +1,10 @@
 """segment(): every method against the truth, conventions of the maps, inputs, exclusions, reproducibility, refusals."""
 
+import importlib
 import itertools
 import json
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
 from stemseg_core import Segmentation, Stopped, WindowFFT, datasets, segment
+from stemseg_core.maps import Grid
 
 METHODS = ("kmeans", "nfindr", "nmf", "ica")
 SHAPE = (192, 232)
@@ -436,6 +439,66 @@ def test_too_little_memory_is_refused_before_any_work(two_phase, method):
     with pytest.raises(MemoryError, match="max_memory is 1 kB"):
         segment(two_phase[0], 2, method=method, max_memory="1 kB", progress=lambda *call: calls.append(call), **OPTIONS)
     assert not calls
+
+
+DENSE = {"window": 32, "step": 1}
+
+
+@pytest.fixture(scope="module")
+def dense():
+    """An image of more windows at step 1 than restarts of k-means are run on."""
+    image, _ = datasets.two_phase((512, 528), position=0.4)
+    mask = np.zeros(image.shape, bool)
+    mask[100:120, 200:230] = True
+    return image, mask
+
+
+@pytest.mark.parametrize(
+    ("options", "masked"),
+    [
+        ({}, False),
+        ({}, True),
+        ({"rank": 3, "n_phases": 12}, False),
+        ({"whiten": True, "n_jobs": 1}, False),
+        ({"method": "nfindr"}, False),
+        ({"method": "ica"}, True),
+    ],
+)
+def test_predicted_memory_is_what_is_used(dense, options, masked, monkeypatch):
+    image, mask = dense
+    predicted = []
+    module = importlib.import_module("stemseg_core.segment")
+    require = module.require_memory
+    monkeypatch.setattr(module, "require_memory", lambda n, *rest: [predicted.append(n), require(n, *rest)])
+    options = {"n_phases": 4, "n_jobs": 2, "mask": mask if masked else None, **DENSE, **options}
+    with pytest.raises(MemoryError, match=r"segmenting \d+ windows needs .* take a larger step or a smaller rank"):
+        segment(image, max_memory="1 MB", **options)
+    tracemalloc.start()
+    try:
+        segment(image, max_memory=predicted[0] * 1.001, **options)
+        used = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert 0.5 * predicted[0] < used < 1.1 * predicted[0]  # scratch is predicted for the largest of windows
+
+
+def test_dense_grids_start_from_fewer_windows(dense, monkeypatch):
+    image = dense[0][:200, :300]
+    few = []
+    thinned = Grid.thinned
+    monkeypatch.setattr(Grid, "thinned", lambda *a: few.append(thinned(*a)) or few[-1])
+    plain = segment(image, 3, **DENSE)
+    monkeypatch.setattr("stemseg_core.phases.START_ROWS", 3000)
+    dense = segment(image, 3, **DENSE)
+    n = plain.labels.size
+    assert len(few[0]) == n
+    assert 3000 <= len(few[1]) < n / 8
+    assert (plain.label_image == dense.label_image).mean() > 0.999
+
+
+def test_stopped_while_scores_are_smoothed(two_phase):
+    with pytest.raises(Stopped, match="smooth stopped by the progress callback at column 4 of 32"):
+        segment(two_phase[0], 2, progress=lambda *call: call[2] != "smooth", **OPTIONS)
 
 
 def test_estimator_with_labels_out_of_range(two_phase):
