@@ -1,10 +1,12 @@
-/* Fourier transforms of many columns at once: a vector of columns wide, real and imaginary parts in planes of their own.
+/* Fourier transforms of many columns at once: a vector of columns wide, real and imaginary parts in planes of
+ * their own.
  *
- * Decimation in frequency, in place, with radices 2, 3, 4 and 5. Nothing is put in order at the end: the last stage knows
- * which frequencies it makes, and makes only those that are kept. For how to include it, see vectors.h; REAL_BYTES is the
- * size of REAL.
+ * Decimation in frequency, in place, with radices 2, 3, 4 and 5. Nothing is put in order at the end: the last
+ * stage knows which frequencies it makes, and makes only those that are kept. For how to include it, see
+ * vectors.h; REAL_BYTES is the size of REAL.
  *
- * Source: C. Van Loan, Computational Frameworks for the Fast Fourier Transform, SIAM 1992, 10.1137/1.9781611970999. */
+ * Source: C. Van Loan, Computational Frameworks for the Fast Fourier Transform, SIAM 1992,
+ * 10.1137/1.9781611970999. */
 
 #include "vectors.h"
 
@@ -111,8 +113,8 @@ static inline __attribute__((always_inline)) void TYPED(fft_stage)(
 /* The last stage of a part, which starts with the `first` few numbers: in order, the frequencies k <= h and k >= n - h,
  * perhaps more. */
 static inline __attribute__((always_inline)) void TYPED(fft_last)(
-    const int radix, const int outer, const fft *f, ptrdiff_t first, ptrdiff_t count, ptrdiff_t h, const TYPED(vector) *x,
-    TYPED(column) out)
+    const int radix, const int outer, const fft *f, ptrdiff_t first, ptrdiff_t count, ptrdiff_t h,
+    const TYPED(vector) *x, TYPED(column) out)
 {
     const ptrdiff_t s = f->n / radix;
     for (ptrdiff_t b = 0; b < count; b++, x += 2 * radix) {

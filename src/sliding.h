@@ -1,7 +1,7 @@
-/* Sliding sums along y: the transform of a window without its taper is a sum over its rows, and of the rows of the next
- * window most are the same. A window that starts in one block of w rows and ends in the next is the sum of a suffix of the
- * one and a prefix of the other, so that nothing is ever subtracted and no rounding is carried on. A taper that is a sum of
- * cosines mixes neighbouring frequencies.
+/* Sliding sums along y: the transform of a window without its taper is a sum over its rows, and of the rows of the
+ * next window most are the same. A window that starts in one block of w rows and ends in the next is the sum of a
+ * suffix of the one and a prefix of the other, so that nothing is ever subtracted and no rounding is carried on. A
+ * taper that is a sum of cosines mixes neighbouring frequencies.
  *
  * For how to include it, see fft.h. */
 
@@ -81,7 +81,7 @@ static inline __attribute__((always_inline)) void TYPED(mix)(
  * terms : T, of a taper a_0 + sum_t a_t cos(2 pi t j / w), j from the first row of the window
  * cosines, sines : (hy + 1 + T, w), of 2 pi k j / w
  * mixing : (m, 1 + 2 T): a_0, then a_t / 2 cos(2 pi t y step / w) and a_t / 2 sin(..) for t = 1..T
- * rows : (m - 1) step + w pairs of vectors, scratch: a vector of columns close together, as it is read for every frequency
+ * rows : (m - 1) step + w pairs of vectors, scratch: a vector of columns, as it is read for every frequency
  * planes : (2 T + 1, m), scratch
  *
  * With C(k) the cosine and D(k) the sine sums of a column, those of the tapered column are
@@ -122,10 +122,11 @@ static inline __attribute__((always_inline)) void TYPED(slide_terms)(
                     TYPED(sums) s = {
                         mix[0] * middle[y].re_cos, mix[0] * middle[y].re_sin, mix[0] * middle[y].im_cos,
                         mix[0] * middle[y].im_sin};
-                    for (int t = 1; t <= terms; t++)
-                        TYPED(mix)(
-                            &s, mix[2 * t - 1], mix[2 * t], k < t ? -1 : 1, planes + (k < t ? t - k : k - t) % ring * g.m + y,
-                            planes + (k + t) % ring * g.m + y);
+                    for (int t = 1; t <= terms; t++) {
+                        const TYPED(sums) *low = planes + (k < t ? t - k : k - t) % ring * g.m + y;
+                        const TYPED(sums) *high = planes + (k + t) % ring * g.m + y;
+                        TYPED(mix)(&s, mix[2 * t - 1], mix[2 * t], k < t ? -1 : 1, low, high);
+                    }
                     TYPED(put)(f, k, kx, s.re_cos + s.im_sin, s.im_cos - s.re_sin, window + y * g.down);
                     if (k > 0)
                         TYPED(put)(f, -k, kx, s.re_cos - s.im_sin, s.im_cos + s.re_sin, window + y * g.down);
@@ -135,7 +136,8 @@ static inline __attribute__((always_inline)) void TYPED(slide_terms)(
 }
 
 static inline void TYPED(slide_windows)(
-    int terms, const tile *g, const features *f, const REAL *cosines, const REAL *sines, const REAL *mixing, void *scratch)
+    int terms, const tile *g, const features *f, const REAL *cosines, const REAL *sines, const REAL *mixing,
+    void *scratch)
 {
     switch (terms) { /* as constants, for the compiler to unroll */
     case 0: TYPED(slide_terms)(0, *g, *f, cosines, sines, mixing, scratch); break;

@@ -84,8 +84,8 @@ typedef struct {
 /* The windows of a tile.
  *
  * m, n : windows down and across;  w, step : along y
- * re, im : transformed image rows from the first window on, (.., ld): kx = 0..hx of one window after the other, and room
- *     for a vector more
+ * re, im : transformed image rows from the first window on, (.., ld): kx = 0..hx of one window after the other, and
+ *     room for a vector more
  * shift : (m, n), what to subtract from every pixel of a window
  * out : features of the first window;  down, across : the next ones are so much further */
 typedef struct {
@@ -97,9 +97,9 @@ typedef struct {
 
 /* x^(1/4) of x >= 0: the square root of a modulus from its square.
  *
- * In float, two square roots of 16 numbers take 36 cycles and this takes about 8: y ~ x^(-1/4) by halving the exponent
- * twice, to 4 %; then by the series of (1 - e)^(-1/4) in e = 1 - x y^4, to 6e-5; then x^(1/4) = x y^3 (1 - e)^(-3/4), to
- * 1e-7. Zero gives zero. */
+ * In float, two square roots of 16 numbers take 36 cycles and this takes about 8: y ~ x^(-1/4) by halving the
+ * exponent twice, to 4 %; then by the series of (1 - e)^(-1/4) in e = 1 - x y^4, to 6e-5; then
+ * x^(1/4) = x y^3 (1 - e)^(-3/4), to 1e-7. Zero gives zero. */
 static inline __attribute__((always_inline)) TYPED(vector) TYPED(fourth_root)(TYPED(vector) x)
 {
 #if REAL_BYTES == 4
@@ -120,8 +120,8 @@ static inline __attribute__((always_inline)) TYPED(vector) TYPED(fourth_root)(TY
 
 /* The features of a window at ky and the kx from `kx` on, as many as a vector has lanes.
  *
- * A window's features: ky from -hy to hy, kx from 0 to hx, without ky < 0 at kx = 0. Where that is the first lane, it is
- * stored all the same, upon the last feature of ky - 1: to be called for falling ky < 0, and for rising kx. */
+ * A window's features: ky from -hy to hy, kx from 0 to hx, without ky < 0 at kx = 0. Where that is the first lane,
+ * it is stored all the same, upon the last feature of ky - 1: to be called for falling ky < 0, and for rising kx. */
 static inline __attribute__((always_inline)) void TYPED(put)(
     const features f, ptrdiff_t ky, ptrdiff_t kx, TYPED(vector) re, TYPED(vector) im, REAL *window)
 {
@@ -161,8 +161,8 @@ static inline ptrdiff_t TYPED(next_kx)(ptrdiff_t kx, ptrdiff_t hx)
  * even, odd : (w / 2 + 1, chunk), ((w - 1) / 2, chunk), scratch: so many columns are done at once
  * products : (2, hy + 1, 2 ld), scratch, real parts before imaginary ones */
 static inline void TYPED(multiply_windows)(
-    const tile *tile_, const features *features_, const REAL *taper, const REAL *cosines, const REAL *sines, REAL *even, REAL *odd,
-    ptrdiff_t chunk, REAL *products)
+    const tile *tile_, const features *features_, const REAL *taper, const REAL *cosines, const REAL *sines, REAL *even,
+    REAL *odd, ptrdiff_t chunk, REAL *products)
 {
     const tile g = *tile_;
     const features f = *features_;
@@ -194,7 +194,8 @@ static inline void TYPED(multiply_windows)(
 }
 
 /* Features of the windows of a tile by Fourier transforms along y; scratch : 4 w vectors. */
-static inline void TYPED(fft_windows)(const tile *tile_, const fft *fft_, const features *features_, const REAL *taper, void *scratch)
+static inline void TYPED(fft_windows)(
+    const tile *tile_, const fft *fft_, const features *features_, const REAL *taper, void *scratch)
 {
     /* By value: the compiler cannot know that what is stored does not change them. */
     const tile g = *tile_;
@@ -224,8 +225,8 @@ static inline void TYPED(fft_windows)(const tile *tile_, const fft *fft_, const 
             }
 }
 
-/* Frequencies 0..h of real pieces of length 2 n, one a lane: even and odd places are taken for real and imaginary parts,
- * whose frequencies k and n - k make the piece's k.
+/* Frequencies 0..h of real pieces of length 2 n, one a lane: even and odd places are taken for real and imaginary
+ * parts, whose frequencies k and n - k make the piece's k.
  *
  * pieces : (2 n, lanes);  halved : (2, n), half the taper at even and at odd places
  * turns : (h + 1, 2), exp(-2 pi i k / (2 n)), real and imaginary part

@@ -1,7 +1,7 @@
 """Kernels of the window features: transforms along x and y, modulus and scale, a tile of windows at a time.
 
-The DFT of a window is separable. `transform_rows_..` do it along x for the image rows of a strip of windows, shared by all
-windows that hold them; `transform_windows_..` along y for every window of a tile, subtract what the window's mean
+The DFT of a window is separable. `transform_rows_..` do it along x for the image rows of a strip of windows, shared by
+all windows that hold them; `transform_windows_..` along y for every window of a tile, subtract what the window's mean
 contributes, and take modulus and root. There are three ways, which give the same features; which is the fastest depends
 on window, step and zoom (stemseg_core/transforms.py).
 
@@ -106,7 +106,9 @@ ctypedef fused floating:
     double
 
 
-cdef inline fft plan(const int32_t[::1] radices, const int32_t[::1] frequencies, const floating[::1] twiddles) noexcept nogil:
+cdef inline fft plan(
+    const int32_t[::1] radices, const int32_t[::1] frequencies, const floating[::1] twiddles
+) noexcept nogil:
     """The numbers of a Fourier transform; see src/fft.h."""
     cdef fft f
     cdef Py_ssize_t i
@@ -175,8 +177,8 @@ def transform_rows_products_block(
     image : (ny, nx);  taper : (w,)
     cosines : (w // 2 + 1, h + 1 and padding to a multiple of 64 bytes) of 2 pi u j / w
     minus_sines : ((w - 1) // 2, the same), its first row j = 1
-    uniform : (2, h + 1), real and imaginary part of the DFT of the taper: the mean of a piece, in whose sums the rest would
-        lose digits, is transformed by itself
+    uniform : (2, h + 1), real and imaginary part of the DFT of the taper: the mean of a piece, in whose sums the rest
+        would lose digits, is transformed by itself
     turned : (nx + 1 + w,), one image row and the taper turned over
     even : (b n, w // 2 + 1);  odd : (b n, (w - 1) // 2), for the n pieces of b image rows at a time
     products : (2, b n, h + 1)
@@ -312,8 +314,8 @@ def transform_windows_products_block(
 ):
     """Squared modulus, or its fourth root, of the spectrum of every window of a tile, by products; times a factor.
 
-    rows : (2, .., at least n (hx + 1) + 16), transformed image rows, see `transform_rows_products_block`; the windows of
-        the tile start at rows first, first + step, ...
+    rows : (2, .., at least n (hx + 1) + 16), transformed image rows, see `transform_rows_products_block`; the windows
+        of the tile start at rows first, first + step, ...
     shift : (m, n), what to subtract from every pixel of a window
     uniform : (2, 2 hy + 1, at least hx + 16), real and imaginary part of the DFT of the taper, ky from -hy to hy
     reach : the highest ky at which `uniform` is not zero;  roots : whether the root is taken

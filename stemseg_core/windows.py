@@ -56,9 +56,12 @@ class WindowFFT(BaseEstimator):
 
     Notes
     -----
-    Cost: the DFT is computed for the kept frequencies only, as matrix products, and windows of one column strip share
-    the transforms of their image rows: per window about ``(step_y w + 2 w h) 2 h`` operations instead of the
-    ``5 w^2 log2(w)`` of an FFT. Window and step may be anything; windows start at 0, step, 2 step, ... while they fit.
+    Cost: windows of one column strip share the transforms of their image rows, and only the kept frequencies are
+    made: by Fourier transforms of many columns at once, by sums that neighbouring windows share (small steps), or by
+    matrix products (small windows, lengths with prime factors above 5), whichever a model of their costs finds
+    fastest (`stemseg_core.transforms`). With float32 and AVX-512 one core takes about 0.4 us a window of 64 px at step
+    1, 0.9 at step 8; windows of 256 px at step 64 take 30. The ways agree to rounding, that of a float32 FFT.
+    Window and step may be anything; windows start at 0, step, 2 step, ... while they fit.
 
     The idea of unmixing sliding Fourier windows is that of Vasudevan et al., Appl. Phys. Lett. 106, 091601 (2015),
     https://doi.org/10.1063/1.4914016.
