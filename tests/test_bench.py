@@ -28,6 +28,13 @@ def test_quick_run_prints_a_table_for_each_race(script):
     assert "GF/s" in done.stdout
 
 
+def test_quick_run_of_all_ways_to_transform():
+    done = run("transforms.py", "--quick", "--fit")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\d choices: at worst \d+\.\d\d times the best", done.stdout, re.MULTILINE)
+    assert len(re.findall(r"^\w+: \[.*\], model / measured", done.stdout, re.MULTILINE)) == 5
+
+
 def test_quick_figures_are_not_written():
     document = BENCH.parent / "docs" / "benchmarks.md"
     before = document.read_bytes()
