@@ -13,17 +13,15 @@ from numpy.typing import NDArray
 
 from stemseg_core._kernels.kmeans import (
     PANEL_LANES,
+    TILE_ROWS,
     accumulate_block,
     assign_block,
     distances_block,
     own_distances_block,
 )
-from stemseg_core.blocks import Partial, Rows, refuse_non_finite, run, take_rows
+from stemseg_core.blocks import Partial, Rows, refuse_non_finite, refuse_too_small, run, take_rows
 
 Array = NDArray[Any]
-
-#: Rows of a tile of `assign_block`, which is as many rows of products.
-TILE_ROWS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +95,7 @@ class Assignment:
         self.centers = centers
         if first:
             n, d = self.rows.shape
+            refuse_too_small(self.rows, energy, self.origin, **self.options)
             mean = self.sums.sum(axis=0) / n
             self.variance = max(0.0, float(energy / n - mean @ mean)) / d
         return int(n_changed)
@@ -203,11 +202,11 @@ def _moves(old: Array, new: Array) -> NDArray[np.float64]:
 
 
 class _Targets(NamedTuple):
-    """Centres (k, d) as `assign_block` takes them: relative to the origin in panels, and in float64."""
+    """Centres (k, d) as `assign_block` takes them: relative to the origin as columns, and in float64."""
 
     origin: Array
     exact: NDArray[np.float64]
-    panels: Array
+    columns: Array
     half_norms: NDArray[np.float64]
 
 
@@ -215,17 +214,17 @@ def _targets(centers: Array, origin: Array) -> _Targets:
     k, d = centers.shape
     exact = centers.astype(np.float64)
     relative = exact - origin
-    padded = np.zeros((-(-k // PANEL_LANES) * PANEL_LANES, d), centers.dtype)
-    padded[:k] = relative
-    panels = np.ascontiguousarray(padded.reshape(-1, PANEL_LANES, d).transpose(0, 2, 1))
-    return _Targets(origin, exact, panels, (relative**2).sum(axis=1) / 2)
+    columns = np.zeros((d, -(-k // PANEL_LANES) * PANEL_LANES), centers.dtype)
+    columns[:, :k] = relative.T
+    return _Targets(origin, exact, columns, (relative**2).sum(axis=1) / 2)
 
 
 def _update(block: Array, targets: _Targets, moves: Array, labels: Array, gaps: Array) -> float:
     """`assign_block`; returns the sum of the squared norms of the rows that were looked at."""
-    origin, exact, panels, half_norms = targets
-    products = np.empty((TILE_ROWS, panels.shape[0] * PANEL_LANES), block.dtype)
-    energy = assign_block(block, origin, exact, panels, half_norms, moves, products, labels, gaps)
+    origin, exact, columns, half_norms = targets
+    products = np.empty((TILE_ROWS, columns.shape[1]), block.dtype)
+    touched = np.empty(len(block), np.intp)
+    energy = assign_block(block, origin, exact, columns, half_norms, moves, products, touched, labels, gaps)
     refuse_non_finite(block, np.asarray(energy))
     return energy
 
@@ -244,7 +243,7 @@ def _assign(block: Array, labels: Array, gaps: Array, targets: _Targets, moves: 
 
 def _nearest(block: Array, targets: _Targets) -> tuple[Partial, Partial]:
     block = block.astype(targets.origin.dtype, copy=False)
-    labels, gaps = np.full(len(block), -1, np.int32), np.empty(len(block), block.dtype)
+    labels, gaps = np.full(len(block), -1, np.int32), np.zeros(len(block), block.dtype)
     _update(block, targets, np.zeros(len(targets.exact)), labels, gaps)
     return (labels,), _inertia(block, labels, targets.exact)[1]
 

@@ -76,19 +76,18 @@ def test_kernels_agree_with_their_twins(level, n, d, k, dtype, reference):
     origin = np.full(d, 3, dtype)
     exact = centers.astype(np.float64)
     lanes = kernels.PANEL_LANES
-    padded = np.zeros((-(-k // lanes) * lanes, d), dtype)
-    padded[:k] = centers - origin
-    panels = np.ascontiguousarray(padded.reshape(-1, lanes, d).transpose(0, 2, 1))
+    columns = np.zeros((d, -(-k // lanes) * lanes), dtype)
+    columns[:, :k] = (centers - origin).T
     half_norms = ((exact - origin) ** 2).sum(axis=1) / 2
-    products = np.empty((lloyd.TILE_ROWS, len(padded)), dtype)
+    products, touched = np.empty((kernels.TILE_ROWS, columns.shape[1]), dtype), np.empty(n, np.intp)
     first = rng.integers(-1, k, n).astype(np.int32)
-    gaps = rng.standard_normal(n).astype(dtype)
+    gaps = np.where(first < 0, 0, rng.standard_normal(n)).astype(dtype)
     moves = rng.random(k) * 0.1
 
     results = []
     for module in (kernels, twin):
         labels, left = first.copy(), gaps.copy()
-        energy = module.assign_block(X, origin, exact, panels, half_norms, moves, products, labels, left)
+        energy = module.assign_block(X, origin, exact, columns, half_norms, moves, products, touched, labels, left)
         sums, counts = np.zeros((k, d)), np.zeros(k, np.int64)
         module.accumulate_block(X, origin, first, labels, sums, counts)
         squares, own = np.empty((n, k)), np.empty(n)

@@ -5,15 +5,17 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 PANEL_LANES: int
+TILE_ROWS: int
 
 def assign_block(
     X: Array,
     origin: Array,
     centers: Array,
-    panels: Array,
+    columns: Array,
     half_norms: Array,
     moves: Array,
     products: Array,
+    touched: Array,
     labels: Array,
     gaps: Array,
 ) -> float: ...
