@@ -4,13 +4,13 @@
 
 #ifndef TILE_ROWS
 #define TILE_ROWS 8
-/* One number for each row of a tile. */
-typedef double rows_double __attribute__((vector_size(64)));
-typedef int64_t rows_mask __attribute__((vector_size(64)));
+/* Eight numbers: one for each row of a tile, or for each of eight centres. */
+typedef double eight __attribute__((vector_size(64)));
+typedef int64_t eight_masks __attribute__((vector_size(64)));
 
-static inline rows_double choose(rows_mask which, rows_double a, rows_double b)
+static inline eight choose(eight_masks which, eight a, eight b)
 {
-    return (rows_double)((which & (rows_mask)a) | (~which & (rows_mask)b));
+    return (eight)((which & (eight_masks)a) | (~which & (eight_masks)b));
 }
 #endif
 
@@ -79,15 +79,15 @@ static inline void TYPED(two_smallest)(
     const REAL *products, ptrdiff_t stride, const double *half_norms, ptrdiff_t k, double *smallest, double *second,
     double *label)
 {
-    const rows_double zero = {0};
-    rows_double a = zero + INFINITY, b = a, index = zero;
+    const eight zero = {0};
+    eight a = zero + INFINITY, b = a, index = zero;
     for (ptrdiff_t j = 0; j < k; j++) {
-        rows_double v;
+        eight v;
         for (int r = 0; r < TILE_ROWS; r++)
             v[r] = products[r * stride + j];
         v = half_norms[j] - v;
-        const rows_mask less = v < a;
-        const rows_double larger = choose(less, a, v);
+        const eight_masks less = v < a;
+        const eight larger = choose(less, a, v);
         a = choose(less, v, a);
         b = choose(larger < b, larger, b);
         index = choose(less, zero + (double)j, index);
@@ -95,4 +95,23 @@ static inline void TYPED(two_smallest)(
     memcpy(smallest, &a, sizeof a);
     memcpy(second, &b, sizeof b);
     memcpy(label, &index, sizeof index);
+}
+
+/* out[r, j] = |rows[r] - c_j|^2, j < k, by explicit differences in float64: c_j are columns of centers (d, stride). */
+static inline void TYPED(distances)(
+    const REAL *const *rows, const double *centers, ptrdiff_t d, ptrdiff_t stride, ptrdiff_t k, double *const *out)
+{
+    for (ptrdiff_t j = 0; j < k; j += 8) {
+        eight sum[4] = {{0}};
+        for (ptrdiff_t f = 0; f < d; f++) {
+            eight c;
+            memcpy(&c, centers + f * stride + j, sizeof c);
+            for (int r = 0; r < 4; r++) {
+                const eight difference = (double)rows[r][f] - c;
+                sum[r] += difference * difference;
+            }
+        }
+        for (int r = 0; r < 4; r++)
+            memcpy(out[r] + j, &sum[r], (k - j < 8 ? k - j : 8) * sizeof(double));
+    }
 }

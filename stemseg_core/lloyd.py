@@ -23,6 +23,9 @@ from stemseg_core.blocks import Partial, Rows, refuse_non_finite, refuse_too_sma
 
 Array = NDArray[Any]
 
+#: Centres that `distances_block` takes at a time.
+DISTANCE_LANES = 8
+
 
 @dataclass(frozen=True, eq=False)
 class Clustering:
@@ -181,7 +184,7 @@ def nearest(rows: Rows, centers: Array, **options: Any) -> tuple[NDArray[np.int3
 def distances_to(rows: Rows, centers: Array, **options: Any) -> Array:
     """Distances (n, k) of the rows to `centers` (k, d): computed in float64, in the type of the rows."""
     out = np.empty((rows.shape[0], len(centers)), rows.dtype)
-    run(_distances, rows, centers.astype(np.float64), out=(out,), **options)
+    run(_distances, rows, as_columns(centers), len(centers), out=(out,), **options)
     return out
 
 
@@ -211,12 +214,26 @@ class _Targets(NamedTuple):
 
 
 def _targets(centers: Array, origin: Array) -> _Targets:
-    k, d = centers.shape
     exact = centers.astype(np.float64)
     relative = exact - origin
-    columns = np.zeros((d, -(-k // PANEL_LANES) * PANEL_LANES), centers.dtype)
-    columns[:, :k] = relative.T
+    columns = as_columns(relative, PANEL_LANES).astype(centers.dtype)
     return _Targets(origin, exact, columns, (relative**2).sum(axis=1) / 2)
+
+
+def as_columns(centers: Array, multiple: int = DISTANCE_LANES) -> Array:
+    """Centres (k, d) as columns (d, p), with columns of zeros up to a `multiple`, as the kernels take them."""
+    k, d = centers.shape
+    columns = np.zeros((d, -(-k // multiple) * multiple))
+    columns[:, :k] = centers.T
+    return columns
+
+
+def squared_distances(block: Array, columns: Array, k: int) -> NDArray[np.float64]:
+    """Squares (m, k) of the distances of the rows of a block to k centres, by explicit differences."""
+    squares = np.empty((len(block), k))
+    distances_block(block, columns, squares)
+    refuse_non_finite(block, squares)
+    return squares
 
 
 def _update(block: Array, targets: _Targets, moves: Array, labels: Array, gaps: Array) -> float:
@@ -260,8 +277,5 @@ def _inertia(block: Array, labels: Array, centers: Array) -> tuple[None, Partial
     return None, (distances.sum(),)
 
 
-def _distances(block: Array, centers: Array) -> tuple[Partial, None]:
-    distances = np.empty((len(block), len(centers)))
-    distances_block(block, centers, distances)
-    refuse_non_finite(block, distances)
-    return (np.sqrt(distances, out=distances),), None
+def _distances(block: Array, columns: Array, k: int) -> tuple[Partial, None]:
+    return (np.sqrt(squared_distances(block, columns, k)),), None

@@ -3,9 +3,9 @@
 import numpy as np
 
 
-def distances_block(X, centers, out):
+def distances_block(X, columns, out):
     """out[i, j] = |x_i - c_j|^2."""
-    out[...] = ((X[:, None].astype(np.float64) - centers) ** 2).sum(axis=2)
+    out[...] = ((X[:, None].astype(np.float64) - columns.T[: out.shape[1]]) ** 2).sum(axis=2)
 
 
 def own_distances_block(X, centers, labels, out):
@@ -30,7 +30,7 @@ def assign_block(X, origin, centers, columns, half_norms, moves, products, touch
     rows = np.flatnonzero(~(gaps > 0))
     touched[: len(rows)] = rows
     squares = np.empty((len(rows), len(centers)))
-    distances_block(X[rows], centers, squares)
+    distances_block(X[rows], centers.T, squares)
     labels[rows] = squares.argmin(axis=1)
     smallest = np.sort(np.sqrt(squares), axis=1)
     gaps[rows] = smallest[:, 1] - smallest[:, 0] if len(centers) > 1 else 0
