@@ -85,7 +85,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ro
     An iteration costs at most 2 n d k operations and one reading of X, and less as it converges: a bound on each row's
     distances tells that its label cannot have changed (Hamerly 2010). Products are made in the type of X, relative to
     a point amid the data; labels that they do not prove, by a bound on their rounding, are decided by float64
-    differences. Memory: scores of 32 (or k) features a row, 4 bytes a row and restart, 24 a row and thread.
+    differences. Memory: scores of 32 (or k) features a row, 4 bytes a row and restart, 4 (3 + log k) + 8 a row and
+    thread (float32).
 
     Clusters that become empty continue from the rows farthest from their centres, as in scikit-learn.
 
@@ -220,7 +221,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ro
             if isinstance(self.init, str) and d <= 2 * self._rank() and not _in_memory(rows)
             else 0
         )
-        row_bytes = 4 * n_starts + 24 * min(n_starts, effective_n_jobs(self.n_jobs)) + stored
+        starting = rows.dtype.itemsize * (3 + int(np.log(self.n_clusters))) + 8
+        row_bytes = 4 * n_starts + max(16, starting) * min(n_starts, effective_n_jobs(self.n_jobs)) + stored
         require_memory(n * row_bytes, self.max_memory, f"KMeans of {n} rows", "use fewer rows or restarts")
 
     def _rank(self) -> int:
