@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from stemseg_core._kernels.kmeans import (
     distances_block,
     own_distances_block,
 )
-from stemseg_core.blocks import Partial, Rows, refuse_non_finite, refuse_too_small, run, take_rows
+from stemseg_core.blocks import Partial, Rows, one_blas_thread, refuse_non_finite, refuse_too_small, run, take_rows
 
 Array = NDArray[Any]
 
@@ -150,22 +151,23 @@ def lloyd(rows: Rows, centers: Array, *, max_iter: int = 300, tol: float = 1e-4,
     S. P. Lloyd, Least squares quantization in PCM, IEEE Trans. Inf. Theory 28 (1982) 129, 10.1109/TIT.1982.1056489.
     """
     centers = np.ascontiguousarray(centers, rows.dtype)
-    assignment = Assignment(rows, len(centers), **options)
-    converged = False
-    n_iter = 0
-    while n_iter < max_iter:
-        n_iter += 1
-        if not assignment.assign(centers):
-            converged = True
-            break
-        old, centers = centers, assignment.means()
-        if ((centers.astype(np.float64) - old) ** 2).sum() <= tol * assignment.variance:
-            converged = True
+    with one_blas_thread():  # once, not in every pass
+        assignment = Assignment(rows, len(centers), **options)
+        converged = False
+        n_iter = 0
+        while n_iter < max_iter:
+            n_iter += 1
+            if not assignment.assign(centers):
+                converged = True
+                break
+            old, centers = centers, assignment.means()
+            if ((centers.astype(np.float64) - old) ** 2).sum() <= tol * assignment.variance:
+                converged = True
+                assignment.assign(centers)
+                break
+        else:
             assignment.assign(centers)
-            break
-    else:
-        assignment.assign(centers)
-    inertia = float(run(_inertia, rows, centers.astype(np.float64), along=(assignment.labels,), **options)[0])
+        inertia = float(run(_inertia, rows, centers.astype(np.float64), along=(assignment.labels,), **options)[0])
     return Clustering(centers, assignment.labels, inertia, n_iter, converged)
 
 
@@ -242,7 +244,8 @@ def _update(block: Array, targets: _Targets, moves: Array, labels: Array, gaps: 
     products = np.empty((TILE_ROWS, columns.shape[1]), block.dtype)
     touched = np.empty(len(block), np.intp)
     energy = assign_block(block, origin, exact, columns, half_norms, moves, products, touched, labels, gaps)
-    refuse_non_finite(block, np.asarray(energy))
+    if not isfinite(energy):
+        refuse_non_finite(block, np.asarray(energy))
     return energy
 
 
