@@ -1,16 +1,20 @@
-"""Races k-means against scikit-learn, scikit-learn-intelex and faiss: iterations from one start, and ten restarts."""
+"""Races k-means against scikit-learn, scikit-learn-intelex and faiss: iterations from one start, and ten restarts.
+
+Features of windows, 481 and 1,089 of them, and a million short rows without and with clusters.
+"""
 
 import argparse
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
-from data import features, job
+from data import features, job, scene
 from harness import Contender, Race, main
 from machine import Work
 from sklearn.cluster import KMeans as Lloyd
 
-from stemseg_core import KMeans
+from stemseg_core import KMeans, WindowFFT
 
 try:
     from sklearnex.cluster import KMeans as Intel
@@ -21,7 +25,22 @@ try:
 except ImportError:
     faiss = None
 
-ITERATIONS = 30
+
+def wide_features(quick: bool) -> np.ndarray:
+    """1,089 features of all windows: the low frequencies along y of the whole spectrum."""
+    X = WindowFFT(16, 4, zoom=1).transform(scene(128)) if quick else WindowFFT(64, 8, zoom=1).transform(scene(2048))
+    d = min(1089, X.shape[1])
+    first = (X.shape[1] - d) // 2
+    return np.ascontiguousarray(X[:, first : first + d])
+
+
+def short_rows(quick: bool, spread: float) -> np.ndarray:
+    """Normal numbers, about 16 centres that are `spread` standard deviations from the mean in each feature."""
+    rng = np.random.default_rng(0)
+    n, d = (2000 if quick else 1_000_000), 64
+    X = rng.standard_normal((n, d), dtype=np.float32)
+    X += spread * rng.standard_normal((16, d), dtype=np.float32)[rng.integers(0, 16, n)]
+    return X
 
 
 def inertia(X: np.ndarray) -> Callable[[Any], str]:
@@ -38,30 +57,35 @@ def inertia(X: np.ndarray) -> Callable[[Any], str]:
     return quality
 
 
-def same_start(X: np.ndarray, k: int = 16) -> Race:
+def same_start(X: np.ndarray, iterations: int, what: str, k: int = 16) -> Race:
     start = X[np.random.default_rng(0).choice(len(X), k, replace=False)]
-    parameters = {"init": start, "n_init": 1, "max_iter": ITERATIONS, "tol": 0}
-    estimators = {"stemseg-core": KMeans, "scikit-learn, Lloyd": Lloyd, "scikit-learn-intelex": Intel}
+    parameters = {"init": start, "n_init": 1, "max_iter": iterations, "tol": 0}
+    estimators = {
+        "stemseg-core": KMeans,
+        "scikit-learn, Lloyd": Lloyd,
+        "scikit-learn, Elkan": partial(Lloyd, algorithm="elkan"),
+        "scikit-learn-intelex": Intel,
+    }
     contenders = [
         Contender(name, lambda make=make: make(k, **parameters).fit(X).cluster_centers_)
         for name, make in estimators.items()
         if make is not None
     ]
     if faiss is not None:
-        contenders.append(Contender("faiss", lambda: by_faiss(X, start)))
+        contenders.append(Contender("faiss", lambda: by_faiss(X, start, iterations)))
     n, d = X.shape
     return Race(
-        f"k-means, {k} centres, at most {ITERATIONS} iterations from one start, {job(X)}",
+        f"k-means, {k} centres, at most {iterations} iterations from one start, {what}, {job(X)}",
         contenders,
-        work=Work(2.0 * n * d * k * ITERATIONS, X.nbytes * ITERATIONS, 0),
+        work=Work(2.0 * n * d * k * iterations, X.nbytes * iterations, 0),
         quality=inertia(X),
         quality_name="sum of squares",
         notes=["The work is that of full iterations; bounds may skip rows."],
     )
 
 
-def by_faiss(X: np.ndarray, start: np.ndarray) -> np.ndarray:
-    kmeans = faiss.Kmeans(X.shape[1], len(start), niter=ITERATIONS, max_points_per_centroid=len(X))
+def by_faiss(X: np.ndarray, start: np.ndarray, iterations: int) -> np.ndarray:
+    kmeans = faiss.Kmeans(X.shape[1], len(start), niter=iterations, max_points_per_centroid=len(X))
     kmeans.train(X, init_centroids=start)
     return kmeans.centroids
 
@@ -80,8 +104,12 @@ def restarts(X: np.ndarray, k: int = 8) -> Race:
 
 def races(arguments: argparse.Namespace) -> Iterator[Race]:
     X = features(arguments.quick)
-    yield same_start(X)
     yield restarts(X)
+    yield same_start(X, 30, "windows")
+    del X
+    yield same_start(wide_features(arguments.quick), 50, "windows")
+    yield same_start(short_rows(arguments.quick, 0), 50, "noise")
+    yield same_start(short_rows(arguments.quick, 1), 50, "clusters")
 
 
 if __name__ == "__main__":

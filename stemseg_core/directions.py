@@ -315,9 +315,9 @@ def _without_gram(
 
 
 def _scatter_block(block: Array, shift: Array, Q: Array) -> tuple[None, Partial]:
-    """``Y^T (Y Q)``: left in the type of the rows, since the tree adds few numbers of like size at every level."""
+    """``Y^T (Y Q)``, formed in the type of the rows and summed over blocks in float64."""
     Y, _, sums = subtract_mean(block, shift)
-    return None, (Y.T @ (Y @ Q), sums, len(Y))
+    return None, ((Y.T @ (Y @ Q)).astype(np.float64), sums, len(Y))
 
 
 def krylov(

@@ -14,7 +14,6 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from stemseg_core._kernels.kmeans import distances_block
 from stemseg_core.blocks import (
     ArrayRows,
     Partial,
@@ -22,14 +21,13 @@ from stemseg_core.blocks import (
     Rows,
     effective_n_jobs,
     map_tasks,
-    refuse_non_finite,
     run,
     take_rows,
 )
 from stemseg_core.compress import compress
 from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.kept import keep
-from stemseg_core.lloyd import Array, Clustering, distances_to, lloyd, nearest
+from stemseg_core.lloyd import Array, Clustering, as_columns, distances_to, lloyd, nearest, squared_distances
 from stemseg_core.memory import require_memory, spare_memory
 
 #: Directions that restarts are run on, or as many as there are clusters: these many centres span no more.
@@ -88,7 +86,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ro
     An iteration costs at most 2 n d k operations and one reading of X, and less as it converges: a bound on each row's
     distances tells that its label cannot have changed (Hamerly 2010). Products are made in the type of X, relative to
     a point amid the data; labels that they do not prove, by a bound on their rounding, are decided by float64
-    differences. Memory: scores of 32 (or k) features a row, 4 bytes a row and restart, 24 a row and thread.
+    differences. Memory: scores of 32 (or k) features a row, 4 bytes a row and restart, 4 (3 + log k) + 8 a row and
+    thread (float32).
 
     Clusters that become empty continue from the rows farthest from their centres, as in scikit-learn.
 
@@ -226,7 +225,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ro
             if isinstance(self.init, str) and d <= 2 * self._rank() and not _in_memory(rows)
             else 0
         )
-        row_bytes = 4 * n_starts + 24 * min(n_starts, effective_n_jobs(self.n_jobs)) + stored
+        starting = rows.dtype.itemsize * (3 + int(np.log(self.n_clusters))) + 8
+        row_bytes = 4 * n_starts + max(16, starting) * min(n_starts, effective_n_jobs(self.n_jobs)) + stored
         require_memory(n * row_bytes, self.max_memory, f"KMeans of {n} rows", "use fewer rows or restarts")
         scores = 0 if d <= 2 * self._rank() else self._rank() * rows.dtype.itemsize
         return float(n * (row_bytes + scores))
@@ -315,29 +315,26 @@ def plus_plus(rows: Rows, k: int, rng: np.random.Generator, **options: Any) -> A
     """Rows to start from, k of them, by greedy k-means++: each the best of 2 + log k candidates.
 
     Distances are explicit differences in float64, so a row equal to a centre is never drawn while others are left.
-    Cost: k (3 + log k) distances a row. Memory: 16 bytes a row.
+    Cost: k (2 + log k) distances a row. Memory: 4 (3 + log k) bytes a row of float32, and 8.
     """
     n = rows.shape[0]
     centers = take_rows(rows, rng.integers(n, size=1))
-    closest = np.full(n, np.inf)
+    closest = np.full((n, 1), np.inf, rows.dtype)
+    run(_approach, rows, as_columns(centers), 1, along=(closest,), out=(closest,), **options)
     for _ in range(1, k):
-        run(_update_closest, rows, centers[-1:].astype(np.float64), along=(closest,), out=(closest,), **options)
-        cumulative = np.cumsum(closest)
+        cumulative = np.cumsum(closest, dtype=np.float64)
         draws = rng.random(2 + int(np.log(k))) * cumulative[-1]
         candidates = take_rows(rows, np.minimum(np.searchsorted(cumulative, draws, side="right"), n - 1))
-        potentials = run(_potentials, rows, candidates.astype(np.float64), along=(closest,), **options)[0]
-        centers = np.vstack([centers, candidates[potentials.argmin()]])
+        distances = np.empty((n, len(candidates)), rows.dtype)
+        columns = as_columns(candidates)
+        potentials = run(_approach, rows, columns, len(candidates), along=(closest,), out=(distances,), **options)[0]
+        best = potentials.argmin()
+        centers = np.vstack([centers, candidates[best]])
+        closest = distances[:, [best]]
     return centers
 
 
-def _update_closest(block: Array, closest: Array, center: Array) -> tuple[Partial, None]:
-    distances = np.empty((len(block), 1))
-    distances_block(block, center, distances)
-    refuse_non_finite(block, distances)
-    return (np.minimum(closest, distances[:, 0]),), None
-
-
-def _potentials(block: Array, closest: Array, candidates: Array) -> tuple[None, Partial]:
-    distances = np.empty((len(block), len(candidates)))
-    distances_block(block, candidates, distances)
-    return None, (np.minimum(distances, closest[:, None]).sum(axis=0),)
+def _approach(block: Array, closest: Array, columns: Array, m: int) -> tuple[Partial, Partial]:
+    """Squared distances to the nearest centre if each of m candidates were one, and their sums."""
+    distances = np.minimum(squared_distances(block, columns, m), closest)
+    return (distances,), (np.ones(len(block)) @ distances,)

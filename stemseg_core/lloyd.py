@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,17 +14,18 @@ from numpy.typing import NDArray
 
 from stemseg_core._kernels.kmeans import (
     PANEL_LANES,
+    TILE_ROWS,
     accumulate_block,
     assign_block,
     distances_block,
     own_distances_block,
 )
-from stemseg_core.blocks import Partial, Rows, refuse_non_finite, run, take_rows
+from stemseg_core.blocks import Partial, Rows, one_blas_thread, refuse_non_finite, refuse_too_small, run, take_rows
 
 Array = NDArray[Any]
 
-#: Rows of a tile of `assign_block`, which is as many rows of products.
-TILE_ROWS = 8
+#: Centres that `distances_block` takes at a time.
+DISTANCE_LANES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +99,7 @@ class Assignment:
         self.centers = centers
         if first:
             n, d = self.rows.shape
+            refuse_too_small(self.rows, energy, self.origin, **self.options)
             mean = self.sums.sum(axis=0) / n
             self.variance = max(0.0, float(energy / n - mean @ mean)) / d
         return int(n_changed)
@@ -148,22 +151,23 @@ def lloyd(rows: Rows, centers: Array, *, max_iter: int = 300, tol: float = 1e-4,
     S. P. Lloyd, Least squares quantization in PCM, IEEE Trans. Inf. Theory 28 (1982) 129, 10.1109/TIT.1982.1056489.
     """
     centers = np.ascontiguousarray(centers, rows.dtype)
-    assignment = Assignment(rows, len(centers), **options)
-    converged = False
-    n_iter = 0
-    while n_iter < max_iter:
-        n_iter += 1
-        if not assignment.assign(centers):
-            converged = True
-            break
-        old, centers = centers, assignment.means()
-        if ((centers.astype(np.float64) - old) ** 2).sum() <= tol * assignment.variance:
-            converged = True
+    with one_blas_thread():  # once, not in every pass
+        assignment = Assignment(rows, len(centers), **options)
+        converged = False
+        n_iter = 0
+        while n_iter < max_iter:
+            n_iter += 1
+            if not assignment.assign(centers):
+                converged = True
+                break
+            old, centers = centers, assignment.means()
+            if ((centers.astype(np.float64) - old) ** 2).sum() <= tol * assignment.variance:
+                converged = True
+                assignment.assign(centers)
+                break
+        else:
             assignment.assign(centers)
-            break
-    else:
-        assignment.assign(centers)
-    inertia = float(run(_inertia, rows, centers.astype(np.float64), along=(assignment.labels,), **options)[0])
+        inertia = float(run(_inertia, rows, centers.astype(np.float64), along=(assignment.labels,), **options)[0])
     return Clustering(centers, assignment.labels, inertia, n_iter, converged)
 
 
@@ -182,7 +186,7 @@ def nearest(rows: Rows, centers: Array, **options: Any) -> tuple[NDArray[np.int3
 def distances_to(rows: Rows, centers: Array, **options: Any) -> Array:
     """Distances (n, k) of the rows to `centers` (k, d): computed in float64, in the type of the rows."""
     out = np.empty((rows.shape[0], len(centers)), rows.dtype)
-    run(_distances, rows, centers.astype(np.float64), out=(out,), **options)
+    run(_distances, rows, as_columns(centers), len(centers), out=(out,), **options)
     return out
 
 
@@ -203,30 +207,45 @@ def _moves(old: Array, new: Array) -> NDArray[np.float64]:
 
 
 class _Targets(NamedTuple):
-    """Centres (k, d) as `assign_block` takes them: relative to the origin in panels, and in float64."""
+    """Centres (k, d) as `assign_block` takes them: relative to the origin as columns, and in float64."""
 
     origin: Array
     exact: NDArray[np.float64]
-    panels: Array
+    columns: Array
     half_norms: NDArray[np.float64]
 
 
 def _targets(centers: Array, origin: Array) -> _Targets:
-    k, d = centers.shape
     exact = centers.astype(np.float64)
     relative = exact - origin
-    padded = np.zeros((-(-k // PANEL_LANES) * PANEL_LANES, d), centers.dtype)
-    padded[:k] = relative
-    panels = np.ascontiguousarray(padded.reshape(-1, PANEL_LANES, d).transpose(0, 2, 1))
-    return _Targets(origin, exact, panels, (relative**2).sum(axis=1) / 2)
+    columns = as_columns(relative, PANEL_LANES).astype(centers.dtype)
+    return _Targets(origin, exact, columns, (relative**2).sum(axis=1) / 2)
+
+
+def as_columns(centers: Array, multiple: int = DISTANCE_LANES) -> Array:
+    """Centres (k, d) as columns (d, p), with columns of zeros up to a `multiple`, as the kernels take them."""
+    k, d = centers.shape
+    columns = np.zeros((d, -(-k // multiple) * multiple))
+    columns[:, :k] = centers.T
+    return columns
+
+
+def squared_distances(block: Array, columns: Array, k: int) -> NDArray[np.float64]:
+    """Squares (m, k) of the distances of the rows of a block to k centres, by explicit differences."""
+    squares = np.empty((len(block), k))
+    distances_block(block, columns, squares)
+    refuse_non_finite(block, squares)
+    return squares
 
 
 def _update(block: Array, targets: _Targets, moves: Array, labels: Array, gaps: Array) -> float:
     """`assign_block`; returns the sum of the squared norms of the rows that were looked at."""
-    origin, exact, panels, half_norms = targets
-    products = np.empty((TILE_ROWS, panels.shape[0] * PANEL_LANES), block.dtype)
-    energy = assign_block(block, origin, exact, panels, half_norms, moves, products, labels, gaps)
-    refuse_non_finite(block, np.asarray(energy))
+    origin, exact, columns, half_norms = targets
+    products = np.empty((TILE_ROWS, columns.shape[1]), block.dtype)
+    touched = np.empty(len(block), np.intp)
+    energy = assign_block(block, origin, exact, columns, half_norms, moves, products, touched, labels, gaps)
+    if not isfinite(energy):
+        refuse_non_finite(block, np.asarray(energy))
     return energy
 
 
@@ -244,7 +263,7 @@ def _assign(block: Array, labels: Array, gaps: Array, targets: _Targets, moves: 
 
 def _nearest(block: Array, targets: _Targets) -> tuple[Partial, Partial]:
     block = block.astype(targets.origin.dtype, copy=False)
-    labels, gaps = np.full(len(block), -1, np.int32), np.empty(len(block), block.dtype)
+    labels, gaps = np.full(len(block), -1, np.int32), np.zeros(len(block), block.dtype)
     _update(block, targets, np.zeros(len(targets.exact)), labels, gaps)
     return (labels,), _inertia(block, labels, targets.exact)[1]
 
@@ -261,8 +280,5 @@ def _inertia(block: Array, labels: Array, centers: Array) -> tuple[None, Partial
     return None, (distances.sum(),)
 
 
-def _distances(block: Array, centers: Array) -> tuple[Partial, None]:
-    distances = np.empty((len(block), len(centers)))
-    distances_block(block, centers, distances)
-    refuse_non_finite(block, distances)
-    return (np.sqrt(distances, out=distances),), None
+def _distances(block: Array, columns: Array, k: int) -> tuple[Partial, None]:
+    return (np.sqrt(squared_distances(block, columns, k)),), None

@@ -306,3 +306,15 @@ def test_progress_reports_and_stops():
 def test_example_in_the_documentation():
     test = doctest.DocTestFinder().find(compress, globs={})[0]
     assert doctest.DocTestRunner().run(test).failed == 0
+
+
+def test_products_of_a_krylov_pass_are_summed_in_float64():
+    """Blocks whose product is half a unit of the sum in float32: summed in that type, they would all be lost."""
+    X = np.zeros((1024, 4), np.float32)
+    X[0] = 2.0**12
+    X[1:] = 1 / np.sqrt(2)
+    one, rows = np.ones((4, 1), np.float32), ArrayRows(X)
+    rows.block_rows, rows.n_blocks = 1, len(X)
+    Z, _, n = blocks.run(directions._scatter_block, rows, np.zeros(4, np.float32), one)
+    assert n == len(X)
+    np.testing.assert_allclose(Z, X.T.astype(float) @ (X.astype(float) @ one), rtol=1e-9)

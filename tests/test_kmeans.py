@@ -76,23 +76,22 @@ def test_kernels_agree_with_their_twins(level, n, d, k, dtype, reference):
     origin = np.full(d, 3, dtype)
     exact = centers.astype(np.float64)
     lanes = kernels.PANEL_LANES
-    padded = np.zeros((-(-k // lanes) * lanes, d), dtype)
-    padded[:k] = centers - origin
-    panels = np.ascontiguousarray(padded.reshape(-1, lanes, d).transpose(0, 2, 1))
+    columns = np.zeros((d, -(-k // lanes) * lanes), dtype)
+    columns[:, :k] = (centers - origin).T
     half_norms = ((exact - origin) ** 2).sum(axis=1) / 2
-    products = np.empty((lloyd.TILE_ROWS, len(padded)), dtype)
+    products, touched = np.empty((kernels.TILE_ROWS, columns.shape[1]), dtype), np.empty(n, np.intp)
     first = rng.integers(-1, k, n).astype(np.int32)
-    gaps = rng.standard_normal(n).astype(dtype)
+    gaps = np.where(first < 0, 0, rng.standard_normal(n)).astype(dtype)
     moves = rng.random(k) * 0.1
 
     results = []
     for module in (kernels, twin):
         labels, left = first.copy(), gaps.copy()
-        energy = module.assign_block(X, origin, exact, panels, half_norms, moves, products, labels, left)
+        energy = module.assign_block(X, origin, exact, columns, half_norms, moves, products, touched, labels, left)
         sums, counts = np.zeros((k, d)), np.zeros(k, np.int64)
         module.accumulate_block(X, origin, first, labels, sums, counts)
         squares, own = np.empty((n, k)), np.empty(n)
-        module.distances_block(X, exact, squares)
+        module.distances_block(X, lloyd.as_columns(exact), squares)
         module.own_distances_block(X, exact, labels, own)
         results.append((labels, left, energy, sums, counts, squares, own))
     ours, theirs = results
@@ -104,11 +103,17 @@ def test_kernels_agree_with_their_twins(level, n, d, k, dtype, reference):
         assert_allclose(a, b, rtol=1e-5 if dtype == np.float32 else 1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_near_ties_are_decided_in_float64(level, monkeypatch):
-    kernels = import_module(f"stemseg_core._kernels.kmeans_{level}")
-    for name in ("PANEL_LANES", "assign_block", "own_distances_block"):
+@pytest.fixture(params=LEVELS)
+def level(request, monkeypatch):
+    """`lloyd` on the kernels of each SIMD level."""
+    kernels = import_module(f"stemseg_core._kernels.kmeans_{request.param}")
+    for name in ("PANEL_LANES", "TILE_ROWS", "accumulate_block", "assign_block", "own_distances_block"):
         monkeypatch.setattr(lloyd, name, getattr(kernels, name))
+    return request.param
+
+
+@pytest.mark.usefixtures("level")
+def test_near_ties_are_decided_in_float64():
     rng = np.random.default_rng(0)
     centers = rng.standard_normal((6, 50)).astype(np.float32)
     centers[4] = centers[1]
@@ -116,6 +121,62 @@ def test_near_ties_are_decided_in_float64(level, monkeypatch):
     X = (halfway + 1e-7 * rng.standard_normal(halfway.shape)).astype(np.float32)
     labels, _ = lloyd.nearest(ArrayRows(X), centers)
     assert_array_equal(labels, squared(X, centers).argmin(axis=1))
+
+
+@pytest.mark.usefixtures("level")
+def test_products_that_underflow_prove_nothing():
+    """Rows and centres of 1e-25 beside centres of 1: their float32 products are zero, but not their differences."""
+    rng = np.random.default_rng(0)
+    tiny = 1e-25 * rng.standard_normal((6, 20))
+    centers = np.vstack([tiny, np.ones((1, 20)), -np.ones((1, 20))]).astype(np.float32)
+    X = (tiny[rng.integers(0, 6, 200)] + 1e-26 * rng.standard_normal((200, 20))).astype(np.float32)
+    labels, _ = lloyd.nearest(ArrayRows(X), centers)
+    assert_array_equal(labels, squared(X, centers).argmin(axis=1))
+
+
+def adversary(seed):
+    """Rows, centres and how far these move: offsets, duplicates, ties and extreme scales, in turns."""
+    rng = np.random.default_rng(seed)
+    n, d, k = (int(rng.integers(low, high)) for low, high in ((1, 90), (1, 160), (1, 20)))
+    X = rng.standard_normal((n, d)) + 2 * rng.standard_normal((3, d))[rng.integers(0, 3, n)]
+    centers = X[rng.integers(0, n, k)] + 0.3 * rng.standard_normal((k, d))
+    step = 0.05
+    kind = seed // 2 % 6
+    if kind == 1:
+        X, centers = X + 1e4, centers + 1e4
+    elif kind == 2:
+        X, centers = X[rng.integers(0, max(1, n // 8), n)], X[rng.integers(0, max(1, n // 8), k)]
+    elif kind == 3:  # rows halfway between centres, up to rounding
+        X = (centers[rng.integers(0, k, n)] + centers[rng.integers(0, k, n)]) / 2
+        step = 1e-7
+    elif kind == 4:
+        X, centers, step = X * 1e-6, centers * 1e-6, step * 1e-6
+    elif kind == 5:
+        X, centers, step = X * 1e6, centers * 1e6, step * 1e6
+    dtype = (np.float32, np.float64)[seed % 2]
+    return X.astype(dtype), centers.astype(dtype), step, rng
+
+
+def test_proofs_hold_on_200_problems(monkeypatch):
+    """While centres move, labels are those of explicit distances and no gap is larger than it is."""
+    monkeypatch.setattr(stemseg_core.blocks, "BLOCK_BYTES", 1 << 13)
+    n_kept = 0
+    for seed in range(200):
+        X, centers, step, rng = adversary(seed)
+        assignment = lloyd.Assignment(ArrayRows(X), len(centers), n_jobs=1)
+        for _ in range(5):
+            before = assignment.gaps.copy()
+            assignment.assign(centers)
+            distances = np.sqrt(squared(X, centers))
+            rounding = 1e-13 * distances.max()
+            own = distances[np.arange(len(X)), assignment.labels]
+            assert (own <= distances.min(axis=1) + rounding).all()
+            others = distances.copy()
+            others[np.arange(len(X)), assignment.labels] = np.inf
+            assert (assignment.gaps <= others.min(axis=1) - own + rounding).all()
+            n_kept += int(((assignment.gaps > 0) & (assignment.gaps < before)).sum())
+            centers = (centers + step * rng.random() * rng.standard_normal(centers.shape)).astype(X.dtype)
+    assert n_kept > 1000  # rows that were not looked at are among those that were judged
 
 
 # The estimator
@@ -225,10 +286,11 @@ def test_permutation_and_scale_of_the_rows():
     assert scaled.inertia_ == model.inertia_ * 2.0**-60
 
 
-@pytest.mark.parametrize("d", [10, 150])
-def test_same_bits_for_any_threads_and_storage(d, tmp_path, monkeypatch):
-    monkeypatch.setattr(stemseg_core.blocks, "BLOCK_BYTES", 1 << 14)
-    X = blobs(3000, d, spread=0.5)
+@pytest.mark.parametrize(("n", "d", "block_bytes"), [(3000, 10, 1 << 14), (3000, 150, 1 << 14), (9000, 120, 1 << 20)])
+def test_same_bits_for_any_threads_and_storage(n, d, block_bytes, tmp_path, monkeypatch):
+    monkeypatch.setattr(stemseg_core.blocks, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(stemseg_core.blocks, "TASK_BYTES", 1 << 20)
+    X = blobs(n, d, spread=0.5)
     np.save(tmp_path / "x.npy", X)
     with h5py.File(tmp_path / "x.h5", "w") as file:
         data = file.create_dataset("x", data=X, chunks=(77, d))
@@ -360,6 +422,15 @@ def test_tasks_left_early_are_told():
     with pytest.raises(Stopped, match="at 1 of 3"):
         map_tasks(abs, [(1,), (2,), (3,)], 2, progress=lambda *_: False, stop=stop)
     assert stop.is_set()
+
+
+@pytest.mark.parametrize("init", ["k-means++", "array"])
+@pytest.mark.parametrize("d", [10, 100])
+@pytest.mark.parametrize(("dtype", "scale"), [(np.float32, 1e-20), (np.float64, 1e-160)])
+def test_rows_too_small_to_square_are_refused(dtype, scale, d, init):
+    X = (blobs(500, d, dtype=np.float64) * scale).astype(dtype)
+    with pytest.raises(ValueError, match=f"values too small for {X.dtype}: their squares vanish; scale X up"):
+        KMeans(3, init=X[:3] if init == "array" else init).fit(X)
 
 
 def test_memory_is_predicted():

@@ -3,9 +3,9 @@
 import numpy as np
 
 
-def distances_block(X, centers, out):
+def distances_block(X, columns, out):
     """out[i, j] = |x_i - c_j|^2."""
-    out[...] = ((X[:, None].astype(np.float64) - centers) ** 2).sum(axis=2)
+    out[...] = ((X[:, None].astype(np.float64) - columns.T[: out.shape[1]]) ** 2).sum(axis=2)
 
 
 def own_distances_block(X, centers, labels, out):
@@ -24,13 +24,14 @@ def accumulate_block(X, origin, old, new, sums, counts):
     np.subtract.at(counts, old[changed][labelled], 1)
 
 
-def assign_block(X, origin, centers, panels, half_norms, moves, products, labels, gaps):
+def assign_block(X, origin, centers, columns, half_norms, moves, products, touched, labels, gaps):
     """Labels of the rows whose gap is used up, and their gaps: second smallest minus smallest distance."""
     gaps -= np.where(labels < 0, 0, moves[labels]).astype(gaps.dtype)
-    touched = (labels < 0) | ~(gaps > 0)
-    squares = np.empty((touched.sum(), len(centers)))
-    distances_block(X[touched], centers, squares)
-    labels[touched] = squares.argmin(axis=1)
+    rows = np.flatnonzero(~(gaps > 0))
+    touched[: len(rows)] = rows
+    squares = np.empty((len(rows), len(centers)))
+    distances_block(X[rows], centers.T, squares)
+    labels[rows] = squares.argmin(axis=1)
     smallest = np.sort(np.sqrt(squares), axis=1)
-    gaps[touched] = smallest[:, 1] - smallest[:, 0] if len(centers) > 1 else np.inf
-    return float(((X[touched].astype(np.float64) - origin) ** 2).sum())
+    gaps[rows] = smallest[:, 1] - smallest[:, 0] if len(centers) > 1 else 0
+    return float(((X[rows].astype(np.float64) - origin) ** 2).sum())
