@@ -180,6 +180,27 @@ def refuse_non_finite(block: NDArray[Any], products: NDArray[Any]) -> None:
     raise NonFiniteError(int(row), int(feature), n_nan, int(bad.sum()) - n_nan)
 
 
+def refuse_too_small(rows: Rows, squares: float, shift: NDArray[Any] | None = None, **options: Any) -> None:
+    """Raise ValueError if the squares of `rows` minus `shift` (d,) vanish, judged by the sum of them.
+
+    Values below the root of the smallest number of their type (1e-19 in float32, 1e-154 in float64) have squares of
+    zero, and what is made of these is nonsense without NaN or infinity to tell of it. The sum is needed anyway; only
+    where it is so small that a good part of it may be missing, the rows are searched for a value that differs from
+    `shift`. `options` are those of `run`.
+    """
+    n, d = rows.shape
+    if squares >= 1e6 * n * d * float(np.finfo(rows.dtype).tiny):
+        return
+    shift = np.zeros(d, rows.dtype) if shift is None else shift
+    (n_different,) = run(_count_different, rows, shift, **options)
+    if n_different:
+        raise ValueError(f"Input X has values too small for {rows.dtype}: their squares vanish; scale X up")
+
+
+def _count_different(block: NDArray[Any], shift: NDArray[Any]) -> tuple[None, Partial]:
+    return None, (np.count_nonzero(block != shift),)
+
+
 def run(
     function: Callable[..., tuple[Partial | None, Partial | None]],
     rows: Rows,

@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from stemseg_core._kernels import nmf as kernels
 from stemseg_core.abundances import abundances
-from stemseg_core.blocks import Progress, Rows, one_blas_thread, refuse_non_finite
+from stemseg_core.blocks import Progress, Rows, one_blas_thread, refuse_non_finite, refuse_too_small
 from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.memory import require_memory
 from stemseg_core.nmf_solver import Array, Descent, Problem, compressed, descend, race, thinned
@@ -293,7 +293,7 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         n, d = rows.shape
         problem = Problem(rows, None, 0.0, {"n_jobs": self.n_jobs, "progress": self.progress})
         directions = np.random.default_rng(0).standard_normal((d, q)).astype(rows.dtype) if q < d else None
-        squares, n_negative, largest, *product = problem.run(_first_block, directions)
+        squares, n_negative, *product = problem.run(_first_block, directions)
         if n_negative:
             counts = np.zeros(n, np.int64)
             problem.run(_negatives_block, out=(counts,))
@@ -301,8 +301,7 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
                 f"Negative values in data passed to NMF: {n_negative} of them, the first in row "
                 f"{np.argmax(counts > 0)}; clip them at zero, or leave out the step that subtracted a background"
             )
-        if largest > 0 and squares < 1e6 * n * d * float(np.finfo(rows.dtype).tiny):
-            raise ValueError(f"X has values too small for {rows.dtype}: their squares vanish; scale X up")
+        refuse_too_small(rows, squares, **problem.options)
         problem.energy = squares
         return problem, product[0] if product else None
 
@@ -312,7 +311,7 @@ def _first_block(block: Array, directions: Array | None) -> tuple[None, tuple[An
         squares = np.einsum("ij,ij->i", block, block)
     refuse_non_finite(block, squares)
     n_negative = int((block < 0).sum()) if block.min() < 0 else 0
-    partial = (float(squares.sum(dtype=np.float64)), n_negative, float(block.max()))
+    partial = (float(squares.sum(dtype=np.float64)), n_negative)
     if directions is None:
         return None, partial
     return None, (*partial, np.matmul(block.T, np.matmul(block, directions)).astype(np.float64))

@@ -30,6 +30,7 @@ from stemseg_core.blocks import (
     map_tasks,
     one_blas_thread,
     refuse_non_finite,
+    refuse_too_small,
     row_dtype,
     run,
 )
@@ -606,3 +607,15 @@ def test_as_rows_leaves_a_source_alone(data):
     rows = SmallBlocks(data)
     assert as_rows(rows) is rows
     assert as_rows(data).array is data
+
+
+@pytest.mark.parametrize(("dtype", "small"), [(np.float32, 1e-20), (np.float64, 1e-160)])
+def test_refuse_too_small(dtype, small):
+    X = np.random.default_rng(0).random((300, 20)).astype(dtype)
+    for rows, shift in ((X, None), (X * 0, None), (X * 0 + X[0], X[0]), (X[0] * 0 + X * dtype(1e-10), None)):
+        Y = rows if shift is None else rows - shift
+        refuse_too_small(ArrayRows(rows), float((Y * Y).sum()), shift, n_jobs=1)
+    for scale, offset in ((small, 0), (small, small)):
+        rows = X * dtype(scale) + dtype(offset)
+        with pytest.raises(ValueError, match=f"values too small for {X.dtype}: their squares vanish; scale X up"):
+            refuse_too_small(ArrayRows(rows), float((rows * rows).sum()))
