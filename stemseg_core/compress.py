@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.blocks import Partial, Progress, Rows, one_blas_thread, refuse_non_finite, run
-from stemseg_core.directions import leading, leading_bytes, spread, subtract_mean
+from stemseg_core.directions import as_columns, leading, leading_bytes, project, spread, subtract_mean
 from stemseg_core.estimator import check_rows, check_whole
 from stemseg_core.memory import require_memory
 
@@ -172,7 +172,16 @@ def _project(
     """The pass: the first six members of `Compressed`, by way of the rows minus `shift`, a guess of their mean."""
     n = rows.shape[0]
     scores, residual = np.empty((n, len(basis)), rows.dtype), np.empty(n)
-    sums, squares, left = run(_project_block, rows, shift, basis, out=(scores, residual), stage="compress", **options)
+    sums, squares, left = run(
+        _project_block,
+        rows,
+        shift,
+        basis,
+        as_columns(basis, basis.dtype),
+        out=(scores, residual),
+        stage="compress",
+        **options,
+    )
     mean, rest = shift, np.zeros(len(shift))
     if center:
         mean = (shift + sums / n).astype(rows.dtype)
@@ -187,15 +196,14 @@ def _project(
     return scores, basis, mean, residual, float(max(0.0, energy)), outside
 
 
-def _project_block(block: Array, shift: Array, basis: Array) -> tuple[Partial, Partial]:
-    Y, squares, sums = subtract_mean(block, shift)
-    A = Y @ basis.T
-    A64 = A.astype(np.float64)
-    left = squares - np.einsum("ij,ij->i", A64, A64)
-    refuse_non_finite(block, left)
+def _project_block(block: Array, shift: Array, basis: Array, columns: Array) -> tuple[Partial, Partial]:
+    A, squares, sums = project(block, shift, columns)
+    A = A[:, : len(basis)]
+    left = squares - np.einsum("ij,ij->i", A, A)
     cancelled = left < CANCELLED * squares
     if cancelled.any():
-        left[cancelled] = subtract_mean(Y[cancelled] - A[cancelled] @ basis, np.zeros_like(shift))[1]
+        Y = subtract_mean(block[cancelled], shift)[0] - A[cancelled].astype(basis.dtype) @ basis
+        left[cancelled] = subtract_mean(Y, np.zeros_like(shift))[1]
     return (A, np.sqrt(left)), (sums, squares.sum(), left.sum())
 
 

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from stemseg_core._kernels import nfindr as kernels
 from stemseg_core.abundances import abundances
 from stemseg_core.blocks import ArrayRows, Partial, Progress, Rows, one_blas_thread, take_rows
-from stemseg_core.directions import Leading, leading, leading_bytes, subtract_mean
+from stemseg_core.directions import Leading, as_columns, leading, leading_bytes, project, subtract_mean
 from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.memory import require_memory
 from stemseg_core.projections import successive_projections
@@ -188,7 +188,7 @@ class NFINDR(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         if d < k - 1:
             raise ValueError(f"{k} components need at least {k - 1} features, X has n_features = {d}: ask for fewer")
         require_memory(
-            leading_bytes(rows, k - 1) + 8.0 * n * (k + 3),
+            leading_bytes(rows, k - 1, self.n_jobs) + 8.0 * n * (k + 3),
             self.max_memory,
             f"N-FINDR of {n} x {d} with {k} components",
             "use fewer components, rows or features",
@@ -210,7 +210,7 @@ class NFINDR(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         dtype = rows.dtype if _float32_suffices(first) else np.dtype(np.float64)
         shift = first.mean.astype(dtype)
         Z = np.ones((n, k))
-        self._run(_scores_block, rows, shift, V.astype(dtype), V @ (first.mean - shift), out=(Z[:, 1:],))
+        self._run(_scores_block, rows, shift, as_columns(V, dtype), V @ (first.mean - shift), out=(Z[:, 1:],))
         with one_blas_thread():
             search = _Search(Z, lambda W: self._extremes(Z, W))
             search.start(int(self.n_init), check_random_state(self.random_state))
@@ -352,10 +352,9 @@ def _float32_suffices(first: Leading) -> bool:
     return bool(first.converged and first.values[-1] > FLOAT32_VARIANCE * first.values[0])
 
 
-def _scores_block(block: Array, shift: Array, V: Array, onto: Array) -> tuple[Partial, None]:
-    """``(block - mean) V'`` in the type of the shift, which is the mean up to `onto`, the scores of the rest."""
-    Y = subtract_mean(block, shift)[0]
-    return ((Y @ V.T).astype(np.float64) - onto,), None
+def _scores_block(block: Array, shift: Array, columns: Array, onto: Array) -> tuple[Partial, None]:
+    """Scores with products in the type of the shift, which is the mean up to `onto`, the scores of the rest."""
+    return (project(block, shift, columns)[0][:, : len(onto)] - onto,), None
 
 
 def _extremes_block(block: Array, numbers: Array, W: Array) -> tuple[None, Partial]:
