@@ -388,7 +388,8 @@ def _without_gram(
             squares.append(square)
         offset = sums / n
         mean[:] = shift + offset
-        SQ: Array = Z[: Q.shape[1]].T - n * np.outer(offset, offset @ Q)
+        SQ: Array = Z[: Q.shape[1]].T.astype(np.float64)
+        SQ -= n * np.outer(offset, offset @ Q)
         return SQ if center else SQ + n * np.outer(mean, mean @ Q)
 
     with one_blas_thread():
@@ -437,7 +438,8 @@ def krylov(
     tolerance, rounding = (1e-6, 1e-8) if dtype == np.float32 else (1e-11, 1e-16)
     # As wide as the kernel multiplies at no more cost.
     width = min(-(-(rank + OVERSAMPLING) // LANES) * LANES, d)
-    Q = _new_directions(np.random.default_rng(0).standard_normal((d, width)), np.empty((d, 0)))
+    Q = np.random.default_rng(0).standard_normal((d, width))
+    Q = _new_directions(Q, Q.T @ Q, np.empty((d, 0)))
     K, size = np.empty((d, KRYLOV_BLOCKS * width), order="F"), 0
     T = np.empty((0, 0))
     converged, step = False, 0
@@ -451,33 +453,37 @@ def krylov(
         T = np.block([[T, new[: len(T)]], [new.T]])
         theta, y = scipy.linalg.eigh(T)
         theta, y = theta[::-1], y[:, ::-1]
-        R = SQ - basis @ new
+        R = SQ
+        R -= basis @ new
+        RR = R.T @ R
         last = y[size - Q.shape[1] :, :rank]
-        residual = np.sqrt(np.maximum(np.einsum("ij,ij->j", last, (R.T @ R) @ last), 0))
+        residual = np.sqrt(np.maximum(np.einsum("ij,ij->j", last, RR @ last), 0))
         gap = theta[:rank] - (theta[width] if len(theta) > width else 0.0)
         accurate = residual**2 <= tolerance * np.maximum(theta[:rank], 0) * gap
-        Q = _new_directions(R, basis)
+        Q = _new_directions(R, RR, basis)
         converged = bool((accurate | (residual <= rounding * theta[0])).all()) or Q.shape[1] == 0
         if size + Q.shape[1] > K.shape[1] and not converged:
             K[:, :width], T, size = basis @ y[:, :width], np.diag(theta[:width]), width
     return theta[:rank], np.linalg.qr(basis @ y[:, :rank])[0], converged, step
 
 
-def _new_directions(R: Array, K: Array) -> Array:
-    """Orthonormal basis of what the columns of R, orthogonal to K up to rounding, add to the span of K.
+def _new_directions(R: Array, RR: Array, K: Array) -> Array:
+    """Orthonormal basis of what the columns of R, orthogonal to K up to rounding, add to the span of K; RR is R' R.
 
     By products with small matrices, which take a quarter of the time of a QR factorisation of so tall a matrix; what
     is below 1e-7 of its column is dropped, and orthogonality is restored by a second round.
     """
-    lengths = np.linalg.norm(R, axis=0)
-    R = _orthonormal(R[:, lengths > 0] / lengths[lengths > 0])
-    R = _orthonormal(R - K @ (K.T @ R))
-    return R[:, : K.shape[0] - K.shape[1]]
+    Q = R @ _inverse_root(RR)
+    Q -= K @ (K.T @ Q)
+    Q = Q @ _inverse_root(Q.T @ Q)
+    return Q[:, : K.shape[0] - K.shape[1]]
 
 
-def _orthonormal(R: Array) -> Array:
-    """The columns of R times the inverse root of their Gram matrix, without its smallest eigenvalues."""
-    values, vectors = np.linalg.eigh(R.T @ R)
+def _inverse_root(RR: Array) -> Array:
+    """W such that R W is orthonormal, given R' R; of directions small beside the columns of R there is none in W."""
+    lengths = np.sqrt(np.diag(RR))
+    scale = np.where(lengths > 0, lengths, 1.0)
+    values, vectors = np.linalg.eigh(RR / np.outer(scale, scale))
     kept = values > 1e-14
-    Q: Array = R @ (vectors[:, kept] / np.sqrt(values[kept]))
-    return Q
+    W: Array = vectors[:, kept] / np.sqrt(values[kept]) / scale[:, np.newaxis]
+    return W
