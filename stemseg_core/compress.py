@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.blocks import Partial, Progress, Rows, one_blas_thread, refuse_non_finite, run
-from stemseg_core.directions import as_columns, leading, leading_bytes, project, spread, subtract_mean
+from stemseg_core.blocks import Partial, Progress, Rows, one_blas_thread, refuse_too_small, run
+from stemseg_core.directions import as_columns, fixed_signs, leading, leading_bytes, project, spread, subtract_mean
 from stemseg_core.estimator import check_rows, check_whole
 from stemseg_core.memory import require_memory
 
@@ -22,6 +22,8 @@ BASIS_COST, MIN_SAMPLE, MAX_SAMPLE = 2e10, 20_000, 100_000
 BASIS_PASSES = 4
 #: Below this share of a row's energy, what the basis leaves out is formed explicitly: the difference of norms cancels.
 CANCELLED = 1e-2
+#: Roundings that the error of a norm relative to its row, or of the energy, is bounded by.
+ROUNDINGS = 16
 #: Rows with the largest residuals that the basis is enlarged from when `tol` is not met.
 WORST_ROWS = 512
 
@@ -35,7 +37,9 @@ class Compressed:
     scores : ndarray of shape (n, r)
         ``(X - mean) @ basis.T``, float32 or float64 as the rows.
     basis : ndarray of shape (r, d)
-        Orthonormal rows, by falling energy in the rows they were made from; the entry of largest modulus is positive.
+        Orthonormal rows; the entry of largest modulus of each is positive. The first are by falling energy in the rows
+        they were made from; those that each further pass adds for `tol` follow, by falling energy in the rows that
+        were worst until then.
     mean : ndarray of shape (d,)
         Mean of all rows; zero with ``center=False``.
     residual : ndarray of shape (n,), float64
@@ -46,7 +50,7 @@ class Compressed:
         Length of the part of the mean outside the basis that was not known before the pass: an upper bound on the
         error of every `residual`. Rounding only, if `exact`.
     exact : bool
-        Whether the basis was made from all rows, and thus is the best of its rank.
+        Whether the basis was made from all rows, and thus is the best of its rank (until `tol` enlarges it).
     n_passes : int
         Passes over all rows that projected them; more than one only with `tol`.
     """
@@ -59,6 +63,19 @@ class Compressed:
     mean_error: float
     exact: bool
     n_passes: int
+
+    @property
+    def residual_error(self) -> NDArray[np.float64]:
+        """Bound on the error of each `residual`, (n,): `mean_error` and 16 roundings of the length of the row."""
+        scores = self.scores.astype(np.float64)
+        lengths = np.sqrt(np.einsum("ij,ij->i", scores, scores) + self.residual**2)
+        bound: NDArray[np.float64] = self.mean_error + ROUNDINGS * float(np.finfo(self.scores.dtype).eps) * lengths
+        return bound
+
+    @property
+    def energy_error(self) -> float:
+        """Bound on the error of `energy`: 16 roundings of the type of the scores."""
+        return ROUNDINGS * float(np.finfo(self.scores.dtype).eps)
 
 
 def compress(
@@ -129,7 +146,7 @@ def compress(
     n, d = rows.shape
     _check_parameters(rank, tol)
     rank = min(rank, n, d)
-    _require_memory(rows, rank, max_memory)
+    _require_memory(rows, rank, n_jobs, max_memory)
     sample = spread(rows, _sample_rows(rows))
     options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress}
     first = leading(sample, rank, center=center, max_passes=BASIS_PASSES, stage="basis", **options)
@@ -144,7 +161,7 @@ def compress(
             rank = len(basis)
             if tol is None or 1.0 - compressed.energy <= tol or rank == min(n, d):
                 return compressed
-            _require_memory(rows, min(2 * rank, n, d), max_memory)
+            _require_memory(rows, min(2 * rank, n, d), n_jobs, max_memory)
             basis = _enlarged(rows, compressed)
             shift = compressed.mean
             del projected, compressed  # the scores of the next pass take their place
@@ -160,9 +177,9 @@ def _sample_rows(rows: Rows) -> int:
     return int(np.clip(BASIS_COST / rows.shape[1] ** 2, MIN_SAMPLE, MAX_SAMPLE))
 
 
-def _require_memory(rows: Rows, rank: int, max_memory: float | str | None) -> None:
+def _require_memory(rows: Rows, rank: int, n_jobs: int | None, max_memory: float | str | None) -> None:
     n, d = rows.shape
-    needed = n * (rank * rows.dtype.itemsize + 8) + leading_bytes(rows, rank)
+    needed = n * (rank * rows.dtype.itemsize + 8) + leading_bytes(rows, rank, n_jobs)
     require_memory(needed, max_memory, f"compress of {n} x {d} to rank {rank}", "use a smaller rank or fewer rows")
 
 
@@ -182,6 +199,7 @@ def _project(
         stage="compress",
         **options,
     )
+    refuse_too_small(rows, squares, shift, **options)
     mean, rest = shift, np.zeros(len(shift))
     if center:
         mean = (shift + sums / n).astype(rows.dtype)
@@ -222,7 +240,6 @@ def _enlarged(rows: Rows, compressed: Compressed) -> Array:
     Y -= (Y @ basis.T) @ basis
     more = min(len(basis), min(rows.shape) - len(basis))
     V = np.linalg.svd(Y, full_matrices=False)[2][:more]
-    # Again orthonormal to the last digit; QR keeps the span of the first rows, `fixed` their signs.
-    Q, R = np.linalg.qr(np.vstack([basis, V]).T)
-    fixed = np.where(np.diag(R) < 0, -1.0, 1.0)
-    return np.ascontiguousarray((Q * fixed).T).astype(rows.dtype)
+    # Again orthonormal to the last digit; QR keeps the span of the first rows.
+    V = np.linalg.qr(np.vstack([basis, V]).T)[0].T
+    return np.ascontiguousarray(V * fixed_signs(V)[:, np.newaxis]).astype(rows.dtype)

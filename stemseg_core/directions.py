@@ -264,8 +264,8 @@ def _gram_pays(rows: Rows, rank: int) -> bool:
 
 def leading_eigenvectors(
     G: Array, rank: int, dtype: DTypeLike = np.float64, n_jobs: int | None = None
-) -> tuple[Array, Array, bool]:
-    """The `rank` largest eigenvalues of a Gram matrix, the largest first; their eigenvectors as columns; converged.
+) -> tuple[Array, Array, bool, float]:
+    """The `rank` largest eigenvalues of a Gram matrix, the largest first; eigenvectors as columns; converged, residual.
 
     `dtype` is the type that the products in the matrix were formed in, which is precise enough to iterate in.
     """
@@ -278,11 +278,11 @@ def leading_eigenvectors(
             return np.vstack(map_tasks(np.matmul, [(panel, Q) for panel in panels], n_jobs)).astype(np.float64)
 
         with one_blas_thread():
-            values, vectors, converged, _ = krylov(times, len(G), rank, np.dtype(dtype))
-        return values, vectors, converged
+            values, vectors, converged, _, residual = krylov(times, len(G), rank, np.dtype(dtype))
+        return values, vectors, converged, residual
     with one_blas_thread():
         values, vectors = _direct(G, rank)
-    return values[::-1], vectors[:, ::-1], True
+    return values[::-1], vectors[:, ::-1], True, 0.0
 
 
 def _direct(G: Array, rank: int) -> tuple[Array, Array]:
@@ -311,6 +311,8 @@ class Leading(NamedTuple):
     values: Array  # (rank,) squared singular values, the largest first; rounding may make the last ones negative
     converged: bool = True
     n_passes: int = 1
+    residual: float = 0.0  # norm of S V' - V' diag(values) for the matrix S of the products, where that was iterated
+    energy: float = 0.0  # sum of squares of the rows minus a first mean, to which products are rounded
 
 
 def leading(
@@ -345,8 +347,10 @@ def leading(
         return _gram_of_few_rows(rows, rank, shift, center, options)
     moments = gram(rows, shift, **options)
     refuse_too_small(rows, moments.squares, shift, **options)
-    values, vectors, converged = leading_eigenvectors(moments.scatter(center), rank, shift.dtype, options.get("n_jobs"))
-    return Leading(moments.mean, _oriented(vectors.T), values, converged)
+    values, vectors, converged, residual = leading_eigenvectors(
+        moments.scatter(center), rank, shift.dtype, options.get("n_jobs")
+    )
+    return Leading(moments.mean, _oriented(vectors.T), values, converged, 1, residual, moments.squares)
 
 
 def _gram_of_few_rows(rows: Rows, rank: int, shift: Array, center: bool, options: dict[str, Any]) -> Leading:
@@ -360,10 +364,10 @@ def _gram_of_few_rows(rows: Rows, rank: int, shift: Array, center: bool, options
     K = gram(ArrayRows(Y.T), np.zeros(n, Y.dtype), **options).gram
     if center:
         K = K - K.mean(axis=0) - K.mean(axis=0)[:, np.newaxis] + K.mean()
-    values, U, converged = leading_eigenvectors(K, rank, Y.dtype, options.get("n_jobs"))
+    values, U, converged, residual = leading_eigenvectors(K, rank, Y.dtype, options.get("n_jobs"))
     with one_blas_thread():
         V = np.linalg.qr((Y.T @ U.astype(Y.dtype)).astype(np.float64))[0].T
-    return Leading(shift + sums / n, _oriented(V), values, converged)
+    return Leading(shift + sums / n, _oriented(V), values, converged, 1, residual, squares)
 
 
 def _keep_block(block: Array, shift: Array) -> tuple[Partial, Partial]:
@@ -379,7 +383,8 @@ def _without_gram(
     rows: Rows, rank: int, shift: Array, *, center: bool, max_passes: int, options: dict[str, Any]
 ) -> Leading:
     """Block Krylov iteration on the scatter matrix, which multiplies by passing over the rows."""
-    mean, groups, squares = shift.astype(np.float64), grouped(rows), []
+    mean, groups = shift.astype(np.float64), grouped(rows)
+    squares: list[float] = []
 
     def scatter_times(Q: Array) -> Array:
         Z, sums, square, n = run(_scatter_block, groups, shift, as_columns(Q.T, shift.dtype), **options)
@@ -393,8 +398,10 @@ def _without_gram(
         return SQ if center else SQ + n * np.outer(mean, mean @ Q)
 
     with one_blas_thread():
-        values, vectors, converged, n_passes = krylov(scatter_times, rows.shape[1], rank, shift.dtype, max_passes)
-    return Leading(mean, _oriented(vectors.T), values, converged, n_passes)
+        values, vectors, converged, n_passes, residual = krylov(
+            scatter_times, rows.shape[1], rank, shift.dtype, max_passes
+        )
+    return Leading(mean, _oriented(vectors.T), values, converged, n_passes, residual, squares[0])
 
 
 def _scatter_block(block: Array, shift: Array, columns: Array) -> tuple[None, Partial]:
@@ -409,7 +416,7 @@ def _scatter_block(block: Array, shift: Array, columns: Array) -> tuple[None, Pa
 
 def krylov(
     times: Callable[[Array], Array], d: int, rank: int, dtype: np.dtype[Any], max_steps: int = MAX_PASSES
-) -> tuple[Array, Array, bool, int]:
+) -> tuple[Array, Array, bool, int, float]:
     """Leading eigenpairs of a positive semi-definite matrix S by block Lanczos iteration, from a start of fixed seed.
 
     The orthonormal basis K of the Krylov space grows by what S times its last block adds to it, and is cut down to its
@@ -428,7 +435,7 @@ def krylov(
 
     Returns
     -------
-    values (rank,), vectors (d, rank), whether it converged, number of steps
+    values (rank,), vectors (d, rank), whether it converged, number of steps, norm of the residuals
 
     References
     ----------
@@ -464,7 +471,7 @@ def krylov(
         converged = bool((accurate | (residual <= rounding * theta[0])).all()) or Q.shape[1] == 0
         if size + Q.shape[1] > K.shape[1] and not converged:
             K[:, :width], T, size = basis @ y[:, :width], np.diag(theta[:width]), width
-    return theta[:rank], np.linalg.qr(basis @ y[:, :rank])[0], converged, step
+    return theta[:rank], np.linalg.qr(basis @ y[:, :rank])[0], converged, step, float(np.linalg.norm(residual))
 
 
 def _new_directions(R: Array, RR: Array, K: Array) -> Array:

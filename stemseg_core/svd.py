@@ -21,6 +21,8 @@ Array = NDArray[Any]
 
 #: Products of float32 rows are formed again in float64 where a wanted singular value is below this share of the first.
 FLOAT32_RANGE = 3e-3
+#: Roundings of the sum of all squares that products of rows are trusted to.
+ROUNDINGS = 4
 
 
 class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
@@ -54,6 +56,8 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         Its share of the total variance; zero for constant rows.
     mean_ : ndarray of shape (d,)
         Mean of the rows; zero with ``center=False``.
+    singular_value_errors_ : ndarray of shape (n_components,), float64
+        Bound on the distance of each singular value from the exact one; see Notes.
     n_samples_ : int
         Rows seen by `fit`.
     converged_ : bool
@@ -71,8 +75,14 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
     Products of float32 rows are formed in float32 and summed in float64; where the smallest wanted singular value is
     below 3e-3 of the first, they are formed again in float64.
 
-    Cost: n d min(n, d) + 4 n d n_components operations by the Gram matrix, in two passes. Memory: about twelve Gram
-    matrices of doubles, and a copy of X if n < d.
+    The values are those of X on the components, and so not above the exact ones s but for rounding. Nor are they far
+    below: ``s^2`` is at most the eigenvalue of the Gram matrix (or of the iteration, plus the norm of its residuals)
+    plus the rounding of that matrix, for which four roundings of its trace are taken. That bounds the error to first
+    order, as `singular_value_errors_`; the error itself is of second order, and much smaller where the spectrum falls.
+
+    Cost: n d min(n, d) + 2 n d n_components operations by the Gram matrix, in two passes, of which the second makes the
+    scores of `fit_transform`. Memory: a Gram matrix of doubles for each of four results a thread and each level of the
+    tree in which they are merged, 8 MB of rows a thread, and a copy of X if n < d.
 
     References
     ----------
@@ -157,6 +167,7 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
                 stacklevel=3,
             )
         values, W, scatter = self._refined(rows, first, scores)
+        self.singular_value_errors_ = _errors(values, first, rows.dtype, self._refined_dtype(rows, first))
         V = W @ first.V
         self.n_samples_ = n
         self.converged_ = first.converged
@@ -185,13 +196,16 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
             return first
         return leading(rows, rank, center=self.center, dtype=np.float64, **options)
 
+    def _refined_dtype(self, rows: Rows, first: Leading) -> np.dtype[Any]:
+        return rows.dtype if first.values[-1] >= FLOAT32_RANGE**2 * first.values[0] else np.dtype(np.float64)
+
     def _refined(self, rows: Rows, first: Leading, scores: Array) -> tuple[Array, Array, float]:
         """Singular values; their vectors as combinations of ``first.V``; the squared sum of the centred rows.
 
         With B the scores on V and D the lengths of their columns, ``M = (B / D)^T (B / D)`` is near the unit matrix: it
         has lost no digits, and the singular values of ``M^(1/2) D`` are those of B. `scores` becomes B, if it has rows.
         """
-        dtype = rows.dtype if first.values[-1] >= FLOAT32_RANGE**2 * first.values[0] else np.dtype(np.float64)
+        dtype = self._refined_dtype(rows, first)
         shift = first.mean.astype(dtype)
         # Scores on V of what the shift leaves to subtract, or was too much.
         onto = first.V @ (first.mean - shift if self.center else -shift.astype(np.float64))
@@ -265,6 +279,14 @@ def checked_n_components(n_components: Any, rows: Rows) -> int:
             f"n_features = {d}; got {n_components}: ask for fewer, or give more rows"
         )
     return int(n_components)
+
+
+def _errors(values: Array, first: Leading, stored: np.dtype[Any], products: np.dtype[Any]) -> Array:
+    """Bounds on the errors of singular values; see the notes of `SVD`."""
+    rounding = ROUNDINGS * float(np.finfo(products).eps) * first.energy
+    squared = np.maximum(0.0, first.values - values**2) + first.residual + rounding
+    errors: Array = np.minimum(squared / np.maximum(values, 1e-300), np.sqrt(squared))
+    return errors + float(np.finfo(stored).eps) * values
 
 
 def _scores_gram_block(
