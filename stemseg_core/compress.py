@@ -22,7 +22,7 @@ BASIS_COST, MIN_SAMPLE, MAX_SAMPLE = 2e10, 20_000, 100_000
 BASIS_PASSES = 4
 #: Below this share of a row's energy, what the basis leaves out is formed explicitly: the difference of norms cancels.
 CANCELLED = 1e-2
-#: Roundings that the error of a norm relative to its row, or of the energy, is bounded by.
+#: Roundings that the error of a norm is bounded by.
 ROUNDINGS = 16
 #: Rows with the largest residuals that the basis is enlarged from when `tol` is not met.
 WORST_ROWS = 512
@@ -53,6 +53,10 @@ class Compressed:
         Whether the basis was made from all rows, and thus is the best of its rank (until `tol` enlarges it).
     n_passes : int
         Passes over all rows that projected them; more than one only with `tol`.
+    residual_error : ndarray of shape (n,), float64
+        Bound on the error of each `residual`, for rounding that does not conspire.
+    energy_error : float
+        Bound on the error of `energy`, likewise.
     """
 
     scores: Array
@@ -66,16 +70,22 @@ class Compressed:
 
     @property
     def residual_error(self) -> NDArray[np.float64]:
-        """Bound on the error of each `residual`, (n,): `mean_error` and 16 roundings of the length of the row."""
+        """Bound on the error of each `residual`, (n,): `mean_error`, and what rounding does to a norm and a difference.
+
+        ``16 eps |y| (1 + |y| / residual)`` for rows y = x - mean, with the last quotient at most ten.
+        """
         scores = self.scores.astype(np.float64)
         lengths = np.sqrt(np.einsum("ij,ij->i", scores, scores) + self.residual**2)
-        bound: NDArray[np.float64] = self.mean_error + ROUNDINGS * float(np.finfo(self.scores.dtype).eps) * lengths
+        kept = np.maximum(self.residual, np.sqrt(CANCELLED) * lengths)
+        quotient = np.divide(lengths, kept, out=np.zeros_like(lengths), where=kept > 0)
+        eps = float(np.finfo(self.scores.dtype).eps)
+        bound: NDArray[np.float64] = self.mean_error + ROUNDINGS * eps * lengths * (1 + quotient)
         return bound
 
     @property
     def energy_error(self) -> float:
-        """Bound on the error of `energy`: 16 roundings of the type of the scores."""
-        return ROUNDINGS * float(np.finfo(self.scores.dtype).eps)
+        """Bound on the error of `energy`, ``64 eps``."""
+        return 4 * ROUNDINGS * float(np.finfo(self.scores.dtype).eps)
 
 
 def compress(

@@ -279,7 +279,8 @@ def leading_eigenvectors(
 
         with one_blas_thread():
             values, vectors, converged, _, residual = krylov(times, len(G), rank, np.dtype(dtype))
-        return values, vectors, converged, residual
+        # The matrix was rounded to the type of its products.
+        return values, vectors, converged, residual + float(np.finfo(dtype).eps) * float(values[0])
     with one_blas_thread():
         values, vectors = _direct(G, rank)
     return values[::-1], vectors[:, ::-1], True, 0.0
@@ -358,8 +359,12 @@ def _gram_of_few_rows(rows: Rows, rank: int, shift: Array, center: bool, options
     n = rows.shape[0]
     if not center:
         shift = np.zeros_like(shift)
-    Y = np.empty(rows.shape, shift.dtype)
-    sums, squares = run(_keep_block, rows, shift, out=(Y,), **options)
+    parts, sums, squares = run(_keep_block, rows, shift, **options)
+    Y, start = np.empty(rows.shape, shift.dtype), 0
+    while parts:  # in the order of the blocks; a part goes as its rows arrive
+        part = parts.pop(0)
+        Y[start : start + len(part)] = part
+        start += len(part)
     refuse_too_small(rows, squares, shift, **options)
     K = gram(ArrayRows(Y.T), np.zeros(n, Y.dtype), **options).gram
     if center:
@@ -370,9 +375,9 @@ def _gram_of_few_rows(rows: Rows, rank: int, shift: Array, center: bool, options
     return Leading(shift + sums / n, _oriented(V), values, converged, 1, residual, squares)
 
 
-def _keep_block(block: Array, shift: Array) -> tuple[Partial, Partial]:
+def _keep_block(block: Array, shift: Array) -> tuple[None, Partial]:
     Y, squares, sums = subtract_mean(block, shift)
-    return (Y,), (sums, float(squares.sum()))
+    return None, ([Y], sums, float(squares.sum()))
 
 
 def _oriented(V: Array) -> Array:

@@ -284,6 +284,7 @@ def checked_n_components(n_components: Any, rows: Rows) -> int:
 def _errors(values: Array, first: Leading, stored: np.dtype[Any], products: np.dtype[Any]) -> Array:
     """Bounds on the errors of singular values; see the notes of `SVD`."""
     rounding = ROUNDINGS * float(np.finfo(products).eps) * first.energy
+    rounding += 4 * ROUNDINGS * float(np.finfo(np.float64).eps) * first.values[0]  # of the eigenvalues
     squared = np.maximum(0.0, first.values - values**2) + first.residual + rounding
     errors: Array = np.minimum(squared / np.maximum(values, 1e-300), np.sqrt(squared))
     return errors + float(np.finfo(stored).eps) * values
