@@ -116,6 +116,9 @@ def abundances(
         "pass fewer rows at a time",
     )
     _, sum_to_one = _constraint(constraint)
+    # Abundances have no unit: in that of the components, a power of two, products neither overflow nor vanish.
+    unit = float(np.ldexp(1.0, np.frexp(np.abs(E).max())[1] - 1)) if E.any() else 1.0
+    E = E / unit
     center = E.mean(axis=0) if sum_to_one else np.zeros(d)
     D = E - center
     D[np.abs(D) <= 4 * np.finfo(float).eps * np.abs(center)] = 0  # rounding is all that is left of equal components
@@ -123,16 +126,20 @@ def abundances(
         solver = GramSolver(D @ D.T, constraint, offset=-(D @ center))
     spread = np.linalg.norm(D) or 1.0
     lost = solver.condition * max(1.0, float(np.linalg.norm(center) / spread))
-    dtype = rows.dtype if lost <= MOST_LOSS else np.dtype(np.float64)
+    dtype = rows.dtype if lost <= MOST_LOSS and unit > float(np.finfo(rows.dtype).tiny) else np.dtype(np.float64)
     DT = np.ascontiguousarray(D.T, dtype=dtype)
     out = np.empty((n, k), rows.dtype)
-    run(_abundances_block, rows, DT, solver, out=(out,), n_jobs=n_jobs, progress=progress, stage="abundances")
+    options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress, "stage": "abundances"}
+    run(_abundances_block, rows, DT, dtype.type(1 / unit), solver, out=(out,), **options)
     return out
 
 
-def _abundances_block(block: Array, DT: Array, solver: GramSolver) -> tuple[tuple[Array], None]:
+def _abundances_block(
+    block: Array, DT: Array, scale: np.floating[Any], solver: GramSolver
+) -> tuple[tuple[Array], None]:
     with np.errstate(over="ignore", invalid="ignore"):
         B = np.matmul(block, DT)
+        B *= scale
     refuse_non_finite(block, B)
     return (solver.solve(B, out=B),), None
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.blocks import Partial, Progress, Rows, one_blas_thread, refuse_non_finite, run
-from stemseg_core.directions import leading, leading_bytes, spread, subtract_mean
+from stemseg_core.blocks import Partial, Progress, Rows, one_blas_thread, refuse_too_small, run
+from stemseg_core.directions import as_columns, fixed_signs, leading, leading_bytes, project, spread, subtract_mean
 from stemseg_core.estimator import check_rows, check_whole
 from stemseg_core.memory import require_memory
 
@@ -22,6 +22,8 @@ BASIS_COST, MIN_SAMPLE, MAX_SAMPLE = 2e10, 20_000, 100_000
 BASIS_PASSES = 4
 #: Below this share of a row's energy, what the basis leaves out is formed explicitly: the difference of norms cancels.
 CANCELLED = 1e-2
+#: Roundings that the error of a norm is bounded by.
+ROUNDINGS = 16
 #: Rows with the largest residuals that the basis is enlarged from when `tol` is not met.
 WORST_ROWS = 512
 
@@ -35,7 +37,9 @@ class Compressed:
     scores : ndarray of shape (n, r)
         ``(X - mean) @ basis.T``, float32 or float64 as the rows.
     basis : ndarray of shape (r, d)
-        Orthonormal rows, by falling energy in the rows they were made from; the entry of largest modulus is positive.
+        Orthonormal rows; the entry of largest modulus of each is positive. The first are by falling energy in the rows
+        they were made from; those that each further pass adds for `tol` follow, by falling energy in the rows that
+        were worst until then.
     mean : ndarray of shape (d,)
         Mean of all rows; zero with ``center=False``.
     residual : ndarray of shape (n,), float64
@@ -46,9 +50,13 @@ class Compressed:
         Length of the part of the mean outside the basis that was not known before the pass: an upper bound on the
         error of every `residual`. Rounding only, if `exact`.
     exact : bool
-        Whether the basis was made from all rows, and thus is the best of its rank.
+        Whether the basis was made from all rows, and thus is the best of its rank (until `tol` enlarges it).
     n_passes : int
         Passes over all rows that projected them; more than one only with `tol`.
+    residual_error : ndarray of shape (n,), float64
+        Bound on the error of each `residual`, for rounding that does not conspire.
+    energy_error : float
+        Bound on the error of `energy`, likewise.
     """
 
     scores: Array
@@ -59,6 +67,25 @@ class Compressed:
     mean_error: float
     exact: bool
     n_passes: int
+
+    @property
+    def residual_error(self) -> NDArray[np.float64]:
+        """Bound on the error of each `residual`, (n,): `mean_error`, and what rounding does to a norm and a difference.
+
+        ``16 eps |y| (1 + |y| / residual)`` for rows y = x - mean, with the last quotient at most ten.
+        """
+        scores = self.scores.astype(np.float64)
+        lengths = np.sqrt(np.einsum("ij,ij->i", scores, scores) + self.residual**2)
+        kept = np.maximum(self.residual, np.sqrt(CANCELLED) * lengths)
+        quotient = np.divide(lengths, kept, out=np.zeros_like(lengths), where=kept > 0)
+        eps = float(np.finfo(self.scores.dtype).eps)
+        bound: NDArray[np.float64] = self.mean_error + ROUNDINGS * eps * lengths * (1 + quotient)
+        return bound
+
+    @property
+    def energy_error(self) -> float:
+        """Bound on the error of `energy`, ``64 eps``."""
+        return 4 * ROUNDINGS * float(np.finfo(self.scores.dtype).eps)
 
 
 def compress(
@@ -129,7 +156,7 @@ def compress(
     n, d = rows.shape
     _check_parameters(rank, tol)
     rank = min(rank, n, d)
-    _require_memory(rows, rank, max_memory)
+    _require_memory(rows, rank, n_jobs, max_memory)
     sample = spread(rows, _sample_rows(rows))
     options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress}
     first = leading(sample, rank, center=center, max_passes=BASIS_PASSES, stage="basis", **options)
@@ -144,7 +171,7 @@ def compress(
             rank = len(basis)
             if tol is None or 1.0 - compressed.energy <= tol or rank == min(n, d):
                 return compressed
-            _require_memory(rows, min(2 * rank, n, d), max_memory)
+            _require_memory(rows, min(2 * rank, n, d), n_jobs, max_memory)
             basis = _enlarged(rows, compressed)
             shift = compressed.mean
             del projected, compressed  # the scores of the next pass take their place
@@ -160,9 +187,9 @@ def _sample_rows(rows: Rows) -> int:
     return int(np.clip(BASIS_COST / rows.shape[1] ** 2, MIN_SAMPLE, MAX_SAMPLE))
 
 
-def _require_memory(rows: Rows, rank: int, max_memory: float | str | None) -> None:
+def _require_memory(rows: Rows, rank: int, n_jobs: int | None, max_memory: float | str | None) -> None:
     n, d = rows.shape
-    needed = n * (rank * rows.dtype.itemsize + 8) + leading_bytes(rows, rank)
+    needed = n * (rank * rows.dtype.itemsize + 8) + leading_bytes(rows, rank, n_jobs)
     require_memory(needed, max_memory, f"compress of {n} x {d} to rank {rank}", "use a smaller rank or fewer rows")
 
 
@@ -172,7 +199,17 @@ def _project(
     """The pass: the first six members of `Compressed`, by way of the rows minus `shift`, a guess of their mean."""
     n = rows.shape[0]
     scores, residual = np.empty((n, len(basis)), rows.dtype), np.empty(n)
-    sums, squares, left = run(_project_block, rows, shift, basis, out=(scores, residual), stage="compress", **options)
+    sums, squares, left = run(
+        _project_block,
+        rows,
+        shift,
+        basis,
+        as_columns(basis, basis.dtype),
+        out=(scores, residual),
+        stage="compress",
+        **options,
+    )
+    refuse_too_small(rows, squares, shift, **options)
     mean, rest = shift, np.zeros(len(shift))
     if center:
         mean = (shift + sums / n).astype(rows.dtype)
@@ -187,15 +224,14 @@ def _project(
     return scores, basis, mean, residual, float(max(0.0, energy)), outside
 
 
-def _project_block(block: Array, shift: Array, basis: Array) -> tuple[Partial, Partial]:
-    Y, squares, sums = subtract_mean(block, shift)
-    A = Y @ basis.T
-    A64 = A.astype(np.float64)
-    left = squares - np.einsum("ij,ij->i", A64, A64)
-    refuse_non_finite(block, left)
+def _project_block(block: Array, shift: Array, basis: Array, columns: Array) -> tuple[Partial, Partial]:
+    A, squares, sums = project(block, shift, columns)
+    A = A[:, : len(basis)]
+    left = squares - np.einsum("ij,ij->i", A, A)
     cancelled = left < CANCELLED * squares
     if cancelled.any():
-        left[cancelled] = subtract_mean(Y[cancelled] - A[cancelled] @ basis, np.zeros_like(shift))[1]
+        Y = subtract_mean(block[cancelled], shift)[0] - A[cancelled].astype(basis.dtype) @ basis
+        left[cancelled] = subtract_mean(Y, np.zeros_like(shift))[1]
     return (A, np.sqrt(left)), (sums, squares.sum(), left.sum())
 
 
@@ -214,7 +250,6 @@ def _enlarged(rows: Rows, compressed: Compressed) -> Array:
     Y -= (Y @ basis.T) @ basis
     more = min(len(basis), min(rows.shape) - len(basis))
     V = np.linalg.svd(Y, full_matrices=False)[2][:more]
-    # Again orthonormal to the last digit; QR keeps the span of the first rows, `fixed` their signs.
-    Q, R = np.linalg.qr(np.vstack([basis, V]).T)
-    fixed = np.where(np.diag(R) < 0, -1.0, 1.0)
-    return np.ascontiguousarray((Q * fixed).T).astype(rows.dtype)
+    # Again orthonormal to the last digit; QR keeps the span of the first rows.
+    V = np.linalg.qr(np.vstack([basis, V]).T)[0].T
+    return np.ascontiguousarray(V * fixed_signs(V)[:, np.newaxis]).astype(rows.dtype)

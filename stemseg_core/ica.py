@@ -14,7 +14,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from stemseg_core.blocks import Progress, one_blas_thread
-from stemseg_core.directions import fixed_signs
+from stemseg_core.directions import as_columns, fixed_signs
 from stemseg_core.estimator import RowsEstimator
 from stemseg_core.memory import require_memory
 from stemseg_core.svd import SVD, checked_n_components, scores_block
@@ -127,14 +127,15 @@ class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         require_memory(
             6.0 * n * k * rows.dtype.itemsize, self.max_memory, f"ICA of {n} x {d} with {k} components", "use fewer"
         )
-        svd = SVD(k, n_jobs=self.n_jobs, max_memory=self.max_memory, progress=self.progress).fit(rows)
+        svd = SVD(k, n_jobs=self.n_jobs, max_memory=self.max_memory, progress=self.progress)
+        white = svd.fit_transform(rows)
         lengths = svd.singular_values_.astype(np.float64)
         rank = int((lengths > ROUNDINGS * np.finfo(rows.dtype).eps * lengths[0]).sum())
         if rank < k:
             raise ValueError(f"n_components must be at most the rank of the centred X, {rank}; got {k}")
         scale = lengths / np.sqrt(n)
         whitening = svd.components_ / scale[:, np.newaxis]
-        white = svd.transform(rows) / scale.astype(rows.dtype)
+        white /= scale.astype(rows.dtype)
         unmixing, self.n_iter_, self.converged_ = self._turned(white)
         # The turn is orthogonal: its inverse is its transpose.
         mixing = (svd.components_.T * scale) @ unmixing.T
@@ -166,7 +167,7 @@ class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         check_is_fitted(self)
         rows = self._check_rows(X, reset=False)
         sources = np.empty((rows.shape[0], len(self.components_)), rows.dtype)
-        state = (self.mean_.astype(rows.dtype), self.components_.astype(rows.dtype))
+        state = (self.mean_.astype(rows.dtype), as_columns(self.components_, rows.dtype), len(self.components_))
         self._run(scores_block, rows, *state, out=(sources,))
         return sources
 

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from stemseg_core._kernels import nfindr as kernels
 from stemseg_core.abundances import abundances
 from stemseg_core.blocks import ArrayRows, Partial, Progress, Rows, one_blas_thread, take_rows
-from stemseg_core.directions import Leading, leading, leading_bytes, subtract_mean
+from stemseg_core.directions import Leading, as_columns, leading, leading_bytes, project, subtract_mean
 from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.memory import require_memory
 from stemseg_core.projections import successive_projections
@@ -31,6 +31,14 @@ FLOAT32_VARIANCE = 1e-5
 FLOAT64_VARIANCE = 1e-13
 
 
+#: Components up to which ten starts find the largest simplex of all but for rare cases.
+EASY_COMPONENTS = 5
+#: From the largest simplex found for more components: tries a start in one round, and vertices that each one moves.
+SHAKES, SHAKEN = 10, (3, 4)
+#: Log volume below the largest one at which a simplex is too flat to start from.
+FLAT = 20.0
+
+
 class NFINDR(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
     """Endmembers by N-FINDR: the `n_components` rows of X that span the simplex of largest volume.
 
@@ -41,7 +49,8 @@ class NFINDR(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
     n_components : int, default=2
         Number of endmembers k. With 1 it is the row farthest from the mean.
     n_init : int, default=10
-        Starts of the search: one by successive projections, the others from random directions. The largest volume wins.
+        Starts of the search: one by successive projections, the others from random directions. The largest volume wins;
+        with more than five components, ten tries a start go on from there with some of its vertices moved at random.
     max_iter : int, default=100
         Most passes over the scores.
     random_state : int, RandomState instance or None, default=0
@@ -81,7 +90,9 @@ class NFINDR(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
     One row of the inverse of M = [1; vertices] gives for all rows of X the factor by which the volume grows if they
     replace a vertex [1]_, so a pass scores every row for every vertex of every start. The best rows join a pool, in
     which every start replaces vertices while its volume grows; when a pass finds no row
-    outside the pool that would enlarge any simplex, all starts have converged on all rows. [2]_ is the start.
+    outside the pool that would enlarge any simplex, all starts have converged on all rows. [2]_ is the start. Where
+    there are many components, local optima abound: three or four vertices of the largest simplex are moved to random
+    rows of the pool, which is cheap, and what is larger after another ascent takes its place and is tried on all rows.
 
     Cost: principal components, n d^2 products; then a few passes over n (k - 1) scores, kept in memory as 8 n k bytes.
 
@@ -188,7 +199,7 @@ class NFINDR(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         if d < k - 1:
             raise ValueError(f"{k} components need at least {k - 1} features, X has n_features = {d}: ask for fewer")
         require_memory(
-            leading_bytes(rows, k - 1) + 8.0 * n * (k + 3),
+            leading_bytes(rows, k - 1, self.n_jobs) + 8.0 * n * (k + 3),
             self.max_memory,
             f"N-FINDR of {n} x {d} with {k} components",
             "use fewer components, rows or features",
@@ -210,11 +221,13 @@ class NFINDR(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         dtype = rows.dtype if _float32_suffices(first) else np.dtype(np.float64)
         shift = first.mean.astype(dtype)
         Z = np.ones((n, k))
-        self._run(_scores_block, rows, shift, V.astype(dtype), V @ (first.mean - shift), out=(Z[:, 1:],))
+        self._run(_scores_block, rows, shift, as_columns(V, dtype), V @ (first.mean - shift), out=(Z[:, 1:],))
         with one_blas_thread():
             search = _Search(Z, lambda W: self._extremes(Z, W))
-            search.start(int(self.n_init), check_random_state(self.random_state))
-            n_iter, converged = search.improve(int(self.max_iter))
+            random_state = check_random_state(self.random_state)
+            search.start(int(self.n_init), random_state)
+            n_shakes = SHAKES * int(self.n_init) if k > EASY_COMPONENTS else 0
+            n_iter, converged = search.improve(int(self.max_iter), n_shakes, random_state)
             indices, log_volume, certificate = search.best()
         if not converged:
             warnings.warn(
@@ -289,7 +302,37 @@ class _Search:
         for _ in range(n_init - 1):
             self.simplices.append(self.pool[_random_simplex(points, random_state)])
 
-    def improve(self, max_iter: int) -> tuple[int, bool]:
+    def improve(self, max_iter: int, n_shakes: int, random_state: np.random.RandomState) -> tuple[int, bool]:
+        """Ascend; then shake the largest simplex and ascend again, while that finds a larger one."""
+        n_iter, converged = self._ascend(max_iter)
+        while converged and n_shakes and n_iter < max_iter:
+            largest = self.best()[0]
+            shaken = self._shaken(largest, n_shakes, random_state)
+            if np.array_equal(shaken, largest):
+                break
+            self.simplices = [shaken]
+            more, converged = self._ascend(max_iter - n_iter)
+            n_iter += more
+        return n_iter, converged
+
+    def _shaken(self, simplex: NDArray[np.intp], n_shakes: int, random_state: np.random.RandomState) -> Array:
+        """The largest simplex found in the pool by moving a few vertices to random places and enlarging the rest."""
+        points = self.Z[self.pool]
+        largest = np.searchsorted(self.pool, simplex)
+        volume = _log_volume(points[largest])
+        for i in range(n_shakes):
+            m = SHAKEN[i % len(SHAKEN)]
+            moved = largest.copy()
+            moved[random_state.choice(len(moved), m, replace=False)] = random_state.choice(len(points), m)
+            if _log_volume(points[moved]) < volume - FLAT:
+                continue
+            moved = _enlarge(points, moved)
+            found = _log_volume(points[moved])
+            if found > volume + np.log(GROWTH):
+                largest, volume = moved, found
+        return np.sort(self.pool[largest])
+
+    def _ascend(self, max_iter: int) -> tuple[int, bool]:
         """Enlarge the simplices until no row does; passes over all rows, and whether that was reached."""
         for n_iter in range(1, max_iter + 1):
             points = self.Z[self.pool]
@@ -305,7 +348,7 @@ class _Search:
 
     def best(self) -> tuple[NDArray[np.intp], float, float]:
         """The largest simplex, the first of equals: its rows, log |det| and largest barycentric coordinate."""
-        log_volumes = [np.linalg.slogdet(self.Z[s])[1] for s in self.simplices]
+        log_volumes = [_log_volume(self.Z[s]) for s in self.simplices]
         i = int(np.argmax(log_volumes))
         return self.simplices[i], float(log_volumes[i]), float(self.growth[i])
 
@@ -314,6 +357,10 @@ class _Search:
         before = len(self.pool)
         self.pool = np.union1d(self.pool, rows)
         return len(self.pool) > before
+
+
+def _log_volume(vertices: Array) -> float:
+    return float(np.linalg.slogdet(vertices)[1])
 
 
 def _inverse(vertices: Array) -> Array:
@@ -352,10 +399,9 @@ def _float32_suffices(first: Leading) -> bool:
     return bool(first.converged and first.values[-1] > FLOAT32_VARIANCE * first.values[0])
 
 
-def _scores_block(block: Array, shift: Array, V: Array, onto: Array) -> tuple[Partial, None]:
-    """``(block - mean) V'`` in the type of the shift, which is the mean up to `onto`, the scores of the rest."""
-    Y = subtract_mean(block, shift)[0]
-    return ((Y @ V.T).astype(np.float64) - onto,), None
+def _scores_block(block: Array, shift: Array, columns: Array, onto: Array) -> tuple[Partial, None]:
+    """Scores with products in the type of the shift, which is the mean up to `onto`, the scores of the rest."""
+    return (project(block, shift, columns)[0][:, : len(onto)] - onto,), None
 
 
 def _extremes_block(block: Array, numbers: Array, W: Array) -> tuple[None, Partial]:

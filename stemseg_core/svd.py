@@ -13,7 +13,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from stemseg_core.blocks import Partial, Progress, Rows, one_blas_thread
-from stemseg_core.directions import Leading, fixed_signs, leading, leading_bytes, subtract_mean
+from stemseg_core.directions import Leading, as_columns, fixed_signs, leading, leading_bytes, project
 from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.memory import require_memory
 
@@ -21,6 +21,8 @@ Array = NDArray[Any]
 
 #: Products of float32 rows are formed again in float64 where a wanted singular value is below this share of the first.
 FLOAT32_RANGE = 3e-3
+#: Roundings of the sum of all squares that products of rows are trusted to.
+ROUNDINGS = 4
 
 
 class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
@@ -54,6 +56,8 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         Its share of the total variance; zero for constant rows.
     mean_ : ndarray of shape (d,)
         Mean of the rows; zero with ``center=False``.
+    singular_value_errors_ : ndarray of shape (n_components,), float64
+        Bound on the distance of each singular value from the exact one; see Notes.
     n_samples_ : int
         Rows seen by `fit`.
     converged_ : bool
@@ -71,8 +75,14 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
     Products of float32 rows are formed in float32 and summed in float64; where the smallest wanted singular value is
     below 3e-3 of the first, they are formed again in float64.
 
-    Cost: n d min(n, d) + 4 n d n_components operations by the Gram matrix, in two passes. Memory: about twelve Gram
-    matrices of doubles, and a copy of X if n < d.
+    The values are those of X on the components, and so not above the exact ones s but for rounding. Nor are they far
+    below: ``s^2`` is at most the eigenvalue of the Gram matrix (or of the iteration, plus the norm of its residuals)
+    plus the rounding of that matrix, for which four roundings of its trace are taken. That bounds the error to first
+    order, as `singular_value_errors_`; the error itself is of second order, and much smaller where the spectrum falls.
+
+    Cost: n d min(n, d) + 2 n d n_components operations by the Gram matrix, in two passes, of which the second makes the
+    scores of `fit_transform`. Memory: a Gram matrix of doubles for each of four results a thread and each level of the
+    tree in which they are merged, 8 MB of rows a thread, and a copy of X if n < d.
 
     References
     ----------
@@ -118,11 +128,32 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         -------
         self
         """
+        self._fit(X)
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None) -> Array:
+        """Find the components and return the scores on them; the pass that refines the components makes both.
+
+        Parameters
+        ----------
+        X : array-like, memory map, HDF5 or zarr data set, or `WindowMatrix`, of shape (n, d)
+        y : ignored
+
+        Returns
+        -------
+        scores : ndarray of shape (n, n_components)
+            Those of ``fit(X).transform(X)``, to rounding.
+        """
+        return self._fit(X, with_scores=True)
+
+    def _fit(self, X: Any, with_scores: bool = False) -> Array:
+        """Fit; returns the scores, without rows if they are not asked for."""
         rows = self._check_rows(X, reset=True)
         n, d = rows.shape
         rank = checked_n_components(self.n_components, rows)
+        scores = np.empty((n if with_scores else 0, rank), rows.dtype)
         require_memory(
-            leading_bytes(rows, rank) + 8.0 * rank * (2 * rank + 4 * d),
+            leading_bytes(rows, rank, self.n_jobs) + 8.0 * rank * (2 * rank + 4 * d) + 2 * scores.nbytes,
             self.max_memory,
             f"SVD of {n} x {d} with {rank} components",
             "use fewer components, rows or features",
@@ -133,9 +164,11 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
                 f"SVD did not converge in {first.n_passes} passes; the last of the {rank} components may lie in a "
                 "nearly flat part of the spectrum: use fewer components",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-        values, V, scatter = self._refined(rows, first)
+        values, W, scatter = self._refined(rows, first, scores)
+        self.singular_value_errors_ = _errors(values, first, rows.dtype, self._refined_dtype(rows, first))
+        V = W @ first.V
         self.n_samples_ = n
         self.converged_ = first.converged
         self.mean_ = (first.mean if self.center else np.zeros(d)).astype(rows.dtype)
@@ -147,7 +180,12 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         self.explained_variance_ = variance.astype(rows.dtype)
         total = scatter / max(1, n - 1)
         self.explained_variance_ratio_ = (variance / total if total > 0 else np.zeros(rank)).astype(rows.dtype)
-        return self
+        if with_scores:
+            with one_blas_thread():
+                scores = scores @ W.T.astype(rows.dtype)
+            # `mean_` is stored in the type of the rows.
+            scores += (V @ ((first.mean if self.center else 0) - self.mean_.astype(np.float64))).astype(rows.dtype)
+        return scores
 
     def _leading(self, rows: Rows, rank: int) -> Leading:
         """Right singular vectors, from float64 products if the spectrum asks for them."""
@@ -158,26 +196,30 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
             return first
         return leading(rows, rank, center=self.center, dtype=np.float64, **options)
 
-    def _refined(self, rows: Rows, first: Leading) -> tuple[Array, Array, float]:
-        """Singular values and vectors within the span of ``first.V``, and the squared sum of the centred rows.
+    def _refined_dtype(self, rows: Rows, first: Leading) -> np.dtype[Any]:
+        return rows.dtype if first.values[-1] >= FLOAT32_RANGE**2 * first.values[0] else np.dtype(np.float64)
+
+    def _refined(self, rows: Rows, first: Leading, scores: Array) -> tuple[Array, Array, float]:
+        """Singular values; their vectors as combinations of ``first.V``; the squared sum of the centred rows.
 
         With B the scores on V and D the lengths of their columns, ``M = (B / D)^T (B / D)`` is near the unit matrix: it
-        has lost no digits, and the singular values of ``M^(1/2) D`` are those of B.
+        has lost no digits, and the singular values of ``M^(1/2) D`` are those of B. `scores` becomes B, if it has rows.
         """
-        dtype = rows.dtype if first.values[-1] >= FLOAT32_RANGE**2 * first.values[0] else np.dtype(np.float64)
+        dtype = self._refined_dtype(rows, first)
         shift = first.mean.astype(dtype)
         # Scores on V of what the shift leaves to subtract, or was too much.
         onto = first.V @ (first.mean - shift if self.center else -shift.astype(np.float64))
-        G, sums, squares, n = self._run(_scores_gram_block, rows, shift, first.V.astype(dtype), onto)
+        state = (shift, as_columns(first.V, dtype), onto, len(scores) > 0)
+        G, sums, squares, n = self._run(_scores_gram_block, rows, *state, out=(scores,) if len(scores) else ())
         with one_blas_thread():
             lengths = np.sqrt(np.diag(G))
             safe = np.where(lengths > 0, lengths, 1.0)
             values, vectors = np.linalg.eigh(G / np.outer(safe, safe))
             root = np.sqrt(np.maximum(values, 0.0))[:, np.newaxis] * vectors.T
             _, s, W = np.linalg.svd(root * lengths)
-            V = W @ first.V
         offset = sums / n
-        return s, V * fixed_signs(V)[:, np.newaxis], max(0.0, squares - n * float(offset @ offset))
+        W = W * fixed_signs(W @ first.V)[:, np.newaxis]
+        return s, W, max(0.0, squares - n * float(offset @ offset))
 
     def transform(self, X: Any) -> Array:
         """Scores of the rows on the components, (n, n_components).
@@ -194,7 +236,7 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         check_is_fitted(self)
         rows = self._check_rows(X, reset=False)
         scores = np.empty((rows.shape[0], len(self.components_)), rows.dtype)
-        state = (self.mean_.astype(rows.dtype), self.components_.astype(rows.dtype))
+        state = (self.mean_.astype(rows.dtype), as_columns(self.components_, rows.dtype), len(self.components_))
         self._run(scores_block, rows, *state, out=(scores,))
         return scores
 
@@ -239,13 +281,23 @@ def checked_n_components(n_components: Any, rows: Rows) -> int:
     return int(n_components)
 
 
-def _scores_gram_block(block: Array, shift: Array, V: Array, onto: Array) -> tuple[None, Partial]:
-    Y, squares, sums = subtract_mean(block, shift)
-    B = (Y @ V.T).astype(np.float64) - onto
-    return None, (B.T @ B, sums, float(squares.sum()), len(Y))
+def _errors(values: Array, first: Leading, stored: np.dtype[Any], products: np.dtype[Any]) -> Array:
+    """Bounds on the errors of singular values; see the notes of `SVD`."""
+    rounding = ROUNDINGS * float(np.finfo(products).eps) * first.energy
+    rounding += 4 * ROUNDINGS * float(np.finfo(np.float64).eps) * first.values[0]  # of the eigenvalues
+    squared = np.maximum(0.0, first.values - values**2) + first.residual + rounding
+    errors: Array = np.minimum(squared / np.maximum(values, 1e-300), np.sqrt(squared))
+    return errors + float(np.finfo(stored).eps) * values
 
 
-def scores_block(block: Array, mean: Array, V: Array) -> tuple[Partial, None]:
-    """Scores of the rows of a block; a block function of `transform`."""
-    Y, _, _ = subtract_mean(block, mean)
-    return (Y @ V.T,), None
+def _scores_gram_block(
+    block: Array, shift: Array, columns: Array, onto: Array, with_scores: bool
+) -> tuple[Partial | None, Partial]:
+    A, squares, sums = project(block, shift, columns)
+    B = A[:, : len(onto)] - onto
+    return (B,) if with_scores else None, (B.T @ B, sums, float(squares.sum()), len(block))
+
+
+def scores_block(block: Array, mean: Array, columns: Array, k: int) -> tuple[Partial, None]:
+    """Scores of the rows of a block on k directions, given as columns; a block function of `transform`."""
+    return (project(block, mean, columns)[0][:, :k],), None

@@ -76,6 +76,17 @@ def test_basis_of_a_sample_is_measured_on_all_rows(monkeypatch):
     assert optimum(X, 5) - 0.01 < c.energy < optimum(X, 5)
 
 
+def test_basis_of_a_sample_of_fewer_rows_than_features(monkeypatch):
+    monkeypatch.setattr(compress_module, "MIN_SAMPLE", 50)
+    monkeypatch.setattr(compress_module, "BASIS_COST", 0)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 13)
+    X = mixture(400, 300)
+    c = compress(X, rank=5)
+    assert not c.exact
+    assert_consistent(X, c)
+    assert optimum(X, 5) - 0.1 < c.energy < optimum(X, 5)
+
+
 @pytest.mark.parametrize("shape", [(600, 200), (200, 600)])
 def test_basis_by_block_krylov_iteration(shape, monkeypatch):
     monkeypatch.setattr(directions, "GRAM_SIDE", 0)
@@ -137,6 +148,9 @@ def test_tol_enlarges_the_basis():
     assert c.scores.shape[1] <= 2 * 2 ** (c.n_passes - 1)
     assert 1 - c.energy <= 1e-6
     assert_consistent(X, c)
+    V = c.basis
+    assert (V[np.arange(len(V)), np.abs(V).argmax(axis=1)] > 0).all()
+    np.testing.assert_allclose(np.abs(V[:2] @ once.basis.T), np.eye(2), atol=1e-10)
     assert compress(X, rank=2, tol=0.999).n_passes == 1
     everything = compress(mixture(100, 12), rank=2, tol=0.0)
     assert everything.scores.shape[1] == 12
@@ -240,6 +254,105 @@ def test_kernel_equals_its_twin(reference, level, dtype, shape):
     np.testing.assert_array_equal(ours[0], twin[0])
     np.testing.assert_allclose(ours[1], twin[1], rtol=1e-14)
     np.testing.assert_allclose(ours[2], twin[2], rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("level", kernels.available_levels())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (8, 256), (17, 300), (70, 65), (200, 513), (0, 4)])
+@pytest.mark.parametrize("n_columns", [16, 48])
+def test_products_equal_their_twins(reference, level, dtype, shape, n_columns):
+    kernel, twin = importlib.import_module(f"stemseg_core._kernels.compress_{level}"), reference("compress")
+    m, d = shape
+    X = mixture(m, d, dtype=dtype)
+    X.setflags(write=False)
+    mean = np.linspace(-1, 1, d).astype(dtype)
+    V = np.random.default_rng(1).standard_normal((d, n_columns)).astype(dtype)
+
+    def results(module):
+        A = np.full((-(-m // kernel.ROWS) * kernel.ROWS, n_columns), np.nan)
+        sums = [np.full(m, np.nan), np.full(d, np.nan)]
+        module.project_block(X, mean, V, A, *sums)
+        Z, again = np.full((n_columns, d), np.nan, dtype), [np.full(m, np.nan), np.full(d, np.nan)]
+        scratch = np.empty((kernel.ROWS, n_columns)), np.empty((n_columns, kernel.ROWS), dtype)
+        module.scatter_block(X, mean, V, *scratch, Z, *again)
+        return A[:m], Z, *sums, *again
+
+    tolerance = 100 * np.finfo(dtype).eps
+    for ours, theirs in zip(results(kernel), results(twin), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max(initial=1))
+
+
+def problem(seed):
+    """A random problem of the kinds that are hard on numbers, float32 or float64, and a rank."""
+    rng = np.random.default_rng(seed)
+    n, d = rng.integers(2, 200), rng.integers(1, 120)
+    X = rng.standard_normal((n, d)) * np.geomspace(1, 10.0 ** rng.uniform(-4, 0), d)
+    kind = seed % 7
+    if kind == 1:
+        X += rng.choice([1.0, 1e3, 1e5]) * rng.random(d)
+    elif kind == 2:
+        X *= rng.choice([1e-6, 1e6])
+    elif kind == 3:
+        r = min(3, n, d)
+        X = rng.standard_normal((n, r)) @ rng.standard_normal((r, d))
+    elif kind == 4:
+        X = X[rng.integers(0, max(1, n // 10), n)]
+    elif kind == 5:
+        X = np.broadcast_to(X[:1], X.shape) * 1.0
+    return X.astype(rng.choice([np.float32, np.float64])), int(rng.integers(1, 12)), bool(rng.integers(2))
+
+
+@pytest.mark.parametrize("seeds", [range(0, 100), range(100, 200)])
+def test_bounds_hold_on_random_problems(seeds, monkeypatch):
+    monkeypatch.setattr(compress_module, "MIN_SAMPLE", 64)
+    monkeypatch.setattr(compress_module, "BASIS_COST", 0)
+    monkeypatch.setattr(directions, "MIN_BLOCKS", 4)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 11)
+    inexact = 0
+    for seed in seeds:
+        X, rank, center = problem(seed)
+        c = compress(X, rank, center=center)
+        inexact += not c.exact
+        mean = X.astype(np.float64).mean(axis=0) if center else np.zeros(X.shape[1])
+        Y, V = X.astype(np.float64) - mean, np.linalg.qr(c.basis.T.astype(np.float64))[0]
+        left = np.linalg.norm(Y - (Y @ V) @ V.T, axis=1)
+        stored = np.linalg.norm(c.mean - mean)
+        assert (np.abs(c.residual - left) <= c.residual_error + stored).all(), seed
+        total = (Y**2).sum()
+        if total > 1e-10 * (X.astype(np.float64) ** 2).sum():
+            assert abs(c.energy - (1 - (left**2).sum() / total)) <= c.energy_error, seed
+    assert inexact > 20
+
+
+def test_vanishing_squares_are_refused(monkeypatch):
+    X = mixture(300, 20)
+    with pytest.raises(ValueError, match="values too small for float32: their squares vanish"):
+        compress(np.float32(1e-22) * X, 3)
+    assert compress(np.float32(1e-14) * X, 3).energy == pytest.approx(compress(X, 3).energy, rel=1e-6)
+    assert compress(np.zeros((300, 20), np.float32), 3).energy == 1
+    assert compress(np.full((300, 20), 1e-25, np.float32), 3).energy == 1
+    for name in ("GRAM_SIDE", "COPY_BYTES"):
+        monkeypatch.setattr(directions, name, 0)
+        with pytest.raises(ValueError, match="their squares vanish"):
+            compress(np.float32(1e-22) * X, 3)
+    # Nothing is wrong with the sample, zeros, that the basis is made from.
+    monkeypatch.setattr(compress_module, "MIN_SAMPLE", 1)
+    monkeypatch.setattr(compress_module, "BASIS_COST", 0)
+    monkeypatch.setattr(directions, "MIN_BLOCKS", 1)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 11)
+    X[100:200] = 0
+    with pytest.raises(ValueError, match="their squares vanish"):
+        compress(np.float32(1e-22) * X, 3, center=False)
+
+
+def test_groups_of_blocks():
+    X = mixture(3000, 30)
+    rows = directions.Groups(TiledRows(X, 17), 4)
+    assert rows.n_blocks == 5
+    read = rows.reader()
+    for i in range(rows.n_blocks):
+        np.testing.assert_array_equal(read(i), X[rows.index(i)])
+    np.testing.assert_array_equal(np.sort(np.concatenate([rows.index(i) for i in range(5)])), np.arange(3000))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -1,14 +1,17 @@
 """The same bits for any number of threads and any storage of the same rows."""
 
 import hashlib
+import importlib
 from itertools import pairwise
 
 import h5py
 import numpy as np
 import pytest
 
-from stemseg_core import ICA, NFINDR, NMF, SVD, KMeans, WindowFFT, blocks, compress, windows
+from stemseg_core import ICA, NFINDR, NMF, SVD, KMeans, WindowFFT, blocks, compress, directions, windows
 from stemseg_core.blocks import one_blas_thread
+
+compress_module = importlib.import_module("stemseg_core.compress")
 
 STAGES = {
     "svd": lambda n: SVD(4, n_jobs=n),
@@ -103,6 +106,44 @@ def test_threads_of_blas(stage, stored):
     with one_blas_thread():
         found.add(digest(stage, stored, 2))
     assert len(found) == 1
+
+
+#: Limits at which a little data goes the ways of a lot of it: trees of Gram matrices, samples, iterations.
+SMALL = {
+    "gram trees": {(directions, "PRODUCT_BYTES"): 1 << 16, (directions, "PRODUCT_ROWS"): 64},
+    "block Krylov": {(directions, "GRAM_SIDE"): 0, (directions, "PRODUCT_BYTES"): 1 << 16},
+    "iterated Gram": {(directions, "DIRECT_SIDE"): 0},
+    "basis of a sample": {
+        (compress_module, "MIN_SAMPLE"): 200,
+        (compress_module, "MAX_SAMPLE"): 300,
+        (directions, "MIN_BLOCKS"): 3,
+        (directions, "FIRST_ROWS"): 100,
+    },
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("stage", ["svd", "nfindr", "ica", "compress"])
+@pytest.mark.parametrize("limits", SMALL)
+def test_ways_of_large_data(limits, stage, dtype, stored, tmp_path, monkeypatch):
+    X = stored.astype(dtype)
+    usual = digest(stage, X)
+    for (module, name), value in SMALL[limits].items():
+        monkeypatch.setattr(module, name, value)
+    np.save(tmp_path / "x.npy", X)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        sources = [np.load(tmp_path / "x.npy", mmap_mode="r"), file.create_dataset("x", data=X, chunks=(77, 20))]
+        found = {digest(stage, X, n) for n in (1, 2, 3, 8)} | {digest(stage, Y, 3) for Y in sources}
+    assert len(found) == 1
+    assert usual not in found  # it was another way
+
+
+@pytest.mark.parametrize("limits", ["gram trees", "block Krylov"])
+@pytest.mark.parametrize("stage", ["svd", "compress"])
+def test_ways_of_large_windows(limits, stage, matrix, monkeypatch):
+    for (module, name), value in SMALL[limits].items():
+        monkeypatch.setattr(module, name, value)
+    assert len({digest(stage, matrix, n) for n in (1, 2, 3, 8)}) == 1
 
 
 @pytest.mark.parametrize("n_pieces", [1, 3, 10])

@@ -121,6 +121,60 @@ def test_back_and_forth(dtype):
         svd.inverse_transform(scores[:, :5])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_scores_of_the_fit_are_those_of_transform(dtype, center, offset):
+    X = with_spectrum(700, 30, np.geomspace(1, 0.1, 30), dtype, offset)
+    svd = SVD(6, center=center)
+    scores = svd.fit_transform(X)
+    assert scores.dtype == dtype
+    rounding = 100 * np.finfo(dtype).eps * (1 + offset * (30 if not center else 1))
+    np.testing.assert_allclose(scores, svd.transform(X), atol=rounding)
+    fitted = SVD(6, center=center).fit(X)
+    np.testing.assert_array_equal(fitted.components_, svd.components_)
+    np.testing.assert_array_equal(fitted.singular_values_, svd.singular_values_)
+
+
+@pytest.mark.parametrize("limits", [{}, {"GRAM_SIDE": 0}, {"DIRECT_SIDE": 0}])
+@pytest.mark.parametrize("seeds", [range(0, 100), range(100, 200)])
+def test_bounds_hold_on_random_problems(small_limits, limits, seeds):
+    small_limits(**limits)
+    useful = 0
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        n, d = rng.integers(2, 150), rng.integers(1, 100)
+        X = rng.standard_normal((n, d)) * np.geomspace(1, 10.0 ** rng.uniform(-4, 0), d)
+        if seed % 6 == 1:
+            X += rng.choice([1.0, 1e3, 1e5]) * rng.random(d)
+        elif seed % 6 == 2:
+            X *= rng.choice([1e-6, 1e6])
+        elif seed % 6 == 3:
+            r = min(3, n, d)
+            X = rng.standard_normal((n, r)) @ rng.standard_normal((r, d))
+        elif seed % 6 == 4:
+            X = X[rng.integers(0, max(1, n // 10), n)]
+        elif seed % 6 == 5 and seed % 4 == 1:
+            X = np.repeat(X[:1], n, axis=0)
+        X = X.astype(rng.choice([np.float32, np.float64]))
+        center, rank = bool(rng.integers(2)), int(rng.integers(1, min(n, d, 12) + 1))
+        svd = SVD(rank, center=center).fit(X)
+        exact = lapack(X, center)[1][:rank]
+        rounding = 1e-14 * np.linalg.norm(X.astype(np.float64))  # of LAPACK
+        assert (np.abs(svd.singular_values_ - exact) <= svd.singular_value_errors_ + rounding).all(), seed
+        useful += (svd.singular_value_errors_ <= 1e-3 * exact[0]).all()
+    assert useful > 0.9 * len(seeds)
+
+
+def test_vanishing_squares_are_refused(small_limits):
+    X = with_spectrum(300, 20, np.ones(20), np.float32)
+    for limits in ({}, {"GRAM_SIDE": 0}):
+        small_limits(**limits)
+        for Y in (X, X[:10]):
+            with pytest.raises(ValueError, match="values too small for float32: their squares vanish"):
+                SVD(3).fit(np.float32(1e-22) * Y)
+
+
 @pytest.fixture
 def small_limits(monkeypatch):
     """Makes small matrices take the ways of large ones."""

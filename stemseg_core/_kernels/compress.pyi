@@ -7,6 +7,27 @@ from numpy.typing import NDArray
 
 F = TypeVar("F", np.float32, np.float64)
 
+ROWS: int
+LANES: int
+
 def center_block(
     X: NDArray[F], mean: NDArray[F], Y: NDArray[F], squares: NDArray[np.float64], sums: NDArray[np.float64]
+) -> None: ...
+def project_block(
+    X: NDArray[F],
+    mean: NDArray[F],
+    V: NDArray[F],
+    A: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    sums: NDArray[np.float64],
+) -> None: ...
+def scatter_block(
+    X: NDArray[F],
+    mean: NDArray[F],
+    V: NDArray[F],
+    A: NDArray[np.float64],
+    At: NDArray[F],
+    Z: NDArray[F],
+    squares: NDArray[np.float64],
+    sums: NDArray[np.float64],
 ) -> None: ...
