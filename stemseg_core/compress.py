@@ -189,7 +189,8 @@ def _sample_rows(rows: Rows) -> int:
 
 def _require_memory(rows: Rows, rank: int, n_jobs: int | None, max_memory: float | str | None) -> None:
     n, d = rows.shape
-    needed = n * (rank * rows.dtype.itemsize + 8) + leading_bytes(rows, rank, n_jobs)
+    # What the basis takes is free again when the scores are made.
+    needed = max(n * (rank * rows.dtype.itemsize + 8), leading_bytes(rows, rank, n_jobs))
     require_memory(needed, max_memory, f"compress of {n} x {d} to rank {rank}", "use a smaller rank or fewer rows")
 
 

@@ -398,7 +398,7 @@ def _without_gram(
             squares.append(square)
         offset = sums / n
         mean[:] = shift + offset
-        SQ: Array = Z[: Q.shape[1]].T.astype(np.float64)
+        SQ: Array = Z[: Q.shape[1]].T
         SQ -= n * np.outer(offset, offset @ Q)
         return SQ if center else SQ + n * np.outer(mean, mean @ Q)
 
@@ -410,13 +410,13 @@ def _without_gram(
 
 
 def _scatter_block(block: Array, shift: Array, columns: Array) -> tuple[None, Partial]:
-    """``(Y^T Y Q)^T``: left in the type of the rows, since the tree adds few numbers of like size at every level."""
+    """``(Y^T Y Q)^T``, formed in the type of the rows and summed over blocks in float64."""
     block = block.astype(shift.dtype, copy=False)
     (m, d), k = block.shape, columns.shape[1]
     Z, squares, sums = np.empty((k, d), shift.dtype), np.empty(m), np.empty(d)
     scatter_block(block, shift, columns, np.empty((ROWS, k)), np.empty((k, ROWS), shift.dtype), Z, squares, sums)
     refuse_non_finite(block, squares)
-    return None, (Z, sums, float(squares.sum()), m)
+    return None, (Z.astype(np.float64), sums, float(squares.sum()), m)
 
 
 def krylov(

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from stemseg_core._kernels.kmeans import distances_block
 from stemseg_core.abundances import abundances
 from stemseg_core.blocks import ArrayRows, run
 from stemseg_core.compress import compress
 from stemseg_core.directions import leading_bytes
 from stemseg_core.ica import ICA
 from stemseg_core.kmeans import KMeans
+from stemseg_core.lloyd import as_columns, squared_distances
 from stemseg_core.maps import SMOOTHED_COLUMNS, Grid, posterior, shares, thinning, whiten_noise
 from stemseg_core.nfindr import NFINDR
 from stemseg_core.nmf import NMF
@@ -81,7 +81,7 @@ def phases_bytes(matrix: WindowMatrix, method: Any, n_phases: int, rank: int, n_
     kmeans = max(n / every**2 * starts, 8 * n, memberships)
     nfindr = max(8 * n * (k + 3), memberships)
     beside = {"nfindr": nfindr, "ica": max(13 * n * k, 4 * n * k + kmeans)}.get(str(method), kmeans)
-    return max(leading_bytes(matrix, rank), scores + max(8 * n, smoothing, beside))
+    return max(leading_bytes(matrix, rank, n_threads), scores + max(8 * n, smoothing, beside))
 
 
 def _start_rows(k: int) -> int:
@@ -178,17 +178,15 @@ def _around(rows: Array, centers: Array, variance: float, threads: dict[str, Any
     """
     memberships = np.empty((len(rows), len(centers)), np.float32)
     options = {"out": (memberships,), "stage": "memberships", **threads}
-    run(_posterior_block, ArrayRows(rows), np.asarray(centers, np.float64), variance, **options)
+    run(_posterior_block, ArrayRows(rows), as_columns(centers), len(centers), variance, **options)
     return memberships
 
 
-def _posterior_block(block: Array, centers: Array, variance: float) -> tuple[tuple[Array], None]:
-    memberships = np.empty((len(block), len(centers)), np.float32)
-    squared = np.empty((POSTERIOR_ROWS, len(centers)))
+def _posterior_block(block: Array, columns: Array, k: int, variance: float) -> tuple[tuple[Array], None]:
+    memberships = np.empty((len(block), k), np.float32)
     for start in range(0, len(block), POSTERIOR_ROWS):  # a block of few scores has many rows
         part = block[start : start + POSTERIOR_ROWS]
-        distances_block(part, centers, squared[: len(part)])
-        memberships[start : start + POSTERIOR_ROWS] = posterior(squared[: len(part)], variance)
+        memberships[start : start + POSTERIOR_ROWS] = posterior(squared_distances(part, columns, k), variance)
     return (memberships,), None
 
 
