@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite
@@ -21,12 +22,24 @@ from stemseg_core._kernels.kmeans import (
     distances_block,
     own_distances_block,
 )
-from stemseg_core.blocks import Partial, Rows, add, one_blas_thread, refuse_non_finite, refuse_too_small, run, take_rows
+from stemseg_core.blocks import (
+    ArrayRows,
+    Partial,
+    Rows,
+    add,
+    one_blas_thread,
+    refuse_non_finite,
+    refuse_too_small,
+    run,
+    take_rows,
+)
 
 Array = NDArray[Any]
 
 #: Centres that `distances_block` takes at a time.
 DISTANCE_LANES = 8
+#: Blocks of an array that an assignment takes as one.
+BLOCKS = 8
 #: Changed rows, for each cluster, that sums over all clusters are made for.
 WAITING_ROWS = 4
 
@@ -73,7 +86,7 @@ class Assignment:
 
     def __init__(self, rows: Rows, k: int, **options: Any) -> None:
         n, d = rows.shape
-        self.rows = rows
+        self.rows = in_large_blocks(rows)
         self.options = options
         # Any point amid the data will do: it takes away a common offset, in which float32 products would drown.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -137,6 +150,19 @@ class Assignment:
         return centers
 
 
+def in_large_blocks(rows: Rows) -> Rows:
+    """An array in blocks of some megabytes, so that threads meet at the interpreter less often.
+
+    `assign_block` needs no small ones: it takes each row once, and keeps what it uses again in the cache by itself.
+    """
+    if type(rows) is not ArrayRows:
+        return rows
+    large = copy(rows)
+    large.block_rows *= BLOCKS
+    large.n_blocks = -(-large.shape[0] // large.block_rows)
+    return large
+
+
 def lloyd(rows: Rows, centers: Array, *, max_iter: int = 300, tol: float = 1e-4, **options: Any) -> Clustering:
     """Lloyd's iteration from `centers` (k, d) until no label changes, as scikit-learn does it.
 
@@ -176,7 +202,9 @@ def lloyd(rows: Rows, centers: Array, *, max_iter: int = 300, tol: float = 1e-4,
                 break
         else:
             assignment.assign(centers)
-        inertia = float(run(_inertia, rows, centers.astype(np.float64), along=(assignment.labels,), **options)[0])
+        inertia = float(
+            run(_inertia, assignment.rows, centers.astype(np.float64), along=(assignment.labels,), **options)[0]
+        )
     return Clustering(centers, assignment.labels, inertia, n_iter, converged)
 
 
@@ -188,7 +216,7 @@ def nearest(rows: Rows, centers: Array, **options: Any) -> tuple[NDArray[np.int3
     dtype = np.result_type(rows.dtype, centers.dtype)
     labels = np.empty(rows.shape[0], np.int32)
     origin = centers.mean(axis=0, dtype=np.float64).astype(dtype)
-    total = run(_nearest, rows, _targets(centers.astype(dtype), origin), out=(labels,), **options)
+    total = run(_nearest, in_large_blocks(rows), _targets(centers.astype(dtype), origin), out=(labels,), **options)
     return labels, float(total[0])
 
 
