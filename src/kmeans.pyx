@@ -141,7 +141,7 @@ def assign_block(
     after the k-th, p a multiple of PANEL_LANES; half_norms (k,) their squared norms halved; moves (k,): the way of
     centre j since the last call plus the longest way of another; products (ROWS, p) and touched (n,) scratch; labels
     (n,), -1: none yet, and gaps (n,), then 0, both changed. Returns the sum of the squared norms of the rows that were
-    touched. Cost: 2 d p flops for each of them.
+    touched, and their number. Cost: 2 d p flops for each of them.
     """
     cdef Py_ssize_t d = X.shape[1], k = half_norms.shape[0], stride = products.shape[1]
     cdef Py_ssize_t m, tile_number, piece, t, r, f, i, width
@@ -212,7 +212,7 @@ def assign_block(
                     labels[i] = nearest_within(
                         &X[i, 0], centers, &products[r, 0], &half_norms[0], best[r] + 2 * error[r]
                     )
-    return energy
+    return energy, m
 
 
 def accumulate_block(

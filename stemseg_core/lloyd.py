@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -20,12 +22,26 @@ from stemseg_core._kernels.kmeans import (
     distances_block,
     own_distances_block,
 )
-from stemseg_core.blocks import Partial, Rows, one_blas_thread, refuse_non_finite, refuse_too_small, run, take_rows
+from stemseg_core.blocks import (
+    ArrayRows,
+    Partial,
+    Rows,
+    add,
+    one_blas_thread,
+    refuse_non_finite,
+    refuse_too_small,
+    run,
+    take_rows,
+)
 
 Array = NDArray[Any]
 
 #: Centres that `distances_block` takes at a time.
 DISTANCE_LANES = 8
+#: Blocks of an array that an assignment takes as one.
+BLOCKS = 8
+#: Changed rows, for each cluster, that sums over all clusters are made for.
+WAITING_ROWS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +86,7 @@ class Assignment:
 
     def __init__(self, rows: Rows, k: int, **options: Any) -> None:
         n, d = rows.shape
-        self.rows = rows
+        self.rows = in_large_blocks(rows)
         self.options = options
         # Any point amid the data will do: it takes away a common offset, in which float32 products would drown.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -83,6 +99,7 @@ class Assignment:
         self.counts = np.zeros(k, np.int64)
         self.centers: Array | None = None
         self.variance = 0.0
+        self.busy = True
 
     def assign(self, centers: Array) -> int:
         """Label the rows with the nearest of `centers` (k, d); returns how many labels changed."""
@@ -90,11 +107,16 @@ class Assignment:
         targets = _targets(centers, self.origin)
         moves = np.zeros(len(centers)) if self.centers is None else _moves(self.centers, centers)
         along = self.labels, self.gaps
-        n_changed, energy, sums, counts = run(
-            _assign, self.rows, targets, moves, along=along, out=along, **self.options
-        )
-        self.sums += sums
-        self.counts += counts
+        merge = partial(_merge, k=len(centers), origin=self.origin)
+        options = self.options if self.busy else self.options | {"n_jobs": 1}
+        changes = run(_assign, self.rows, targets, moves, along=along, out=along, merge=merge, **options)
+        n_touched, n_changed, energy, waiting, sums, counts = changes
+        if sums is not None:
+            self.sums += sums
+            self.counts += counts
+        _move(waiting, self.origin, self.sums, self.counts)
+        # Threads would mostly wait for the interpreter where the kernel has little to do: rows touched fall slowly.
+        self.busy = n_touched > self.rows.shape[0] // 8
         self.sums[self.counts == 0] = 0.0  # without the rounding of rows that came and went
         self.centers = centers
         if first:
@@ -126,6 +148,19 @@ class Assignment:
         means[filled] = sums[filled] / counts[filled, None]
         centers: Array = (means + self.origin).astype(self.rows.dtype)
         return centers
+
+
+def in_large_blocks(rows: Rows) -> Rows:
+    """An array in blocks of some megabytes, so that threads meet at the interpreter less often.
+
+    `assign_block` needs no small ones: it takes each row once, and keeps what it uses again in the cache by itself.
+    """
+    if type(rows) is not ArrayRows:
+        return rows
+    large = copy(rows)
+    large.block_rows *= BLOCKS
+    large.n_blocks = -(-large.shape[0] // large.block_rows)
+    return large
 
 
 def lloyd(rows: Rows, centers: Array, *, max_iter: int = 300, tol: float = 1e-4, **options: Any) -> Clustering:
@@ -167,7 +202,9 @@ def lloyd(rows: Rows, centers: Array, *, max_iter: int = 300, tol: float = 1e-4,
                 break
         else:
             assignment.assign(centers)
-        inertia = float(run(_inertia, rows, centers.astype(np.float64), along=(assignment.labels,), **options)[0])
+        inertia = float(
+            run(_inertia, assignment.rows, centers.astype(np.float64), along=(assignment.labels,), **options)[0]
+        )
     return Clustering(centers, assignment.labels, inertia, n_iter, converged)
 
 
@@ -179,7 +216,7 @@ def nearest(rows: Rows, centers: Array, **options: Any) -> tuple[NDArray[np.int3
     dtype = np.result_type(rows.dtype, centers.dtype)
     labels = np.empty(rows.shape[0], np.int32)
     origin = centers.mean(axis=0, dtype=np.float64).astype(dtype)
-    total = run(_nearest, rows, _targets(centers.astype(dtype), origin), out=(labels,), **options)
+    total = run(_nearest, in_large_blocks(rows), _targets(centers.astype(dtype), origin), out=(labels,), **options)
     return labels, float(total[0])
 
 
@@ -238,27 +275,60 @@ def squared_distances(block: Array, columns: Array, k: int) -> NDArray[np.float6
     return squares
 
 
-def _update(block: Array, targets: _Targets, moves: Array, labels: Array, gaps: Array) -> float:
-    """`assign_block`; returns the sum of the squared norms of the rows that were looked at."""
+def _update(block: Array, targets: _Targets, moves: Array, labels: Array, gaps: Array) -> tuple[float, int]:
+    """`assign_block`; returns the sum of the squared norms of the rows that were looked at, and their number."""
     origin, exact, columns, half_norms = targets
     products = np.empty((TILE_ROWS, columns.shape[1]), block.dtype)
     touched = np.empty(len(block), np.intp)
-    energy = assign_block(block, origin, exact, columns, half_norms, moves, products, touched, labels, gaps)
+    energy, n_touched = assign_block(block, origin, exact, columns, half_norms, moves, products, touched, labels, gaps)
     if not isfinite(energy):
         refuse_non_finite(block, np.asarray(energy))
-    return energy
+    return energy, n_touched
 
 
-def _assign(block: Array, labels: Array, gaps: Array, targets: _Targets, moves: Array) -> tuple[Partial, Partial]:
+class _Changes(NamedTuple):
+    """What an assignment did to some blocks. Rows that change their label wait until they are worth sums of all k."""
+
+    touched: int
+    changed: int
+    energy: float
+    waiting: list[tuple[Array, Array, Array]]  # rows (m, d), their old and new labels (m,)
+    sums: NDArray[np.float64] | None
+    counts: NDArray[np.int64] | None
+
+
+def _assign(block: Array, labels: Array, gaps: Array, targets: _Targets, moves: Array) -> tuple[Partial, _Changes]:
     new, gaps = labels.copy(), gaps.copy()
-    energy = _update(block, targets, moves, new, gaps)
-    n_changed = np.count_nonzero(new != labels)
-    sums: Any = 0.0
-    counts: Any = 0
-    if n_changed:  # else zeros, which need not be made to be added
-        sums, counts = np.zeros(targets.exact.shape), np.zeros(len(moves), np.int64)
-        accumulate_block(block, targets.origin, labels, new, sums, counts)
-    return (new, gaps), (n_changed, energy, sums, counts)
+    energy, n_touched = _update(block, targets, moves, new, gaps)
+    changed = np.flatnonzero(new != labels)
+    waiting = []
+    if len(changed) >= WAITING_ROWS * len(moves):  # summed at once, without copying them
+        waiting = [(block, labels, new)]
+    elif len(changed):
+        waiting = [(block[changed], labels[changed], new[changed])]
+    changes = _Changes(n_touched, len(changed), energy, waiting, None, None)
+    return (new, gaps), _sum_when_due(changes, len(moves), targets.origin)
+
+
+def _merge(a: Partial, b: Partial, k: int, origin: Array) -> _Changes:
+    sums = [(x, y) for x, y in (a[-2:], b[-2:]) if x is not None]
+    total = add(*sums) if len(sums) == 2 else (sums or [(None, None)])[0]
+    return _sum_when_due(_Changes(a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3], *total), k, origin)
+
+
+def _sum_when_due(changes: _Changes, k: int, origin: Array) -> _Changes:
+    if sum(len(rows) for rows, *_ in changes.waiting) < WAITING_ROWS * k:
+        return changes
+    sums, counts = changes.sums, changes.counts
+    if sums is None or counts is None:
+        sums, counts = np.zeros((k, len(origin))), np.zeros(k, np.int64)
+    _move(changes.waiting, origin, sums, counts)
+    return changes._replace(waiting=[], sums=sums, counts=counts)
+
+
+def _move(waiting: list[tuple[Array, Array, Array]], origin: Array, sums: Array, counts: Array) -> None:
+    for rows, old, new in waiting:
+        accumulate_block(rows, origin, old, new, sums, counts)
 
 
 def _nearest(block: Array, targets: _Targets) -> tuple[Partial, Partial]:

@@ -87,13 +87,15 @@ def test_kernels_agree_with_their_twins(level, n, d, k, dtype, reference):
     results = []
     for module in (kernels, twin):
         labels, left = first.copy(), gaps.copy()
-        energy = module.assign_block(X, origin, exact, columns, half_norms, moves, products, touched, labels, left)
+        energy, n_touched = module.assign_block(
+            X, origin, exact, columns, half_norms, moves, products, touched, labels, left
+        )
         sums, counts = np.zeros((k, d)), np.zeros(k, np.int64)
         module.accumulate_block(X, origin, first, labels, sums, counts)
         squares, own = np.empty((n, k)), np.empty(n)
         module.distances_block(X, lloyd.as_columns(exact), squares)
         module.own_distances_block(X, exact, labels, own)
-        results.append((labels, left, energy, sums, counts, squares, own))
+        results.append((labels, left, n_touched, energy, sums, counts, squares, own))
     ours, theirs = results
     assert_array_equal(ours[0], theirs[0])
     bounded = np.isfinite(theirs[1]) & np.isfinite(ours[1])

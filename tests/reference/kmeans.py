@@ -34,4 +34,4 @@ def assign_block(X, origin, centers, columns, half_norms, moves, products, touch
     labels[rows] = squares.argmin(axis=1)
     smallest = np.sort(np.sqrt(squares), axis=1)
     gaps[rows] = smallest[:, 1] - smallest[:, 0] if len(centers) > 1 else 0
-    return float(((X[rows].astype(np.float64) - origin) ** 2).sum())
+    return float(((X[rows].astype(np.float64) - origin) ** 2).sum()), len(rows)
