@@ -16,9 +16,10 @@ from sklearn.utils.validation import check_is_fitted
 from stemseg_core._kernels import nfindr as kernels
 from stemseg_core.abundances import abundances
 from stemseg_core.blocks import ArrayRows, Partial, Progress, Rows, one_blas_thread, take_rows
-from stemseg_core.directions import Leading, as_columns, leading, leading_bytes, project, subtract_mean
+from stemseg_core.directions import Leading, leading, leading_bytes
 from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.memory import require_memory
+from stemseg_core.products import as_columns, project, subtract_mean
 from stemseg_core.projections import successive_projections
 
 Array = NDArray[Any]
@@ -221,7 +222,14 @@ class NFINDR(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         dtype = rows.dtype if _float32_suffices(first) else np.dtype(np.float64)
         shift = first.mean.astype(dtype)
         Z = np.ones((n, k))
-        self._run(_scores_block, rows, shift, as_columns(V, dtype), V @ (first.mean - shift), out=(Z[:, 1:],))
+        self._run(
+            _scores_block,
+            rows,
+            shift,
+            as_columns(V, dtype),
+            V @ (first.mean - shift),
+            out=(Z[:, 1:],),
+        )
         with one_blas_thread():
             search = _Search(Z, lambda W: self._extremes(Z, W))
             random_state = check_random_state(self.random_state)
