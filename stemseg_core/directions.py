@@ -1,7 +1,8 @@
 """Leading directions of rows that come in blocks: what `compress`, `SVD` and `ICA` stand on.
 
 Where the shorter side of the matrix is at most `GRAM_SIDE`, the Gram matrix on that side is summed in one pass and its
-leading eigenvectors are taken; above, block Krylov iteration finds them without that matrix, one pass a step. Products
+leading eigenvectors are taken; above, and where a sample of the rows shows that the spectrum falls so fast that a few
+steps suffice, block Krylov iteration finds them without that matrix, one pass a step. Products
 of float32 rows are formed in float32 over a bounded number of rows and summed in float64. A first mean is subtracted
 before the products and the rest of the mean afterwards, in float64, so that a large offset costs no digits.
 
@@ -43,6 +44,9 @@ FIRST_ROWS, FIRST_BLOCKS, MIN_BLOCKS = 512, 4, 16
 SMALL_OFFSET = 10.0
 #: Largest side of a Gram matrix, unless a tenth or more of its eigenvectors are wanted.
 GRAM_SIDE = 2000
+#: Multiply-adds of a Gram matrix above which a sample of so many rows is asked whether iteration would take less: a
+#: step costs as much as so many columns of the matrix for each direction.
+GRAM_COST, FALL_ROWS, STEP_COLUMNS = 5e9, 128, 7
 #: Largest Gram matrix whose eigenvectors are found directly where a few are wanted.
 DIRECT_SIDE = 800
 #: Largest copy of the rows that is made for a Gram matrix of few, long rows.
@@ -334,12 +338,45 @@ def leading(
         return _without_gram(rows, rank, shift, center=center, max_passes=max_passes, options=options)
     if rows.shape[0] < rows.shape[1]:
         return _gram_of_few_rows(rows, rank, shift, center, options)
+    steps, start = _steps_instead(rows, rank, shift, center)
+    if steps:
+        found = _without_gram(rows, rank, shift, center=center, max_passes=steps, options=options, start=start)
+        if found.converged:
+            return found
     moments = gram(rows, shift, **options)
     refuse_too_small(rows, moments.squares, shift, **options)
     values, vectors, converged, residual = leading_eigenvectors(
         moments.scatter(center), rank, shift.dtype, options.get("n_jobs")
     )
     return Leading(moments.mean, _oriented(vectors.T), values, converged, 1, residual, moments.squares)
+
+
+def _steps_instead(rows: Rows, rank: int, shift: Array, center: bool) -> tuple[int, Array | None]:
+    """Steps of block Krylov iteration that would do in place of a Gram matrix, 0 if that is cheaper; a start for them.
+
+    A step lowers the error of eigenvalues by the square of the fall of the spectrum over the width of a block, here
+    that of the Gram matrix on the side of a few rows.
+    """
+    n, d = rows.shape
+    width = block_width(rank, d)
+    most = d // (STEP_COLUMNS * width)
+    if n * d * d < GRAM_COST or most < 3 or 2 * width >= FALL_ROWS:
+        return 0, None
+    sample = spread(rows, FALL_ROWS, MIN_BLOCKS)
+    read = sample.reader()
+    each = -(-FALL_ROWS // sample.n_blocks)
+    with one_blas_thread():
+        Y = np.vstack([read(i)[:each] for i in range(sample.n_blocks)]).astype(np.float64) - shift
+        if center:
+            Y -= Y.mean(axis=0)
+        if not np.isfinite(Y).all():
+            return 0, None  # the pass over all rows says where
+        values, U = np.linalg.eigh(Y @ Y.T)
+        fall = max(values[-width - 1], 0.0) / values[-rank] if values[-rank] > 0 else 1.0
+        # From a good start the first step is worth two; one more is for what the sample did not show.
+        steps = 2 + int(np.ceil(np.log(1e-6) / (2 * np.log(fall)))) if 0 < fall < 1 else 2 + (fall == 1) * most
+        V = Y.T @ U[:, -min(2 * rank, width // 2) :]
+    return (steps if steps <= most else 0), V / np.maximum(np.linalg.norm(V, axis=0), 1e-300)
 
 
 def _gram_of_few_rows(rows: Rows, rank: int, shift: Array, center: bool, options: dict[str, Any]) -> Leading:
@@ -373,7 +410,14 @@ def _oriented(V: Array) -> Array:
 
 
 def _without_gram(
-    rows: Rows, rank: int, shift: Array, *, center: bool, max_passes: int, options: dict[str, Any]
+    rows: Rows,
+    rank: int,
+    shift: Array,
+    *,
+    center: bool,
+    max_passes: int,
+    options: dict[str, Any],
+    start: Array | None = None,
 ) -> Leading:
     """Block Krylov iteration on the scatter matrix, which multiplies by passing over the rows."""
     mean, groups = shift.astype(np.float64), grouped(rows)
@@ -392,7 +436,7 @@ def _without_gram(
 
     with one_blas_thread():
         values, vectors, converged, n_passes, residual = krylov(
-            scatter_times, rows.shape[1], rank, shift.dtype, max_passes
+            scatter_times, rows.shape[1], rank, shift.dtype, max_steps=max_passes, start=start
         )
     return Leading(mean, _oriented(vectors.T), values, converged, n_passes, residual, squares[0])
 

@@ -23,7 +23,13 @@ def block_width(rank: int, d: int) -> int:
 
 
 def krylov(
-    times: Callable[[Array], Array], d: int, rank: int, dtype: np.dtype[Any], max_steps: int = MAX_PASSES
+    times: Callable[[Array], Array],
+    d: int,
+    rank: int,
+    dtype: np.dtype[Any],
+    *,
+    max_steps: int = MAX_PASSES,
+    start: Array | None = None,
 ) -> tuple[Array, Array, bool, int, float]:
     """Leading eigenpairs of a positive semi-definite matrix S by block Lanczos iteration, from a start of fixed seed.
 
@@ -41,6 +47,10 @@ def krylov(
         Precision of `times`. The iteration ends when the estimated error of every wanted eigenvalue is below 1e-6
         (float32) or 1e-11 (float64) of it, or its residual is rounding.
 
+    start : ndarray of shape (d, m), optional
+        Columns near the vectors that are looked for, fewer than `block_width`. The rest of the first block is random,
+        so that what `start` knows nothing of is found nevertheless.
+
     Returns
     -------
     values (rank,), vectors (d, rank), whether it converged, number of steps, norm of the residuals
@@ -53,6 +63,8 @@ def krylov(
     tolerance, rounding = (1e-6, 1e-8) if dtype == np.float32 else (1e-11, 1e-16)
     width = block_width(rank, d)
     Q = np.random.default_rng(0).standard_normal((d, width))
+    if start is not None:
+        Q[:, : start.shape[1]] = start
     Q = _new_directions(Q, Q.T @ Q, np.empty((d, 0)))
     K, size = np.empty((d, KRYLOV_BLOCKS * width), order="F"), 0
     T = np.empty((0, 0))
@@ -75,7 +87,8 @@ def krylov(
         gap = theta[:rank] - (theta[width] if len(theta) > width else 0.0)
         accurate = residual**2 <= tolerance * np.maximum(theta[:rank], 0) * gap
         Q = _new_directions(R, RR, basis)
-        converged = bool((accurate | (residual <= rounding * theta[0])).all()) or Q.shape[1] == 0
+        # After one step, nothing is known of what the start was orthogonal to.
+        converged = bool((accurate | (residual <= rounding * theta[0])).all() and step > 1) or Q.shape[1] == 0
         if size + Q.shape[1] > K.shape[1] and not converged:
             K[:, :width], T, size = basis @ y[:, :width], np.diag(theta[:width]), width
     return theta[:rank], np.linalg.qr(basis @ y[:, :rank])[0], converged, step, float(np.linalg.norm(residual))
