@@ -35,7 +35,7 @@ FLOAT64_VARIANCE = 1e-13
 #: Components up to which ten starts find the largest simplex of all but for rare cases.
 EASY_COMPONENTS = 5
 #: From the largest simplex found for more components: tries a start in one round, and vertices that each one moves.
-SHAKES, SHAKEN = 10, (3, 4)
+SHAKES, SHAKEN = 20, (3, 4)
 #: Log volume below the largest one at which a simplex is too flat to start from.
 FLAT = 20.0
 
@@ -51,7 +51,7 @@ class NFINDR(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         Number of endmembers k. With 1 it is the row farthest from the mean.
     n_init : int, default=10
         Starts of the search: one by successive projections, the others from random directions. The largest volume wins;
-        with more than five components, ten tries a start go on from there with some of its vertices moved at random.
+        with more than five components, twenty tries a start go on from there with some vertices moved at random.
     max_iter : int, default=100
         Most passes over the scores.
     random_state : int, RandomState instance or None, default=0
@@ -324,7 +324,9 @@ class _Search:
         return n_iter, converged
 
     def _shaken(self, simplex: NDArray[np.intp], n_shakes: int, random_state: np.random.RandomState) -> Array:
-        """The largest simplex found in the pool by moving a few vertices to random places and enlarging the rest."""
+        """The largest simplex found in a larger pool by moving a few vertices to random places and enlarging it."""
+        k = len(simplex)
+        self._add_to_pool(self.extremes(random_state.standard_normal((k, n_shakes // SHAKES * k)))[1])
         points = self.Z[self.pool]
         largest = np.searchsorted(self.pool, simplex)
         volume = _log_volume(points[largest])
