@@ -59,9 +59,37 @@ def against_loop(P: np.ndarray, k: int) -> Race:
     )
 
 
+def search(X: np.ndarray, k: int) -> Race:
+    """The loop alone: the rows are scores already."""
+    P = PCA(k - 1, svd_solver="covariance_eigh").fit_transform(X).astype(float)
+    contenders = [Contender("stemseg-core, ten starts", lambda: NFINDR(k, random_state=0).fit(P).indices_)]
+    share = min(1.0, LOOP_ROWS / len(P))
+    part = P[: max(k + 1, int(share * len(P)))]
+    contenders.append(Contender("determinants, one sweep, one start", lambda: sweep(part, k), share))
+    return Race(
+        f"N-FINDR, {k} components, search alone, scores of {job(P)}",
+        contenders,
+        notes=["One sweep tries every row in every place once, as pysptools does; it needs several to end."],
+    )
+
+
+def sweep(P: np.ndarray, k: int) -> float:
+    """One sweep of the determinant loop."""
+    E = np.vstack([np.ones(k), P[:k].T])
+    volume = abs(np.linalg.det(E))
+    for i, j in np.ndindex(len(P), k):
+        trial = E.copy()
+        trial[1:, j] = P[i]
+        larger = abs(np.linalg.det(trial))
+        if larger > volume:
+            E, volume = trial, larger
+    return float(volume)
+
+
 def races(arguments: argparse.Namespace) -> Iterator[Race]:
     X = features(arguments.quick)
-    for k in (3, 6):
+    for k in (3, 5, 10):
+        yield search(X, k)
         yield from races_of(X, k)
 
 

@@ -44,24 +44,20 @@ cdef enum:
 ROWS, LANES = HEIGHT, PARTS  # what rows of A and columns of V are padded to a multiple of
 
 
-cdef inline double center_piece(
-    const floating* x, const floating* mean, Py_ssize_t d, floating* y, double* sums
-) noexcept nogil:
-    """y = x - mean, sums += y for d <= FEATURES; returns |y|^2, whose order of additions no vector width changes."""
+cdef inline double sum_piece(const floating* x, Py_ssize_t d, double* sums) noexcept nogil:
+    """sums += x for d <= FEATURES; returns |x|^2, whose order of additions no vector width changes."""
     cdef double acc[PARTS]
     cdef double t, total = 0
     cdef Py_ssize_t b, j, part
-    for j in range(d):
-        y[j] = x[j] - mean[j]
     for part in range(PARTS):
         acc[part] = 0
     for b in range(d // PARTS):
         for part in range(PARTS):
-            t = y[b * PARTS + part]
+            t = x[b * PARTS + part]
             sums[b * PARTS + part] += t
             acc[part] += t * t
     for j in range(d - d % PARTS, d):
-        t = y[j]
+        t = x[j]
         sums[j] += t
         total += t * t
     for part in range(PARTS // 2):
@@ -71,10 +67,44 @@ cdef inline double center_piece(
     return total + ((acc[0] + acc[2]) + (acc[1] + acc[3]))
 
 
+cdef inline double center_piece(
+    const floating* x, const floating* mean, Py_ssize_t d, floating* y, double* sums
+) noexcept nogil:
+    """y = x - mean, and `sum_piece` of it."""
+    cdef Py_ssize_t j
+    for j in range(d):
+        y[j] = x[j] - mean[j]
+    return sum_piece(<const floating*> y, d, sums)
+
+
 cdef inline void prefetch(const floating* x, Py_ssize_t d) noexcept nogil:
     cdef Py_ssize_t j
     for j in range((d * <Py_ssize_t> sizeof(floating) + 63) // 64):
         stemseg_prefetch(<const char*> x + 64 * j)
+
+
+def sum_block(
+    const floating[:, ::1] X,       # IN (m, d)
+    double[::1] squares,            # OUT (m,)
+    double[::1] sums,               # OUT (d,)
+):
+    """Row sums of squares and column sums in float64: squares[i] = sum_j X[i, j]^2, sums[j] = sum_i X[i, j].
+
+    Cost: 3 m d operations, one read of X.
+    """
+    cdef Py_ssize_t m = X.shape[0], d = X.shape[1]
+    cdef Py_ssize_t i, piece, start, width
+
+    with nogil:
+        squares[:] = 0
+        sums[:] = 0
+        for piece in range((d + FEATURES - 1) // FEATURES):
+            start = piece * FEATURES
+            width = d - start if d - start < FEATURES else FEATURES
+            for i in range(m):
+                if i + AHEAD < m:
+                    prefetch(&X[i + AHEAD, start], width)
+                squares[i] += sum_piece(&X[i, start], width, &sums[start])
 
 
 def center_block(
@@ -161,7 +191,9 @@ def project_block(
         squares[:] = 0
         sums[:] = 0
         if X.shape[0]:
-            project_rows(&X[0, 0], X.shape[0], X.shape[1], &mean[0], &V[0, 0], V.shape[1], &A[0, 0], &squares[0], &sums[0])
+            project_rows(
+                &X[0, 0], X.shape[0], X.shape[1], &mean[0], &V[0, 0], V.shape[1], &A[0, 0], &squares[0], &sums[0]
+            )
 
 
 def scatter_block(

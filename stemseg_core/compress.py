@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.blocks import Partial, Progress, Rows, one_blas_thread, refuse_too_small, run
-from stemseg_core.directions import as_columns, fixed_signs, leading, leading_bytes, project, spread, subtract_mean
+from stemseg_core.directions import fixed_signs, leading, leading_bytes, spread
 from stemseg_core.estimator import check_rows, check_whole
 from stemseg_core.memory import require_memory
+from stemseg_core.products import as_columns, project, subtract_mean
 
 Array = NDArray[Any]
 

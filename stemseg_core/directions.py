@@ -1,7 +1,8 @@
 """Leading directions of rows that come in blocks: what `compress`, `SVD` and `ICA` stand on.
 
 Where the shorter side of the matrix is at most `GRAM_SIDE`, the Gram matrix on that side is summed in one pass and its
-leading eigenvectors are taken; above, block Krylov iteration finds them without that matrix, one pass a step. Products
+leading eigenvectors are taken; above, and where a sample of the rows shows that the spectrum falls so fast that a few
+steps suffice, block Krylov iteration finds them without that matrix, one pass a step. Products
 of float32 rows are formed in float32 over a bounded number of rows and summed in float64. A first mean is subtracted
 before the products and the rest of the mean afterwards, in float64, so that a large offset costs no digits.
 
@@ -11,7 +12,6 @@ Products are only fast over many rows: passes that sum them take several neighbo
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,34 +19,38 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import DTypeLike, NDArray
 
-from stemseg_core._kernels.compress import LANES, ROWS, center_block, project_block, scatter_block
 from stemseg_core.blocks import (
     ArrayRows,
     Index,
     Partial,
     Progress,
     Rows,
+    add,
     effective_n_jobs,
     map_tasks,
     one_blas_thread,
-    refuse_non_finite,
     refuse_too_small,
     run,
 )
+from stemseg_core.krylov import KRYLOV_BLOCKS, MAX_PASSES, block_width, krylov
+from stemseg_core.products import Scratch, as_columns, row_sums, scatter, subtract_mean
 
 #: Rows of one sum of products: so many bytes, where that leaves enough groups of blocks for all threads; products are
 #: formed over so many rows at a time, that float32 sums do not lose digits.
 PRODUCT_BYTES, PRODUCT_ROWS, MIN_GROUPS = 8 << 20, 4096, 8
-#: Rows read for the first mean, and blocks in any sample.
-FIRST_ROWS, MIN_BLOCKS = 512, 16
+#: Rows and blocks read for the first mean, which need not be near, and blocks in a sample that is to stand for all.
+FIRST_ROWS, FIRST_BLOCKS, MIN_BLOCKS = 512, 4, 16
+#: Energy of the mean, by that of the rows about it, up to which it need not be subtracted before products.
+SMALL_OFFSET = 10.0
 #: Largest side of a Gram matrix, unless a tenth or more of its eigenvectors are wanted.
 GRAM_SIDE = 2000
+#: Multiply-adds of a Gram matrix above which a sample of so many rows is asked whether iteration would take less: a
+#: step costs as much as so many columns of the matrix for each direction.
+GRAM_COST, FALL_ROWS, STEP_COLUMNS = 5e9, 128, 7
 #: Largest Gram matrix whose eigenvectors are found directly where a few are wanted.
 DIRECT_SIDE = 800
 #: Largest copy of the rows that is made for a Gram matrix of few, long rows.
 COPY_BYTES = 1 << 30
-#: Block Krylov iteration: directions beyond those wanted, blocks kept before a restart, passes at most.
-OVERSAMPLING, KRYLOV_BLOCKS, MAX_PASSES = 10, 12, 100
 
 Array = NDArray[Any]
 
@@ -117,66 +121,33 @@ def n_rows_of(index: Index) -> int:
     return index.stop - index.start if isinstance(index, slice) else len(index)
 
 
-def spread(rows: Rows, n_rows: int) -> Rows:
+def spread(rows: Rows, n_rows: int, min_blocks: int | None = None) -> Rows:
     """At least `n_rows` rows in blocks that are evenly spread over the source; the source itself if it has no more."""
     n, n_blocks = rows.shape[0], rows.n_blocks
+    min_blocks = MIN_BLOCKS if min_blocks is None else min_blocks
     # Rows of one place may be alike: however many rows a block has, a few blocks are not a sample.
-    m = max(MIN_BLOCKS, -(-n_rows * n_blocks // n))
+    m = max(min_blocks, -(-n_rows * n_blocks // n))
     if m >= n_blocks:
         return rows
     return Sample(rows, [(2 * i + 1) * n_blocks // (2 * m) for i in range(m)])
 
 
-class Scratch(threading.local):
-    """Memory that a block function uses again in its next call on the same thread: new pages take time to be made."""
-
-    memory: Array = np.empty(0, np.uint8)
-
-    def array(self, shape: tuple[int, int], dtype: np.dtype[Any]) -> Array:
-        size = shape[0] * shape[1] * dtype.itemsize
-        if self.memory.nbytes < size:
-            self.memory = np.empty(size, np.uint8)
-        return self.memory[:size].view(dtype).reshape(shape)
-
-    def __reduce__(self) -> tuple[type[Scratch], tuple[()]]:
-        return Scratch, ()
-
-
-def subtract_mean(block: Array, mean: Array, scratch: Scratch | None = None) -> tuple[Array, Array, Array]:
-    """``block - mean``, the squared norm of each of its rows and its column sums, in float64; refuses NaN, infinity."""
-    block = block.astype(mean.dtype, copy=False)
-    Y = np.empty_like(block) if scratch is None else scratch.array(block.shape, block.dtype)
-    squares, sums = np.empty(len(block)), np.empty(block.shape[1])
-    center_block(block, mean, Y, squares, sums)
-    refuse_non_finite(block, squares)
-    return Y, squares, sums
-
-
-def as_columns(V: Array, dtype: DTypeLike) -> Array:
-    """Directions (r, d) as `project` takes them: columns, and zeros up to a multiple of the lanes of the kernel."""
-    columns = np.zeros((V.shape[1], -(-len(V) // LANES) * LANES), dtype)
-    columns[:, : len(V)] = V.T
-    return columns
-
-
-def project(block: Array, mean: Array, columns: Array) -> tuple[Array, Array, Array]:
-    """``(block - mean) @ columns`` in float64, and the sums of `subtract_mean`, in one read of the block."""
-    block = block.astype(mean.dtype, copy=False)
-    m, d = block.shape
-    A, squares, sums = np.empty((-(-m // ROWS) * ROWS, columns.shape[1])), np.empty(m), np.empty(d)
-    project_block(block, mean, columns, A, squares, sums)
-    refuse_non_finite(block, squares)
-    return A[:m], squares, sums
-
-
-def _sum_block(block: Array, zero: Array) -> tuple[None, Partial]:
-    return None, (subtract_mean(block, zero)[2], len(block))
+def _sum_block(block: Array) -> tuple[None, Partial]:
+    squares, sums = row_sums(block)
+    return None, (sums, float(squares.sum()), len(block))
 
 
 def first_mean(rows: Rows, n_jobs: int | None = None) -> Array:
-    """Mean of some rows, in the type of the rows: near enough to all of them to be subtracted before any product."""
-    sums, n = run(_sum_block, spread(rows, FIRST_ROWS), np.zeros(rows.shape[1], rows.dtype), n_jobs=n_jobs)
+    """Mean of some rows, in their type: near enough to that of all rows to be subtracted before any product.
+
+    Zero where it is not long beside the scatter of the rows: then products of the rows as they are lose a digit at
+    most, and the rows need not be copied to subtract it.
+    """
+    sums, squares, n = run(_sum_block, spread(rows, FIRST_ROWS, FIRST_BLOCKS), n_jobs=n_jobs)
     mean: Array = sums / n
+    offset = n * float(mean @ mean)
+    if offset <= SMALL_OFFSET * (squares - offset):
+        mean = np.zeros_like(mean)
     return mean.astype(rows.dtype)
 
 
@@ -219,23 +190,44 @@ def gram(
     Cost: n d^2 operations at the speed of BLAS. Memory: `_gram_bytes`.
     """
     G, sums, squares, n = run(
-        _gram_block, grouped(rows), shift, Scratch(), n_jobs=n_jobs, progress=progress, stage=stage
+        _gram_block,
+        grouped(rows),
+        shift,
+        Scratch(),
+        merge=_merge_gram,
+        n_jobs=n_jobs,
+        progress=progress,
+        stage=stage,
     )
+    G = G.astype(np.float64, copy=False)
     if not np.isfinite(G).all():
         raise ValueError(f"Input X has values too large for {shift.dtype}: sums of products overflow; scale X down")
     return Moments(n, shift.astype(np.float64), sums, squares, G)
 
 
 def _gram_block(block: Array, shift: Array, scratch: Scratch) -> tuple[None, Partial]:
-    Y, squares, sums = subtract_mean(block, shift, scratch)
+    if shift.any() or block.dtype != shift.dtype:
+        Y, squares, sums = subtract_mean(block, shift, scratch)
+    else:
+        Y, (squares, sums) = block, row_sums(block)
     parts = (Y[start : start + PRODUCT_ROWS] for start in range(0, len(Y), PRODUCT_ROWS))
     # float32 sums may overflow to infinity: `gram` looks at the total.
     with np.errstate(over="ignore", invalid="ignore"):
         first = next(parts)
-        G = (first.T @ first).astype(np.float64)
+        G = first.T @ first
         for part in parts:
-            G += part.T @ part
+            G = _sum(G, part.T @ part)
     return None, (G, sums, float(squares.sum()), len(Y))
+
+
+def _merge_gram(a: Partial, b: Partial) -> Partial:
+    return (_sum(a[0], b[0]), *add(a[1:], b[1:]))
+
+
+def _sum(a: Array, b: Array) -> Array:
+    """Their sum in float64, in place in what is of that type already."""
+    total: Array = np.add(a, b, out=a if a.dtype == np.float64 else None, dtype=np.float64)
+    return total
 
 
 def leading_bytes(rows: Rows, rank: int, n_jobs: int | None = None) -> float:
@@ -246,7 +238,7 @@ def leading_bytes(rows: Rows, rank: int, n_jobs: int | None = None) -> float:
     n_threads = min(effective_n_jobs(n_jobs), groups.n_blocks)
     if not _gram_pays(rows, rank):
         # The subspace and its image, their leading parts, and the partial sums of the passes.
-        width = rank + OVERSAMPLING
+        width = block_width(rank, d)
         return 8.0 * d * width * (2 * KRYLOV_BLOCKS + 12 + 2 * n_threads) + n_threads * group_bytes
     side = min(n, d)
     # Each thread has a group, its product, and a sum; sums wait to be merged, and at each level of the tree.
@@ -346,12 +338,45 @@ def leading(
         return _without_gram(rows, rank, shift, center=center, max_passes=max_passes, options=options)
     if rows.shape[0] < rows.shape[1]:
         return _gram_of_few_rows(rows, rank, shift, center, options)
+    steps, start = _steps_instead(rows, rank, shift, center)
+    if steps:
+        found = _without_gram(rows, rank, shift, center=center, max_passes=steps, options=options, start=start)
+        if found.converged:
+            return found
     moments = gram(rows, shift, **options)
     refuse_too_small(rows, moments.squares, shift, **options)
     values, vectors, converged, residual = leading_eigenvectors(
         moments.scatter(center), rank, shift.dtype, options.get("n_jobs")
     )
     return Leading(moments.mean, _oriented(vectors.T), values, converged, 1, residual, moments.squares)
+
+
+def _steps_instead(rows: Rows, rank: int, shift: Array, center: bool) -> tuple[int, Array | None]:
+    """Steps of block Krylov iteration that would do in place of a Gram matrix, 0 if that is cheaper; a start for them.
+
+    A step lowers the error of eigenvalues by the square of the fall of the spectrum over the width of a block, here
+    that of the Gram matrix on the side of a few rows.
+    """
+    n, d = rows.shape
+    width = block_width(rank, d)
+    most = d // (STEP_COLUMNS * width)
+    if n * d * d < GRAM_COST or most < 3 or 2 * width >= FALL_ROWS:
+        return 0, None
+    sample = spread(rows, FALL_ROWS, MIN_BLOCKS)
+    read = sample.reader()
+    each = -(-FALL_ROWS // sample.n_blocks)
+    with one_blas_thread():
+        Y = np.vstack([read(i)[:each] for i in range(sample.n_blocks)]).astype(np.float64) - shift
+        if center:
+            Y -= Y.mean(axis=0)
+        if not np.isfinite(Y).all():
+            return 0, None  # the pass over all rows says where
+        values, U = np.linalg.eigh(Y @ Y.T)
+        fall = max(values[-width - 1], 0.0) / values[-rank] if values[-rank] > 0 else 1.0
+        # From a good start the first step is worth two; one more is for what the sample did not show.
+        steps = 2 + int(np.ceil(np.log(1e-6) / (2 * np.log(fall)))) if 0 < fall < 1 else 2 + (fall == 1) * most
+        V = Y.T @ U[:, -min(2 * rank, width // 2) :]
+    return (steps if steps <= most else 0), V / np.maximum(np.linalg.norm(V, axis=0), 1e-300)
 
 
 def _gram_of_few_rows(rows: Rows, rank: int, shift: Array, center: bool, options: dict[str, Any]) -> Leading:
@@ -385,7 +410,14 @@ def _oriented(V: Array) -> Array:
 
 
 def _without_gram(
-    rows: Rows, rank: int, shift: Array, *, center: bool, max_passes: int, options: dict[str, Any]
+    rows: Rows,
+    rank: int,
+    shift: Array,
+    *,
+    center: bool,
+    max_passes: int,
+    options: dict[str, Any],
+    start: Array | None = None,
 ) -> Leading:
     """Block Krylov iteration on the scatter matrix, which multiplies by passing over the rows."""
     mean, groups = shift.astype(np.float64), grouped(rows)
@@ -404,98 +436,12 @@ def _without_gram(
 
     with one_blas_thread():
         values, vectors, converged, n_passes, residual = krylov(
-            scatter_times, rows.shape[1], rank, shift.dtype, max_passes
+            scatter_times, rows.shape[1], rank, shift.dtype, max_steps=max_passes, start=start
         )
     return Leading(mean, _oriented(vectors.T), values, converged, n_passes, residual, squares[0])
 
 
 def _scatter_block(block: Array, shift: Array, columns: Array) -> tuple[None, Partial]:
     """``(Y^T Y Q)^T``, formed in the type of the rows and summed over blocks in float64."""
-    block = block.astype(shift.dtype, copy=False)
-    (m, d), k = block.shape, columns.shape[1]
-    Z, squares, sums = np.empty((k, d), shift.dtype), np.empty(m), np.empty(d)
-    scatter_block(block, shift, columns, np.empty((ROWS, k)), np.empty((k, ROWS), shift.dtype), Z, squares, sums)
-    refuse_non_finite(block, squares)
-    return None, (Z.astype(np.float64), sums, float(squares.sum()), m)
-
-
-def krylov(
-    times: Callable[[Array], Array], d: int, rank: int, dtype: np.dtype[Any], max_steps: int = MAX_PASSES
-) -> tuple[Array, Array, bool, int, float]:
-    """Leading eigenpairs of a positive semi-definite matrix S by block Lanczos iteration, from a start of fixed seed.
-
-    The orthonormal basis K of the Krylov space grows by what S times its last block adds to it, and is cut down to its
-    leading Ritz vectors when it gets large (thick restart). What is added has the products of K and S K as its
-    coefficients, so that neither S K nor the Ritz vectors need be formed to know the residuals ``S v - theta v``. A
-    Ritz value is off by at most the square of its residual over its distance to the rest of the spectrum.
-
-    Parameters
-    ----------
-    times : callable
-        Q -> S Q for Q of shape (d, m).
-    d, rank : int
-    dtype : dtype
-        Precision of `times`. The iteration ends when the estimated error of every wanted eigenvalue is below 1e-6
-        (float32) or 1e-11 (float64) of it, or its residual is rounding.
-
-    Returns
-    -------
-    values (rank,), vectors (d, rank), whether it converged, number of steps, norm of the residuals
-
-    References
-    ----------
-    C. Musco and C. Musco, Randomized block Krylov methods, NeurIPS 2015, arXiv:1504.05477; K. Wu and H. Simon,
-    Thick-restart Lanczos, SIAM J. Matrix Anal. Appl. 22 (2000), doi:10.1137/S0895479898334605.
-    """
-    tolerance, rounding = (1e-6, 1e-8) if dtype == np.float32 else (1e-11, 1e-16)
-    # As wide as the kernel multiplies at no more cost.
-    width = min(-(-(rank + OVERSAMPLING) // LANES) * LANES, d)
-    Q = np.random.default_rng(0).standard_normal((d, width))
-    Q = _new_directions(Q, Q.T @ Q, np.empty((d, 0)))
-    K, size = np.empty((d, KRYLOV_BLOCKS * width), order="F"), 0
-    T = np.empty((0, 0))
-    converged, step = False, 0
-    while not converged and step < max_steps:
-        step += 1
-        K[:, size : size + Q.shape[1]] = Q
-        size += Q.shape[1]
-        basis = K[:, :size]
-        SQ = times(Q)
-        new = basis.T @ SQ
-        T = np.block([[T, new[: len(T)]], [new.T]])
-        theta, y = scipy.linalg.eigh(T)
-        theta, y = theta[::-1], y[:, ::-1]
-        R = SQ
-        R -= basis @ new
-        RR = R.T @ R
-        last = y[size - Q.shape[1] :, :rank]
-        residual = np.sqrt(np.maximum(np.einsum("ij,ij->j", last, RR @ last), 0))
-        gap = theta[:rank] - (theta[width] if len(theta) > width else 0.0)
-        accurate = residual**2 <= tolerance * np.maximum(theta[:rank], 0) * gap
-        Q = _new_directions(R, RR, basis)
-        converged = bool((accurate | (residual <= rounding * theta[0])).all()) or Q.shape[1] == 0
-        if size + Q.shape[1] > K.shape[1] and not converged:
-            K[:, :width], T, size = basis @ y[:, :width], np.diag(theta[:width]), width
-    return theta[:rank], np.linalg.qr(basis @ y[:, :rank])[0], converged, step, float(np.linalg.norm(residual))
-
-
-def _new_directions(R: Array, RR: Array, K: Array) -> Array:
-    """Orthonormal basis of what the columns of R, orthogonal to K up to rounding, add to the span of K; RR is R' R.
-
-    By products with small matrices, which take a quarter of the time of a QR factorisation of so tall a matrix; what
-    is below 1e-7 of its column is dropped, and orthogonality is restored by a second round.
-    """
-    Q = R @ _inverse_root(RR)
-    Q -= K @ (K.T @ Q)
-    Q = Q @ _inverse_root(Q.T @ Q)
-    return Q[:, : K.shape[0] - K.shape[1]]
-
-
-def _inverse_root(RR: Array) -> Array:
-    """W such that R W is orthonormal, given R' R; of directions small beside the columns of R there is none in W."""
-    lengths = np.sqrt(np.diag(RR))
-    scale = np.where(lengths > 0, lengths, 1.0)
-    values, vectors = np.linalg.eigh(RR / np.outer(scale, scale))
-    kept = values > 1e-14
-    W: Array = vectors[:, kept] / np.sqrt(values[kept]) / scale[:, np.newaxis]
-    return W
+    Z, squares, sums = scatter(block, shift, columns)
+    return None, (Z.astype(np.float64), sums, float(squares.sum()), len(block))

@@ -16,9 +16,10 @@ from sklearn.utils.validation import check_is_fitted
 from stemseg_core._kernels import nfindr as kernels
 from stemseg_core.abundances import abundances
 from stemseg_core.blocks import ArrayRows, Partial, Progress, Rows, one_blas_thread, take_rows
-from stemseg_core.directions import Leading, as_columns, leading, leading_bytes, project, subtract_mean
+from stemseg_core.directions import Leading, leading, leading_bytes
 from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.memory import require_memory
+from stemseg_core.products import as_columns, project, subtract_mean
 from stemseg_core.projections import successive_projections
 
 Array = NDArray[Any]
@@ -34,7 +35,7 @@ FLOAT64_VARIANCE = 1e-13
 #: Components up to which ten starts find the largest simplex of all but for rare cases.
 EASY_COMPONENTS = 5
 #: From the largest simplex found for more components: tries a start in one round, and vertices that each one moves.
-SHAKES, SHAKEN = 10, (3, 4)
+SHAKES, SHAKEN = 20, (3, 4)
 #: Log volume below the largest one at which a simplex is too flat to start from.
 FLAT = 20.0
 
@@ -50,7 +51,7 @@ class NFINDR(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         Number of endmembers k. With 1 it is the row farthest from the mean.
     n_init : int, default=10
         Starts of the search: one by successive projections, the others from random directions. The largest volume wins;
-        with more than five components, ten tries a start go on from there with some of its vertices moved at random.
+        with more than five components, twenty tries a start go on from there with some vertices moved at random.
     max_iter : int, default=100
         Most passes over the scores.
     random_state : int, RandomState instance or None, default=0
@@ -221,7 +222,14 @@ class NFINDR(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         dtype = rows.dtype if _float32_suffices(first) else np.dtype(np.float64)
         shift = first.mean.astype(dtype)
         Z = np.ones((n, k))
-        self._run(_scores_block, rows, shift, as_columns(V, dtype), V @ (first.mean - shift), out=(Z[:, 1:],))
+        self._run(
+            _scores_block,
+            rows,
+            shift,
+            as_columns(V, dtype),
+            V @ (first.mean - shift),
+            out=(Z[:, 1:],),
+        )
         with one_blas_thread():
             search = _Search(Z, lambda W: self._extremes(Z, W))
             random_state = check_random_state(self.random_state)
@@ -316,7 +324,9 @@ class _Search:
         return n_iter, converged
 
     def _shaken(self, simplex: NDArray[np.intp], n_shakes: int, random_state: np.random.RandomState) -> Array:
-        """The largest simplex found in the pool by moving a few vertices to random places and enlarging the rest."""
+        """The largest simplex found in a larger pool by moving a few vertices to random places and enlarging it."""
+        k = len(simplex)
+        self._add_to_pool(self.extremes(random_state.standard_normal((k, n_shakes // SHAKES * k)))[1])
         points = self.Z[self.pool]
         largest = np.searchsorted(self.pool, simplex)
         volume = _log_volume(points[largest])

@@ -13,14 +13,17 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from stemseg_core.blocks import Partial, Progress, Rows, one_blas_thread
-from stemseg_core.directions import Leading, as_columns, fixed_signs, leading, leading_bytes, project
+from stemseg_core.directions import Leading, fixed_signs, leading, leading_bytes
 from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.memory import require_memory
+from stemseg_core.products import as_columns, project
 
 Array = NDArray[Any]
 
 #: Products of float32 rows are formed again in float64 where a wanted singular value is below this share of the first.
 FLOAT32_RANGE = 3e-3
+#: The same of the root of the sum of all squares that went into the products, over the root of this number.
+TYPICAL = 10.0
 #: Roundings of the sum of all squares that products of rows are trusted to.
 ROUNDINGS = 4
 
@@ -191,13 +194,12 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         """Right singular vectors, from float64 products if the spectrum asks for them."""
         options: dict[str, Any] = {"n_jobs": self.n_jobs, "progress": self.progress, "stage": "SVD"}
         first = leading(rows, rank, center=self.center, **options)
-        enough = FLOAT32_RANGE**2 * first.values[0]
-        if rows.dtype == np.float64 or (first.converged and first.values[-1] >= enough):
+        if rows.dtype == np.float64 or (first.converged and _float32_suffices(first)):
             return first
         return leading(rows, rank, center=self.center, dtype=np.float64, **options)
 
     def _refined_dtype(self, rows: Rows, first: Leading) -> np.dtype[Any]:
-        return rows.dtype if first.values[-1] >= FLOAT32_RANGE**2 * first.values[0] else np.dtype(np.float64)
+        return rows.dtype if _float32_suffices(first) else np.dtype(np.float64)
 
     def _refined(self, rows: Rows, first: Leading, scores: Array) -> tuple[Array, Array, float]:
         """Singular values; their vectors as combinations of ``first.V``; the squared sum of the centred rows.
@@ -279,6 +281,10 @@ def checked_n_components(n_components: Any, rows: Rows) -> int:
             f"n_features = {d}; got {n_components}: ask for fewer, or give more rows"
         )
     return int(n_components)
+
+
+def _float32_suffices(first: Leading) -> bool:
+    return bool(first.values[-1] >= FLOAT32_RANGE**2 * max(first.values[0], first.energy / TYPICAL))
 
 
 def _errors(values: Array, first: Leading, stored: np.dtype[Any], products: np.dtype[Any]) -> Array:

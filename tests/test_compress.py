@@ -273,9 +273,11 @@ def test_products_equal_their_twins(reference, level, dtype, shape, n_columns):
         sums = [np.full(m, np.nan), np.full(d, np.nan)]
         module.project_block(X, mean, V, A, *sums)
         Z, again = np.full((n_columns, d), np.nan, dtype), [np.full(m, np.nan), np.full(d, np.nan)]
+        raw = [np.full(m, np.nan), np.full(d, np.nan)]
+        module.sum_block(X, *raw)
         scratch = np.empty((kernel.ROWS, n_columns)), np.empty((n_columns, kernel.ROWS), dtype)
         module.scatter_block(X, mean, V, *scratch, Z, *again)
-        return A[:m], Z, *sums, *again
+        return A[:m], Z, *sums, *again, *raw
 
     tolerance = 100 * np.finfo(dtype).eps
     for ours, theirs in zip(results(kernel), results(twin), strict=True):

@@ -12,7 +12,8 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from stemseg_core import SVD, directions
+from stemseg_core import SVD, blocks, directions
+from stemseg_core.krylov import krylov
 
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-9}
 
@@ -206,6 +207,24 @@ def test_block_krylov_beyond_the_rank(small_limits, limits, dtype):
     X = with_spectrum(300, 150, np.array([3.0, 2.0, 2.0]), dtype)
     assert_is_svd(X, SVD(8).fit(X), True)
     assert_is_svd(X[:, :1] * np.ones((1, 120), dtype), SVD(3).fit(X[:, :1] * np.ones((1, 120), dtype)), True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("fall", [1e-2, 0.9])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_iteration_in_place_of_a_gram_matrix(small_limits, monkeypatch, dtype, center, fall, hidden):
+    """Where a sample says that the spectrum falls; also if it says so because what is large is not in the sample."""
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 17)
+    small_limits(GRAM_COST=0, PRODUCT_BYTES=1 << 18)
+    s = np.concatenate([[1.0, 0.7], np.geomspace(fall, fall / 2, 398)])
+    X = with_spectrum(3000, 400, s, dtype, offset=0.01)
+    if hidden:
+        X[:3, 5] += np.array([0.9, -0.8, 0.7], dtype)
+    ways = []
+    monkeypatch.setattr(directions, "krylov", lambda *a, **k: ways.append(k) or krylov(*a, **k))
+    assert_is_svd(X, SVD(2, center=center).fit(X), center)
+    assert bool(ways) == (fall < 0.1)
 
 
 def test_flat_spectrum_without_enough_passes_warns(small_limits, monkeypatch):

@@ -10,6 +10,7 @@ F = TypeVar("F", np.float32, np.float64)
 ROWS: int
 LANES: int
 
+def sum_block(X: NDArray[F], squares: NDArray[np.float64], sums: NDArray[np.float64]) -> None: ...
 def center_block(
     X: NDArray[F], mean: NDArray[F], Y: NDArray[F], squares: NDArray[np.float64], sums: NDArray[np.float64]
 ) -> None: ...

@@ -3,6 +3,11 @@
 import numpy as np
 
 
+def sum_block(X, squares, sums):
+    squares[...] = (X.astype(np.float64) ** 2).sum(axis=1)
+    sums[...] = X.sum(axis=0, dtype=np.float64)
+
+
 def center_block(X, mean, Y, squares, sums):
     Y[...] = X - mean
     squares[...] = (Y.astype(np.float64) ** 2).sum(axis=1)
