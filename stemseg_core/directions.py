@@ -231,19 +231,18 @@ def _sum(a: Array, b: Array) -> Array:
 
 
 def leading_bytes(rows: Rows, rank: int, n_jobs: int | None = None) -> float:
-    """Predicted memory of `leading`."""
+    """Predicted memory of `leading`; products may have to be formed in float64."""
     n, d = rows.shape
     groups = grouped(rows)
-    group_bytes = 8.0 * d * n / groups.n_blocks
     n_threads = min(effective_n_jobs(n_jobs), groups.n_blocks)
+    copies = 8.0 * d * n / groups.n_blocks * n_threads
     if not _gram_pays(rows, rank):
-        # The subspace and its image, their leading parts, and the partial sums of the passes.
-        width = block_width(rank, d)
-        return 8.0 * d * width * (2 * KRYLOV_BLOCKS + 12 + 2 * n_threads) + n_threads * group_bytes
+        # The basis and what is made of its last block; each thread has a sum, and another waits to be merged.
+        needed = 8.0 * d * block_width(rank, d) * (KRYLOV_BLOCKS + 10 + 2 * n_threads)
+        return needed if isinstance(groups, ArrayRows) else needed + copies
+    # Eigenvectors take five; each thread has a product, and another waits to be merged.
     side = min(n, d)
-    # Each thread has a group, its product, and a sum; sums wait to be merged, and at each level of the tree.
-    alive = 6 + 4 * n_threads + groups.n_blocks.bit_length()
-    return 8.0 * (alive * side * side + 3 * rank * d) + n_threads * group_bytes + (n * d * 8.0 if n < d else 0.0)
+    return 8.0 * ((5 + 2 * n_threads) * side * side + 3 * rank * d) + copies + (n * d * 8.0 if n < d else 0.0)
 
 
 def _gram_pays(rows: Rows, rank: int) -> bool:

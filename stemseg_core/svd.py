@@ -84,8 +84,8 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
     order, as `singular_value_errors_`; the error itself is of second order, and much smaller where the spectrum falls.
 
     Cost: n d min(n, d) + 2 n d n_components operations by the Gram matrix, in two passes, of which the second makes the
-    scores of `fit_transform`. Memory: a Gram matrix of doubles for each of four results a thread and each level of the
-    tree in which they are merged, 8 MB of rows a thread, and a copy of X if n < d.
+    scores of `fit_transform`. Memory: five Gram matrices of doubles, and two more and 8 MB of rows for each thread;
+    a copy of X if n < d.
 
     References
     ----------
@@ -154,13 +154,16 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         rows = self._check_rows(X, reset=True)
         n, d = rows.shape
         rank = checked_n_components(self.n_components, rows)
-        scores = np.empty((n if with_scores else 0, rank), rows.dtype)
+        n_scores = n if with_scores else 0
         require_memory(
-            leading_bytes(rows, rank, self.n_jobs) + 8.0 * rank * (2 * rank + 4 * d) + 2 * scores.nbytes,
+            leading_bytes(rows, rank, self.n_jobs)
+            + 8.0 * rank * (2 * rank + 4 * d)
+            + 2 * n_scores * rank * rows.dtype.itemsize,
             self.max_memory,
             f"SVD of {n} x {d} with {rank} components",
             "use fewer components, rows or features",
         )
+        scores = np.empty((n_scores, rank), rows.dtype)
         first = self._leading(rows, rank)
         if not first.converged:
             warnings.warn(

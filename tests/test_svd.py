@@ -1,6 +1,7 @@
 """`SVD` against LAPACK in float64, scikit-learn's PCA, and itself on other threads and sources."""
 
 import doctest
+import tracemalloc
 import warnings
 
 import h5py
@@ -14,6 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from stemseg_core import SVD, blocks, directions
 from stemseg_core.krylov import krylov
+from stemseg_core.memory import memory_limit
 
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-9}
 
@@ -285,6 +287,22 @@ def test_bad_values_and_too_little_memory():
     X[2345, 6] = np.inf
     with pytest.raises(ValueError, match="first in row 2345, feature 6"):
         SVD(3).fit(X)
+
+
+@pytest.mark.parametrize("shape", [(20_000, 300), (600, 2000), (2100, 2200)])
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_memory_is_at_most_what_was_predicted(shape, n_jobs):
+    X = np.random.default_rng(0).standard_normal(shape) + 20
+    with pytest.raises(MemoryError) as refused:
+        SVD(5, n_jobs=n_jobs, max_memory=1).fit(X)
+    predicted = memory_limit(str(refused.value).split(" needs ")[1].split(" but ")[0])
+    tracemalloc.start()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        SVD(5, n_jobs=n_jobs).fit(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert predicted / 4 < peak < 1.1 * predicted
 
 
 def test_example_in_the_documentation():
