@@ -117,16 +117,16 @@ static inline __attribute__((always_inline)) void TYPED(fft_last)(
     const TYPED(vector) *x, TYPED(column) out)
 {
     const ptrdiff_t s = f->n / radix;
-    for (ptrdiff_t b = 0; b < count; b++, x += 2 * radix) {
-        const ptrdiff_t q = f->frequencies[first + b];
+    for (ptrdiff_t i = 0; i < count; i++, x += 2 * radix) {
+        const ptrdiff_t q = f->frequencies[first + i];
         if (q > h && q < s - h)
             continue;
-        TYPED(vector) a[5], b_[5];
+        TYPED(vector) a[5], b[5];
         for (int c = 0; c < radix; c++)
-            a[c] = x[2 * c], b_[c] = x[2 * c + 1];
-        TYPED(butterfly)(radix, a, b_);
+            a[c] = x[2 * c], b[c] = x[2 * c + 1];
+        TYPED(butterfly)(radix, a, b);
         for (int c = 0; c < radix; c += outer ? radix - 1 : 1)
-            out[2 * (q + c * s)] = a[c], out[2 * (q + c * s) + 1] = b_[c];
+            out[2 * (q + c * s)] = a[c], out[2 * (q + c * s) + 1] = b[c];
     }
 }
 

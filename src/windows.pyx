@@ -330,8 +330,8 @@ def transform_windows_products_block(
     cdef tile t = windows(rows, first, w, step, shift, out)
     cdef features f = kept(hx, uniform, reach, roots, factor)
     cdef Py_ssize_t chunk = even.shape[1]
-    cdef const floating *sine = &sines[0, 0] if w > 2 else NULL  # no pairs in windows of one or two pixels
-    cdef floating *o = &odd[0, 0] if w > 2 else NULL
+    cdef const floating *sine = &sines[0, 0] if w > 2 else &cosines[0, 0]  # unused: one or two pixels have no pairs
+    cdef floating *o = &odd[0, 0] if w > 2 else &even[0, 0]
     with nogil:
         if floating is float:
             multiply_windows_float(
@@ -398,7 +398,7 @@ def transform_windows_sliding_block(
     cosines, sines : (hy + 1 + T, w), of 2 pi k j / w;  mixing : (m, 1 + 2 T), see src/sliding.h
     vectors : 32 (m - 1) step + 32 w + 64 (2 T + 1) m numbers at a multiple of 64 bytes
 
-    Cost: about (16 step + 40 + 40 T) (hy + 1) (hx + 1) operations a window, and once w / step of it for every tile.
+    Cost: about (16 step + 40 + 40 T) (hy + 1) (hx + 1) operations a window, if as many start in the tile as in w rows.
     """
     cdef tile t = windows(rows, first, cosines.shape[1], step, shift, out)
     cdef features f = kept(hx, uniform, reach, roots, factor)
@@ -413,13 +413,12 @@ def transform_windows_sliding_block(
 def finish_block(floating[:, :, :] out, str scale, double gain, double weight):
     """Squared modulus to feature, in place: weight * scale(gain * modulus).
 
-    out : (m, n, d), each window contiguous;  scale : "abs", "sqrt" or "log1p".  Cost: a root or two a feature.
+    out : (m, n, d), each window contiguous;  scale : "abs" or "log1p".  Cost: a root and a logarithm a feature.
     """
     cdef Py_ssize_t y, i, j
     cdef Py_ssize_t d = out.shape[2]
-    cdef floating c = weight * {"abs": gain, "sqrt": sqrt(gain), "log1p": 1}[scale]
+    cdef floating c = weight * {"abs": gain, "log1p": 1}[scale]
     cdef floating g = gain
-    cdef bint twice = scale == "sqrt"
     cdef bint log = scale == "log1p"
     cdef floating *x
     with nogil:
@@ -428,9 +427,6 @@ def finish_block(floating[:, :, :] out, str scale, double gain, double weight):
                 x = &out[y, i, 0]
                 for j in range(d):
                     x[j] = sqrtf(x[j]) if floating is float else sqrt(x[j])
-                if twice:
-                    for j in range(d):
-                        x[j] = sqrtf(x[j]) if floating is float else sqrt(x[j])
                 if log:
                     for j in range(d):
                         x[j] = log1pf(g * x[j]) if floating is float else log1p(g * x[j])

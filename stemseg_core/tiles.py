@@ -69,7 +69,6 @@ class TileReader:
         uniform = np.outer(matrix.axis_y.uniform, matrix.axis_x.uniform[matrix.hx :])
         padded = (matrix.hx // VECTOR_LANES + 2) * VECTOR_LANES  # any kx starts a whole vector
         self.uniform = aligned((2, len(uniform), padded), matrix.dtype)
-        self.uniform[:] = 0
         self.uniform[:, :, : matrix.hx + 1] = uniform.real, uniform.imag
         down, across = matrix.tile_shape
         self.out = out
@@ -100,16 +99,16 @@ class TileReader:
             out = self.memory[: math.prod(shape)].reshape(shape)
         else:
             out = self.out[tile.frame, tile.y0 : tile.y1, tile.x0 : tile.x1]
-        weight, roots, factor = math.sqrt(2), False, 1.0
-        if matrix.scale == "power":
-            factor = weight * matrix.gain**2
-        elif matrix.scale == "sqrt" and matrix.dtype == np.float32:
-            roots, factor = True, weight * math.sqrt(matrix.gain)
+        weight = math.sqrt(2)
+        # Roots of moduli and powers come from the kernel, the other scales from its powers.
+        roots, finished = matrix.scale == "sqrt", matrix.scale in ("sqrt", "power")
+        exponent = {"sqrt": 0.5, "power": 2.0}
+        factor = weight * matrix.gain ** exponent[matrix.scale] if finished else 1.0
         first = tile.y0 * matrix.step[0] - self.first
         shift, reach = self._shift(tile, first), matrix.axis_y.reach
         source = Source(self.rows, first, matrix.step[0], shift, self.uniform, reach, matrix.hx, roots, factor)
         matrix.along_y(source, out, self.y_scratch)
-        if factor == 1.0:
+        if not finished:
             kernels.finish_block(out, matrix.scale, matrix.gain, weight)
         out[..., matrix.hy * matrix.hx] /= weight
         return out

@@ -29,6 +29,8 @@ BATCH = 32
 CHUNK = 64
 #: Longer transforms outgrow the first-level cache.
 LONG = 128
+#: Bytes of features of a tile of sliding sums, at most, unless a window has more.
+SLIDING_TILE_BYTES = 4 << 20
 #: Most cosines of a taper for sliding sums; flat-top tapers have four.
 MAX_TERMS = 4
 
@@ -36,7 +38,8 @@ MAX_TERMS = 4
 def aligned(shape: int | tuple[int, ...], dtype: DTypeLike) -> Array:
     """Zeros that start at a multiple of the longest vector: a vector across two cache lines is loaded in two.
 
-    Zeros, since lanes that nobody needs are computed too, and numbers below the smallest normal one take 100 cycles.
+    Zeros, since lanes that nobody needs are computed too, and numbers below the smallest normal one take 100 cycles;
+    memory whose lanes are all needed may be as it comes.
     """
     dtype = np.dtype(dtype)
     size = int(np.prod(shape))
@@ -95,9 +98,10 @@ class Axis:
         a = np.r_[spectrum.real[0], 2 * spectrum.real[1:]]
         present = np.flatnonzero(np.abs(spectrum) > 1e-13 * np.abs(self.taper).max())
         last = int(present[-1]) if len(present) else 0
-        # At w / 2 a cosine has no other to pair with; short windows are not worth the care.
-        odd = np.abs(spectrum.imag).max() > 1e-13 * np.abs(self.taper).max()
-        if last > MAX_TERMS or 2 * last >= self.w or odd or a[0] == 0:
+        # At w / 2 a cosine has no other to pair with: short windows are left to the other ways.
+        skew = np.abs(spectrum.imag).max() > 1e-13 * np.abs(self.taper).max()
+        # The mean is taken off by way of a_0, which must not drown in the other terms.
+        if last > MAX_TERMS or 2 * last >= self.w or skew or abs(a[0]) < 0.01 * np.abs(a).max():
             return None
         return np.asarray(a[: last + 1])
 
@@ -191,7 +195,7 @@ class WindowTransform(ABC):
     """Transforms of the windows of a tile, from the transforms of its image rows.
 
     `constants` are the nanoseconds that each of the `terms` of the cost takes; `down` is how many windows, one below
-    the other, a tile should have at least.
+    the other, a tile should have, or a multiple of them.
     """
 
     constants: ClassVar[tuple[float, ...]]
@@ -203,7 +207,7 @@ class WindowTransform(ABC):
         """What makes up the cost of a window of so many columns (hx + 1); None if it cannot do this axis."""
 
     @abstractmethod
-    def __init__(self, axis: Axis) -> None: ...
+    def __init__(self, axis: Axis, columns: int) -> None: ...
 
     @abstractmethod
     def scratch(self, ld: int, m: int) -> tuple[Array, ...]:
@@ -267,7 +271,7 @@ class FFTRows(RowTransform):
         self.turns = turns.view(float).reshape(-1, 2).astype(axis.dtype)
 
     def scratch(self, width: int, n: int) -> tuple[Array, ...]:
-        size = VECTOR_LANES * (width + 2 * self.axis.w + 2 * self.axis.h + 50)
+        size = VECTOR_LANES * (width + 2 * self.axis.w + 2 * self.axis.h + 3 * VECTOR_LANES)
         return aligned(size, self.axis.dtype), np.empty(VECTOR_LANES * (width + 1))
 
     def __call__(self, pixels: Array, first: int, rows: Array, sums: Array, scratch: tuple[Array, ...]) -> None:
@@ -288,7 +292,7 @@ class ProductWindows(WindowTransform):
         products = columns * axis.w, columns * axis.w * (axis.h + 1)
         return *products, *_stores(axis, columns)
 
-    def __init__(self, axis: Axis) -> None:
+    def __init__(self, axis: Axis, columns: int) -> None:
         self.taper = axis.taper.astype(axis.dtype)
         angles = axis.angles(axis.h, axis.w // 2 + 1)
         self.cosines = np.cos(angles).astype(axis.dtype)
@@ -317,7 +321,7 @@ class FFTWindows(WindowTransform):
         numbers = -(-columns // VECTOR_LANES) * axis.w
         return numbers * FFT.stages(axis.w), numbers * max(0, axis.w - LONG) / axis.w, *_stores(axis, columns)
 
-    def __init__(self, axis: Axis) -> None:
+    def __init__(self, axis: Axis, columns: int) -> None:
         self.taper = axis.taper.astype(axis.dtype)
         self.fft = FFT(axis.w, axis.dtype)
 
@@ -338,15 +342,22 @@ class SlidingWindows(WindowTransform):
     def terms(cls, axis: Axis, columns: int) -> tuple[float, ...] | None:
         if axis.cosines is None:
             return None
-        n = len(axis.cosines)
+        n, down = len(axis.cosines), cls._down(axis, columns)
         sums = -(-columns // VECTOR_LANES) * (axis.h + n)
-        rows = sums * axis.step
+        # The rows of two blocks, or of one and the windows that reach into the next, shared by the windows of a tile.
+        rows = sums * (axis.w + (down - 1) * axis.step) / (2 * down)
         return rows, rows * (axis.w > 2 * LONG), sums * n, *_stores(axis, columns)
 
-    def __init__(self, axis: Axis) -> None:
+    @staticmethod
+    def _down(axis: Axis, columns: int) -> int:
+        """Windows that start in one block of w rows, unless a tile of them would be too large."""
+        window_bytes = (2 * axis.h + 1) * columns * axis.dtype.itemsize
+        return min(-(-axis.w // axis.step), max(1, SLIDING_TILE_BYTES // window_bytes))
+
+    def __init__(self, axis: Axis, columns: int) -> None:
         assert axis.cosines is not None
         self.axis = axis
-        self.down = -(-axis.w // axis.step)  # the sums are begun anew in every tile, which takes w image rows
+        self.down = self._down(axis, columns)
         angles = axis.angles(axis.h + len(axis.cosines) - 1, axis.w)
         self.cosines, self.sines = np.cos(angles).astype(axis.dtype), np.sin(angles).astype(axis.dtype)
 
@@ -397,4 +408,4 @@ def fastest(ways: Iterable[type[Transform]], axis: Axis, *geometry: int) -> Tran
     possible = {way: found for way, found in costs.items() if found is not None}
     if not possible:
         raise NoWayError(f"no way to transform windows of {axis.w} px among {[way.__name__ for way in costs]}")
-    return min(possible, key=lambda way: possible[way])(axis)
+    return min(possible, key=lambda way: possible[way])(axis, *geometry)

@@ -165,11 +165,14 @@ class WindowFFT(BaseEstimator):
         if self.taper is None:
             return np.ones(size)
         try:
-            return np.asarray(get_window(self.taper, size), dtype=np.float64)
+            taper = np.asarray(get_window(self.taper, size), dtype=np.float64)
         except (ValueError, TypeError, IndexError) as error:
             raise ValueError(
                 f"taper must be a window of scipy.signal.get_window or None, got {self.taper!r}: {error}"
             ) from None
+        if not (np.isfinite(taper).all() and taper.any()):
+            raise ValueError(f"taper must be finite and not all zero, got {self.taper!r}, which for {size} px is not")
+        return taper
 
 
 class WindowMatrix:
@@ -252,6 +255,14 @@ class WindowMatrix:
             self.offset[f] = self._typical_pixel(f)
             spread = max(spread, float(high) - self.offset[f], self.offset[f] - float(low))
         self.gain = float(2.0 ** np.ceil(np.log2(spread))) if 0 < spread < np.inf else 1.0
+        with np.errstate(over="ignore"):
+            largest = np.float64(self.gain) * np.abs(self.axis_y.taper).sum() * np.abs(self.axis_x.taper).sum()
+            largest = {"abs": largest, "power": largest**2}.get(self.scale, 0.0)
+        if not largest < np.finfo(self.dtype).max:
+            raise ValueError(
+                f"image has values up to {spread:.1e} from its mean, with which features of scale={self.scale!r} may "
+                f"overflow {self.dtype}; divide the image, or use scale='sqrt' or a larger dtype"
+            )
 
     def _typical_pixel(self, f: int) -> float:
         """Mean of some 256 x 256 evenly spread pixels, as float32 so that it is exact in either dtype.
@@ -307,10 +318,10 @@ class WindowMatrix:
         return np.flatnonzero(np.fromiter(keep, bool, len(self.tiles)))
 
     def _tile(self, ny: int, nx: int) -> tuple[int, int]:
-        """Windows of a tile, (down, across): about `BLOCK_BYTES`, at least as many down as the transform wants."""
-        most = max(1, BLOCK_BYTES // (self.shape[1] * self.dtype.itemsize))
-        across = min(nx, max(1, min(STRIP_COLUMNS // (self.hx + 1), most // min(ny, self.along_y.down))))
-        return min(ny, max(most // across, self.along_y.down)), across
+        """Windows of a tile, (down, across): about `BLOCK_BYTES`, as many down as the transform wants or a multiple."""
+        most, down = max(1, BLOCK_BYTES // (self.shape[1] * self.dtype.itemsize)), self.along_y.down
+        across = min(nx, max(1, min(STRIP_COLUMNS // (self.hx + 1), most // min(ny, down))))
+        return min(ny, max(1, most // across // down) * down), across
 
     # The row source (see blocks.py).
 

@@ -91,7 +91,7 @@ def transform_windows_sliding_block(
 
 def finish_block(out, scale, gain, weight):
     modulus = gain * np.sqrt(out)
-    out[:] = weight * {"abs": modulus, "sqrt": np.sqrt(modulus), "log1p": np.log1p(modulus)}[scale]
+    out[:] = weight * {"abs": modulus, "log1p": np.log1p(modulus)}[scale]
 
 
 def features(image, window, step, taper="hann", detrend="constant", zoom=2, scale="sqrt"):
