@@ -23,6 +23,7 @@ sliding
 
 from libc.math cimport log1p, log1pf, sqrt, sqrtf
 from libc.stdint cimport int32_t
+from libc.string cimport memmove
 
 cdef extern from *:
     """
@@ -155,6 +156,51 @@ cdef inline tile windows(
     t.shift = &shift[0, 0]
     t.out = &out[0, 0, 0]
     return t
+
+
+cdef inline void weigh_zero(floating[:, :, :] out, Py_ssize_t place, double weight) noexcept nogil:
+    """Multiply one feature of every window."""
+    cdef Py_ssize_t y, i
+    for y in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            out[y, i, place] *= <floating>weight
+
+
+def move_rows_block(floating[:, :, ::1] rows, double[:, ::1] sums, Py_ssize_t start, Py_ssize_t count):
+    """Move the transforms (2, .., ld) and sums (.., n) of `count` image rows from row `start` on to the beginning."""
+    cdef size_t row = rows.shape[2] * sizeof(floating)
+    with nogil:
+        if count > 0:
+            memmove(&rows[0, 0, 0], &rows[0, start, 0], count * row)
+            memmove(&rows[1, 0, 0], &rows[1, start, 0], count * row)
+            memmove(&sums[0, 0], &sums[start, 0], count * sums.shape[1] * sizeof(double))
+
+
+def window_means_block(
+    const double[:, ::1] sums,    # IN
+    Py_ssize_t first,
+    Py_ssize_t step,
+    Py_ssize_t wy,
+    Py_ssize_t wx,
+    double[:, ::1] totals,        # scratch
+    floating[:, ::1] means,       # OUT
+):
+    """Means (m, n) of windows of wy x wx pixels that start at rows first, first + step, .. of sums (.., n) over wx.
+
+    totals : (at least (m - 1) step + wy + 1, n).  Cost: an addition a sum.
+    """
+    cdef Py_ssize_t row, x, y, height = (means.shape[0] - 1) * step + wy
+    cdef Py_ssize_t n = means.shape[1]
+    cdef double area = wy * wx
+    with nogil:
+        for x in range(n):
+            totals[0, x] = 0
+        for row in range(height):
+            for x in range(n):
+                totals[row + 1, x] = totals[row, x] + sums[first + row, x]
+        for y in range(means.shape[0]):
+            for x in range(n):
+                means[y, x] = (totals[y * step + wy, x] - totals[y * step, x]) / area
 
 
 def transform_rows_products_block(
@@ -304,6 +350,7 @@ def transform_windows_products_block(
     Py_ssize_t hx,
     bint roots,
     double factor,
+    double zero,
     const floating[::1] taper,          # IN
     const floating[:, ::1] cosines,     # IN
     const floating[:, ::1] sines,       # IN
@@ -319,6 +366,7 @@ def transform_windows_products_block(
     shift : (m, n), what to subtract from every pixel of a window
     uniform : (2, 2 hy + 1, at least hx + 16), real and imaginary part of the DFT of the taper, ky from -hy to hy
     reach : the highest ky at which `uniform` is not zero;  roots : whether the root is taken
+    zero : a further factor at ky = kx = 0
     taper : (w,);  cosines : (hy + 1, w // 2 + 1);  sines : (hy + 1, (w - 1) // 2), its first column j = 1
     even : (w // 2 + 1, c);  odd : ((w - 1) // 2, c), a multiple of 64 bytes wide: so many columns are done at once
     products : (2, hy + 1, 2 rows.shape[2])
@@ -341,6 +389,7 @@ def transform_windows_products_block(
             multiply_windows_double(
                 &t, &f, &taper[0], &cosines[0, 0], sine, &even[0, 0], o, chunk, &products[0, 0, 0]
             )
+        weigh_zero(out, f.hy * hx, zero)
 
 
 def transform_windows_fft_block(
@@ -353,6 +402,7 @@ def transform_windows_fft_block(
     Py_ssize_t hx,
     bint roots,
     double factor,
+    double zero,
     const floating[::1] taper,          # IN
     const int32_t[::1] radices,         # IN
     const int32_t[::1] frequencies,          # IN
@@ -375,6 +425,7 @@ def transform_windows_fft_block(
             fft_windows_float(&t, &p, &f, &taper[0], &vectors[0])
         else:
             fft_windows_double(&t, &p, &f, &taper[0], &vectors[0])
+        weigh_zero(out, f.hy * hx, zero)
 
 
 def transform_windows_sliding_block(
@@ -387,6 +438,7 @@ def transform_windows_sliding_block(
     Py_ssize_t hx,
     bint roots,
     double factor,
+    double zero,
     const floating[:, ::1] cosines,     # IN
     const floating[:, ::1] sines,       # IN
     const floating[:, ::1] mixing,      # IN
@@ -408,10 +460,11 @@ def transform_windows_sliding_block(
             slide_windows_float(terms, &t, &f, &cosines[0, 0], &sines[0, 0], &mixing[0, 0], &vectors[0])
         else:
             slide_windows_double(terms, &t, &f, &cosines[0, 0], &sines[0, 0], &mixing[0, 0], &vectors[0])
+        weigh_zero(out, f.hy * hx, zero)
 
 
-def finish_block(floating[:, :, :] out, str scale, double gain, double weight):
-    """Squared modulus to feature, in place: weight * scale(gain * modulus).
+def finish_block(floating[:, :, :] out, str scale, double gain, double weight, Py_ssize_t zero):
+    """Squared modulus to feature, in place: weight * scale(gain * modulus), without weight at `zero`.
 
     out : (m, n, d), each window contiguous;  scale : "abs" or "log1p".  Cost: a root and a logarithm a feature.
     """
@@ -432,3 +485,4 @@ def finish_block(floating[:, :, :] out, str scale, double gain, double weight):
                         x[j] = log1pf(g * x[j]) if floating is float else log1p(g * x[j])
                 for j in range(d):
                     x[j] *= c
+        weigh_zero(out, zero, 1 / weight)

@@ -246,18 +246,23 @@ def run(
     n_jobs = effective_n_jobs(n_jobs)
     tree = MergeTree(merge)
     stop = threading.Event()
+    thread = threading.local()
 
     def work(blocks: range) -> list[tuple[int, Partial]]:
-        read = rows.reader()
+        # One reader a thread, not a task: memory given back and asked for again costs page faults, and the flushing
+        # of the other threads' address caches.
+        if not hasattr(thread, "read"):
+            thread.read = rows.reader()
+        read = thread.read
         part = MergeTree(merge)
         for i in blocks:
             if stop.is_set():
                 break
-            index = rows.index(i)
+            index = rows.index(i) if along or out else None
             try:
                 per_row, partial = function(read(i), *(array[index] for array in along), *state)
             except NonFiniteError as error:
-                raise error.in_rows(index) from None
+                raise error.in_rows(rows.index(i)) from None
             for target, values in zip(out, per_row or (), strict=True):
                 target[index] = values
             if partial is not None:

@@ -62,8 +62,8 @@ class KeptRows:
 def keep(rows: Rows, budget: float) -> Rows:
     """`rows` for a fit of several passes: kept as far as `budget` bytes go if they are computed, read or converted.
 
-    Keeping a block costs a third of making it, and reading it again less than a fifth (docs/decisions.md): it pays in
-    the second pass, never in one. Rows of an array or a memory map are as they are.
+    Keeping a block costs at most as much as making it, and reading it again a fifth (docs/decisions.md): it pays from
+    the second or third pass on, never in one. Rows of an array or a memory map are as they are.
     """
     stored = isinstance(rows, ArrayRows) and isinstance(rows.array, np.ndarray)
     return rows if stored or isinstance(rows, KeptRows) else KeptRows(rows, budget)

@@ -1,8 +1,8 @@
 """Window features, tile by tile: shared row transforms, transforms of windows, modulus and scale.
 
 A tile is a rectangle of the window grid that fits the cache. All windows of a column strip share the transforms of
-their image rows, so a reader that goes down a strip makes every row transform once; it makes them in pieces of
-`PIECE` image rows at absolute positions, so that a window has the same bits whichever tile was read before.
+their image rows, so a reader that goes down a strip makes every row transform once. The transform of a row has the same
+bits whichever others are made with it, and so has a window whichever tile was read before.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from stemseg_core.transforms import VECTOR_LANES, Source, aligned
 if TYPE_CHECKING:
     from stemseg_core.windows import WindowMatrix
 
-#: Image rows that are transformed at once.
-PIECE = 64
 #: Columns along y, kx = 0..hx of the windows of a strip: few, so that its transformed image rows stay in cache.
 STRIP_COLUMNS = 256
 
@@ -52,11 +50,13 @@ class TileGrid:
         return self.frames, -(-nx // bx), -(-ny // by)
 
     def __len__(self) -> int:
-        return int(np.prod(self.counts))
+        return math.prod(self.counts)
 
     def __getitem__(self, i: int) -> Tile:
         (ny, nx), (by, bx) = self.windows, self.tile
-        frame, strip, row = (int(k) for k in np.unravel_index(i, self.counts))
+        _, strips, rows = self.counts
+        strip, row = divmod(i, rows)
+        frame, strip = divmod(strip, strips)
         return Tile(frame, row * by, min((row + 1) * by, ny), strip * bx, min((strip + 1) * bx, nx))
 
 
@@ -93,72 +93,76 @@ class TileReader:
     def features(self, tile: Tile) -> NDArray[Any]:
         """Features of all windows of a tile, (y1 - y0, x1 - x0, d)."""
         matrix = self.matrix
-        self._transform_rows(tile)
-        shape = (tile.y1 - tile.y0, tile.x1 - tile.x0, matrix.shape[1])
+        first = self._transform_rows(tile)
+        m, n = tile.y1 - tile.y0, tile.x1 - tile.x0
         if self.out is None:
-            out = self.memory[: math.prod(shape)].reshape(shape)
+            out = self.memory[: m * n * matrix.shape[1]].reshape(m, n, -1)
         else:
             out = self.out[tile.frame, tile.y0 : tile.y1, tile.x0 : tile.x1]
+        (wy, wx), step = matrix.window, matrix.step[0]
+        shift = self.shift[:m]
+        if matrix.detrend is not None:
+            kernels.window_means_block(self.sums, first, step, wy, wx, self.totals, shift)
         weight = math.sqrt(2)
         # Roots of moduli and powers come from the kernel, the other scales from its powers.
-        roots, finished = matrix.scale == "sqrt", matrix.scale in ("sqrt", "power")
-        exponent = {"sqrt": 0.5, "power": 2.0}
-        factor = weight * matrix.gain ** exponent[matrix.scale] if finished else 1.0
-        first = tile.y0 * matrix.step[0] - self.first
-        shift, reach = self._shift(tile, first), matrix.axis_y.reach
-        source = Source(self.rows, first, matrix.step[0], shift, self.uniform, reach, matrix.hx, roots, factor)
+        exponent = {"sqrt": 0.5, "power": 2.0}.get(matrix.scale)
+        factor, zero = (1.0, 1.0) if exponent is None else (weight * matrix.gain**exponent, 1 / weight)
+        source = Source(
+            rows=self.rows,
+            first=first,
+            step=step,
+            shift=shift,
+            uniform=self.uniform,
+            reach=matrix.axis_y.reach,
+            hx=matrix.hx,
+            roots=matrix.scale == "sqrt",
+            factor=factor,
+            zero=zero,
+        )
         matrix.along_y(source, out, self.y_scratch)
-        if not finished:
-            kernels.finish_block(out, matrix.scale, matrix.gain, weight)
-        out[..., matrix.hy * matrix.hx] /= weight
+        if exponent is None:
+            kernels.finish_block(out, matrix.scale, matrix.gain, weight, matrix.hy * matrix.hx)
         return out
 
-    def _start_strip(self, tile: Tile, begin: int) -> None:
+    def _start_strip(self, tile: Tile) -> None:
         """Memory for a strip, and no row of it yet."""
         matrix = self.matrix
-        n = tile.x1 - tile.x0
+        n, down = tile.x1 - tile.x0, matrix.tile_shape[0]
         self.strip = (tile.frame, tile.x0)
-        self.first = self.last = begin
-        capacity = 2 * PIECE + (matrix.tile_shape[0] - 1) * matrix.step[0] + matrix.window[0]
+        self.first = self.last = tile.y0 * matrix.step[0]
+        height = (down - 1) * matrix.step[0] + matrix.window[0]
         # Room for a vector more at the end of each row; an odd number of vectors, so that neighbours in a column do
         # not fall into the same few sets of the cache.
         vectors = -(-n * (matrix.hx + 1) // VECTOR_LANES) + 1 | 1
-        shape = (2, capacity, vectors * VECTOR_LANES)
+        shape = (2, height + VECTOR_LANES, vectors * VECTOR_LANES)
         if self.rows.shape != shape:
             self.rows = aligned(shape, matrix.dtype)
-        self.sums = np.empty((capacity, n))
+        self.sums, self.totals = np.empty((shape[1], n)), np.empty((height + 1, n))
+        # What to subtract from every pixel of a window: its mean, or the offset that is to be put back.
+        self.shift = np.full((down, n), -matrix.offset[tile.frame] / matrix.gain, matrix.dtype)
         self.x_scratch = matrix.along_x.scratch((n - 1) * matrix.step[1] + matrix.window[1], n)
-        self.y_scratch = matrix.along_y.scratch(shape[2], matrix.tile_shape[0])
+        self.y_scratch = matrix.along_y.scratch(shape[2], down)
 
-    def _transform_rows(self, tile: Tile) -> None:
-        """Make sure that `rows` holds the transforms of all image rows of the tile, (2, row, kx of each window)."""
+    def _transform_rows(self, tile: Tile) -> int:
+        """Where in `rows`, (2, row, kx of each window), the transforms of the image rows of a tile begin.
+
+        In few calls: whenever one lets go of the interpreter, another thread may take it, and it takes some 20 us to
+        get it back.
+        """
         matrix = self.matrix
-        begin = tile.y0 * matrix.step[0] // PIECE * PIECE
+        begin = tile.y0 * matrix.step[0]
         end = (tile.y1 - 1) * matrix.step[0] + matrix.window[0]
         if self.strip != (tile.frame, tile.x0) or not self.first <= begin <= self.last:
-            self._start_strip(tile, begin)
-        if begin > self.first:
-            # Piece by piece, as source and target would overlap, of which NumPy would make a copy.
-            for array in (*self.rows, self.sums):
-                for row in range(begin, self.last, PIECE):
-                    array[row - begin : row - begin + PIECE] = array[row - self.first : row - self.first + PIECE]
-            self.first = begin
-        while self.last < end:
-            stop = min(self.last + PIECE, matrix.image.shape[1])
+            self._start_strip(tile)
+        if end > self.last:
+            if begin > self.first:
+                kernels.move_rows_block(self.rows, self.sums, begin - self.first, self.last - begin)
+                self.first = begin
+            # Image rows are transformed a vector of them at a time.
+            stop = min(self.last + -(-(end - self.last) // VECTOR_LANES) * VECTOR_LANES, matrix.image.shape[1])
             left = tile.x0 * matrix.step[1]
             right = (tile.x1 - 1) * matrix.step[1] + matrix.window[1]
             pixels = matrix.pixels(tile.frame, slice(self.last, stop), slice(left, right))
             matrix.along_x(pixels, self.last - self.first, self.rows, self.sums, self.x_scratch)
             self.last = stop
-
-    def _shift(self, tile: Tile, first: int) -> NDArray[Any]:
-        """What to subtract from every pixel of each window, (y1 - y0, x1 - x0): its mean, or the offset put back."""
-        matrix = self.matrix
-        (wy, wx), sy = matrix.window, matrix.step[0]
-        m, n = tile.y1 - tile.y0, tile.x1 - tile.x0
-        if matrix.detrend is None:
-            return np.full((m, n), -matrix.offset[tile.frame] / matrix.gain, matrix.dtype)
-        total = np.zeros(((m - 1) * sy + wy + 1, n))
-        np.cumsum(self.sums[first : first + len(total) - 1], axis=0, out=total[1:])
-        mean = (total[wy::sy] - total[:-wy:sy]) / (wy * wx)
-        return mean.astype(matrix.dtype)
+        return begin - self.first

@@ -189,6 +189,7 @@ class Source(NamedTuple):
     hx: int
     roots: bool
     factor: float
+    zero: float
 
 
 class WindowTransform(ABC):

@@ -60,7 +60,7 @@ class WindowFFT(BaseEstimator):
     made: by Fourier transforms of many columns at once, by sums that neighbouring windows share (small steps), or by
     matrix products (small windows, lengths with prime factors above 5), whichever a model of their costs finds
     fastest (`stemseg_core.transforms`). With float32 and AVX-512 one core takes about 0.4 us a window of 64 px at step
-    1, 0.9 at step 8; windows of 256 px at step 64 take 30. The ways agree to rounding, that of a float32 FFT.
+    1, 0.7 at step 8; windows of 256 px at step 64 take 28. The ways agree to rounding, that of a float32 FFT.
     Window and step may be anything; windows start at 0, step, 2 step, ... while they fit.
 
     The idea of unmixing sliding Fourier windows is that of Vasudevan et al., Appl. Phys. Lett. 106, 091601 (2015),

@@ -92,7 +92,7 @@ def test_window_kernels_match_their_twins(reference, level, dtype, way, data):
             out = frame[1:-1, 1:-1]
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(transforms, "kernels", module)
-                source = transforms.Source(rows, first, step, shift, uniform, axis.reach, hx, roots, 1.5)
+                source = transforms.Source(rows, first, step, shift, uniform, axis.reach, hx, roots, 1.5, 0.7)
                 transform(source, out, transform.scratch(ld, m))
             results.append(out.copy())
             out[:] = np.nan
@@ -108,9 +108,26 @@ def test_finish_kernel_matches_its_twin(reference, level, dtype, scale):
     power = np.random.default_rng(0).random((3, 4, 37)).astype(dtype) ** 6 * 1e3
     power[0, 0, 0] = 0
     found = [power.copy(), power.copy()]
-    import_module(f"stemseg_core._kernels.windows_{level}").finish_block(found[0], scale, 2.0, 1.5)
-    reference("windows").finish_block(found[1], scale, 2.0, 1.5)
+    import_module(f"stemseg_core._kernels.windows_{level}").finish_block(found[0], scale, 2.0, 1.5, 7)
+    reference("windows").finish_block(found[1], scale, 2.0, 1.5, 7)
     np.testing.assert_allclose(*found, rtol=1e-6 if dtype == np.float32 else 1e-14)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_row_buffer_kernels_match_their_twins(reference, level, dtype):
+    rng = np.random.default_rng(0)
+    rows, sums = rng.random((2, 50, 48)).astype(dtype), rng.random((50, 3)) + 100
+    results = []
+    for module in (import_module(f"stemseg_core._kernels.windows_{level}"), reference("windows")):
+        means, r, s = np.empty((4, 3), dtype), rows.copy(), sums.copy()
+        module.window_means_block(s, 5, 7, 20, 11, np.empty((50, 3)), means)
+        for start, count in ((9, 30), (45, 5), (3, 0)):
+            module.move_rows_block(r, s, start, count)
+        results.append((means, r, s))
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-6 if dtype == np.float32 else 1e-13)
+    for got, want in zip(results[0][1:], results[1][1:], strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -123,7 +140,7 @@ def test_fourth_root_over_the_whole_range(level):
     out = np.empty((len(modulus), 1, 1), np.float32)
     axis = axis_of(1, taper=[1.0])
     way, zeros = ProductWindows(axis, 1), np.zeros((len(modulus), 1), np.float32)
-    source = (rows, 0, 1, zeros, np.zeros((2, 1, 16), np.float32), 0, 0, True, 1.0)
+    source = (rows, 0, 1, zeros, np.zeros((2, 1, 16), np.float32), 0, 0, True, 1.0, 1.0)
     kernels.transform_windows_products_block(
         *source, way.taper, way.cosines, way.sines, *way.scratch(32, len(out)), out
     )

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stemseg_core as ss
+from stemseg_core import windows
 
 
 def image_of(shape, seed=0, dtype=np.float32):
@@ -56,6 +57,16 @@ def test_float32_is_as_exact_as_a_float32_fft(reference, window, step):
     assert error <= 4e-7 * np.linalg.norm(want, axis=(1, 2)).max()
 
 
+@pytest.fixture(scope="module")
+def small_tiles():
+    """Many tiles and strips in small images."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "BLOCK_BYTES", 3000)
+        patch.setattr(windows, "STRIP_COLUMNS", 20)
+        yield
+
+
+@pytest.mark.usefixtures("small_tiles")
 @settings(max_examples=20, deadline=None)
 @given(cuts=st.lists(st.integers(0, 400), max_size=5), masked=st.booleans(), stacked=st.booleans())
 def test_rows_have_the_same_bits_in_any_pieces(cuts, masked, stacked):
@@ -63,6 +74,7 @@ def test_rows_have_the_same_bits_in_any_pieces(cuts, masked, stacked):
     mask = np.zeros(image.shape[-2:], bool)
     mask[30:33, 50] = masked
     matrix = ss.WindowFFT(20, (5, 7)).matrix(image, mask=mask)
+    assert matrix.n_blocks > 10
     whole = matrix.to_array(n_jobs=1)
     assert np.array_equal(whole, matrix.to_array(n_jobs=3))
     cuts = [0, *sorted(min(c, len(whole)) for c in cuts), len(whole)]

@@ -5,6 +5,16 @@ from numpy.typing import NDArray
 
 Float = TypeVar("Float", np.float32, np.float64)
 
+def move_rows_block(rows: NDArray[Float], sums: NDArray[np.float64], start: int, count: int) -> None: ...
+def window_means_block(
+    sums: NDArray[np.float64],
+    first: int,
+    step: int,
+    wy: int,
+    wx: int,
+    totals: NDArray[np.float64],
+    means: NDArray[Float],
+) -> None: ...
 def transform_rows_products_block(
     image: NDArray[Float],
     taper: NDArray[Float],
@@ -44,6 +54,7 @@ def transform_windows_products_block(
     hx: int,
     roots: bool,
     factor: float,
+    zero: float,
     taper: NDArray[Float],
     cosines: NDArray[Float],
     sines: NDArray[Float],
@@ -62,6 +73,7 @@ def transform_windows_fft_block(
     hx: int,
     roots: bool,
     factor: float,
+    zero: float,
     taper: NDArray[Float],
     radices: NDArray[np.int32],
     frequencies: NDArray[np.int32],
@@ -79,10 +91,11 @@ def transform_windows_sliding_block(
     hx: int,
     roots: bool,
     factor: float,
+    zero: float,
     cosines: NDArray[Float],
     sines: NDArray[Float],
     mixing: NDArray[Float],
     vectors: NDArray[Float],
     out: NDArray[Float],
 ) -> None: ...
-def finish_block(out: NDArray[Float], scale: str, gain: float, weight: float) -> None: ...
+def finish_block(out: NDArray[Float], scale: str, gain: float, weight: float, zero: int) -> None: ...

@@ -16,6 +16,15 @@ def fold(pieces, taper):
     return even[..., : w // 2 + 1], odd[..., 1 : (w - 1) // 2 + 1]
 
 
+def move_rows_block(rows, sums, start, count):
+    rows[:, :count], sums[:count] = rows[:, start : start + count].copy(), sums[start : start + count].copy()
+
+
+def window_means_block(sums, first, step, wy, wx, totals, means):
+    for y in range(len(means)):
+        means[y] = sums[first + y * step : first + y * step + wy].sum(axis=0) / (wy * wx)
+
+
 def transform_rows_products_block(
     image, taper, step, cosines, minus_sines, uniform, turned, even, odd, products, first, rows, sums
 ):
@@ -50,35 +59,51 @@ def tapered_windows(rows, first, step, taper, hx, out):
     return taper[:, None] * windows.swapaxes(1, 2)
 
 
-def put(spectrum, shift, uniform, hx, roots, factor, out):
+def put(spectrum, shift, uniform, hx, roots, factor, zero, out):
     """Features of spectra (m, n, 2 hy + 1, hx + 1)."""
     hy = spectrum.shape[2] // 2
     ky, kx = np.mgrid[-hy : hy + 1, 0 : hx + 1]
     spectrum = spectrum - shift[:, :, None, None] * (uniform[0] + 1j * uniform[1])[:, : hx + 1]
     power = (np.abs(spectrum) ** 2)[..., (kx > 0) | (ky >= 0)]
     out[:] = factor * (power**0.25 if roots else power)
+    out[..., hy * hx] *= zero
 
 
 def transform_windows_products_block(
-    rows, first, step, shift, uniform, reach, hx, roots, factor, taper, cosines, sines, even, odd, products, out
+    rows, first, step, shift, uniform, reach, hx, roots, factor, zero, taper, cosines, sines, even, odd, products, out
 ):
     windows = tapered_windows(rows, first, step, np.ones(len(taper)), hx, out)
     e, o = fold(np.moveaxis(windows, 2, -1), taper)  # (m, n, kx, j)
     plus, minus = e @ cosines.T - 1j * (o @ sines.T), e @ cosines.T + 1j * (o @ sines.T)
     spectrum = np.concatenate([minus[..., :0:-1], plus], axis=-1).swapaxes(-1, -2)
-    put(spectrum, shift, uniform, hx, roots, factor, out)
+    put(spectrum, shift, uniform, hx, roots, factor, zero, out)
 
 
 def transform_windows_fft_block(
-    rows, first, step, shift, uniform, reach, hx, roots, factor, taper, radices, frequencies, twiddles, vectors, out
+    rows,
+    first,
+    step,
+    shift,
+    uniform,
+    reach,
+    hx,
+    roots,
+    factor,
+    zero,
+    taper,
+    radices,
+    frequencies,
+    twiddles,
+    vectors,
+    out,
 ):
     hy = uniform.shape[1] // 2
     spectrum = np.fft.fft(tapered_windows(rows, first, step, taper, hx, out), axis=2)
-    put(spectrum[:, :, np.arange(-hy, hy + 1)], shift, uniform, hx, roots, factor, out)
+    put(spectrum[:, :, np.arange(-hy, hy + 1)], shift, uniform, hx, roots, factor, zero, out)
 
 
 def transform_windows_sliding_block(
-    rows, first, step, shift, uniform, reach, hx, roots, factor, cosines, sines, mixing, vectors, out
+    rows, first, step, shift, uniform, reach, hx, roots, factor, zero, cosines, sines, mixing, vectors, out
 ):
     hy, w = uniform.shape[1] // 2, cosines.shape[1]
     # The first window of a tile is where its taper begins: a_0 + sum_t 2 (a_t / 2) cos(2 pi t j / w).
@@ -86,12 +111,13 @@ def transform_windows_sliding_block(
         2 * np.pi * np.outer(np.arange(1, mixing.shape[1] // 2 + 1), np.arange(w)) / w
     )
     spectrum = np.fft.fft(tapered_windows(rows, first, step, taper, hx, out), axis=2)
-    put(spectrum[:, :, np.arange(-hy, hy + 1)], shift, uniform, hx, roots, factor, out)
+    put(spectrum[:, :, np.arange(-hy, hy + 1)], shift, uniform, hx, roots, factor, zero, out)
 
 
-def finish_block(out, scale, gain, weight):
+def finish_block(out, scale, gain, weight, zero):
     modulus = gain * np.sqrt(out)
     out[:] = weight * {"abs": modulus, "log1p": np.log1p(modulus)}[scale]
+    out[..., zero] /= weight
 
 
 def features(image, window, step, taper="hann", detrend="constant", zoom=2, scale="sqrt"):
