@@ -121,8 +121,8 @@ static inline __attribute__((always_inline)) TYPED(vector) TYPED(fourth_root)(TY
 /* The features of a window at ky and the kx from `kx` on, as many as a vector has lanes.
  *
  * A window's features: ky from -hy to hy, kx from 0 to hx, without ky < 0 at kx = 0. Nothing is written outside the
- * window. Within it, the first lane of ky < 0 at kx = 0 falls upon the last feature of ky - 1, which must come later: to
- * be called for falling ky < 0, and for rising kx. */
+ * window. Within it, the first lane of ky < 0 at kx = 0 falls upon the last feature of ky - 1, which must come later:
+ * to be called for falling ky < 0, and for rising kx. */
 static inline __attribute__((always_inline)) void TYPED(put)(
     const features f, ptrdiff_t ky, ptrdiff_t kx, TYPED(vector) re, TYPED(vector) im, REAL *window)
 {
