@@ -12,6 +12,7 @@ same bits for any number of threads and for any storage of the same rows.
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections import deque
@@ -78,6 +79,13 @@ class ArrayRows:
         # A power of two, so that blocks of one array and of twice the rows coincide.
         self.block_rows = 1 << max(0, (BLOCK_BYTES // row_bytes).bit_length() - 1)
         self.n_blocks = -(-self.shape[0] // self.block_rows)
+
+    def in_larger_blocks(self, factor: int) -> ArrayRows:
+        """The same rows, so many blocks taken as one."""
+        larger = copy.copy(self)
+        larger.block_rows = factor * self.block_rows
+        larger.n_blocks = -(-self.shape[0] // larger.block_rows)
+        return larger
 
     def index(self, i: int) -> slice:
         return slice(i * self.block_rows, min((i + 1) * self.block_rows, self.shape[0]))

@@ -11,7 +11,6 @@ Products are only fast over many rows: passes that sum them take several neighbo
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -111,9 +110,7 @@ def grouped(rows: Rows) -> Rows:
     size = 1 << (size.bit_length() - 1)
     if not isinstance(rows, ArrayRows):
         return Groups(rows, size)
-    larger = copy.copy(rows)
-    larger.block_rows, larger.n_blocks = size * rows.block_rows, -(-rows.n_blocks // size)
-    return larger
+    return rows.in_larger_blocks(size)
 
 
 def n_rows_of(index: Index) -> int:

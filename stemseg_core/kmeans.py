@@ -27,7 +27,7 @@ from stemseg_core.blocks import (
 from stemseg_core.compress import compress
 from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.kept import keep
-from stemseg_core.lloyd import Array, Clustering, as_columns, distances_to, lloyd, nearest, squared_distances
+from stemseg_core.lloyd import Array, Clustering, distance_columns, distances_to, lloyd, nearest, squared_distances
 from stemseg_core.memory import require_memory, spare_memory
 
 #: Directions that restarts are run on, or as many as there are clusters: these many centres span no more.
@@ -320,13 +320,13 @@ def plus_plus(rows: Rows, k: int, rng: np.random.Generator, **options: Any) -> A
     n = rows.shape[0]
     centers = take_rows(rows, rng.integers(n, size=1))
     closest = np.full((n, 1), np.inf, rows.dtype)
-    run(_approach, rows, as_columns(centers), 1, along=(closest,), out=(closest,), **options)
+    run(_approach, rows, distance_columns(centers), 1, along=(closest,), out=(closest,), **options)
     for _ in range(1, k):
         cumulative = np.cumsum(closest, dtype=np.float64)
         draws = rng.random(2 + int(np.log(k))) * cumulative[-1]
         candidates = take_rows(rows, np.minimum(np.searchsorted(cumulative, draws, side="right"), n - 1))
         distances = np.empty((n, len(candidates)), rows.dtype)
-        columns = as_columns(candidates)
+        columns = distance_columns(candidates)
         potentials = run(_approach, rows, columns, len(candidates), along=(closest,), out=(distances,), **options)[0]
         best = potentials.argmin()
         centers = np.vstack([centers, candidates[best]])

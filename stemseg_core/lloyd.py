@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite
@@ -33,6 +32,7 @@ from stemseg_core.blocks import (
     run,
     take_rows,
 )
+from stemseg_core.products import as_columns
 
 Array = NDArray[Any]
 
@@ -155,12 +155,7 @@ def in_large_blocks(rows: Rows) -> Rows:
 
     `assign_block` needs no small ones: it takes each row once, and keeps what it uses again in the cache by itself.
     """
-    if type(rows) is not ArrayRows:
-        return rows
-    large = copy(rows)
-    large.block_rows *= BLOCKS
-    large.n_blocks = -(-large.shape[0] // large.block_rows)
-    return large
+    return rows.in_larger_blocks(BLOCKS) if type(rows) is ArrayRows else rows
 
 
 def lloyd(rows: Rows, centers: Array, *, max_iter: int = 300, tol: float = 1e-4, **options: Any) -> Clustering:
@@ -223,7 +218,7 @@ def nearest(rows: Rows, centers: Array, **options: Any) -> tuple[NDArray[np.int3
 def distances_to(rows: Rows, centers: Array, **options: Any) -> Array:
     """Distances (n, k) of the rows to `centers` (k, d): computed in float64, in the type of the rows."""
     out = np.empty((rows.shape[0], len(centers)), rows.dtype)
-    run(_distances, rows, as_columns(centers), len(centers), out=(out,), **options)
+    run(_distances, rows, distance_columns(centers), len(centers), out=(out,), **options)
     return out
 
 
@@ -255,16 +250,13 @@ class _Targets(NamedTuple):
 def _targets(centers: Array, origin: Array) -> _Targets:
     exact = centers.astype(np.float64)
     relative = exact - origin
-    columns = as_columns(relative, PANEL_LANES).astype(centers.dtype)
+    columns = as_columns(relative, centers.dtype, PANEL_LANES)
     return _Targets(origin, exact, columns, (relative**2).sum(axis=1) / 2)
 
 
-def as_columns(centers: Array, multiple: int = DISTANCE_LANES) -> Array:
-    """Centres (k, d) as columns (d, p), with columns of zeros up to a `multiple`, as the kernels take them."""
-    k, d = centers.shape
-    columns = np.zeros((d, -(-k // multiple) * multiple))
-    columns[:, :k] = centers.T
-    return columns
+def distance_columns(centers: Array) -> Array:
+    """Centres (k, d) as `squared_distances` takes them."""
+    return as_columns(centers, np.float64, DISTANCE_LANES)
 
 
 def squared_distances(block: Array, columns: Array, k: int) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from stemseg_core.compress import compress
 from stemseg_core.directions import leading_bytes
 from stemseg_core.ica import ICA
 from stemseg_core.kmeans import KMeans
-from stemseg_core.lloyd import as_columns, squared_distances
+from stemseg_core.lloyd import distance_columns, squared_distances
 from stemseg_core.maps import SMOOTHED_COLUMNS, Grid, posterior, shares, thinning, whiten_noise
 from stemseg_core.nfindr import NFINDR
 from stemseg_core.nmf import NMF
@@ -178,7 +178,7 @@ def _around(rows: Array, centers: Array, variance: float, threads: dict[str, Any
     """
     memberships = np.empty((len(rows), len(centers)), np.float32)
     options = {"out": (memberships,), "stage": "memberships", **threads}
-    run(_posterior_block, ArrayRows(rows), as_columns(centers), len(centers), variance, **options)
+    run(_posterior_block, ArrayRows(rows), distance_columns(centers), len(centers), variance, **options)
     return memberships
 
 

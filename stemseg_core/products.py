@@ -39,9 +39,9 @@ def subtract_mean(block: Array, mean: Array, scratch: Scratch | None = None) -> 
     return Y, squares, sums
 
 
-def as_columns(V: Array, dtype: DTypeLike) -> Array:
-    """Directions (r, d) as `project` takes them: columns, and zeros up to a multiple of the lanes of the kernel."""
-    columns = np.zeros((V.shape[1], -(-len(V) // LANES) * LANES), dtype)
+def as_columns(V: Array, dtype: DTypeLike, lanes: int = LANES) -> Array:
+    """Rows (r, d), directions or centres, as columns, and zeros up to a multiple of the lanes of the kernel."""
+    columns = np.zeros((V.shape[1], -(-len(V) // lanes) * lanes), dtype)
     columns[:, : len(V)] = V.T
     return columns
 

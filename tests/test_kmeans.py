@@ -93,7 +93,7 @@ def test_kernels_agree_with_their_twins(level, n, d, k, dtype, reference):
         sums, counts = np.zeros((k, d)), np.zeros(k, np.int64)
         module.accumulate_block(X, origin, first, labels, sums, counts)
         squares, own = np.empty((n, k)), np.empty(n)
-        module.distances_block(X, lloyd.as_columns(exact), squares)
+        module.distances_block(X, lloyd.distance_columns(exact), squares)
         module.own_distances_block(X, exact, labels, own)
         results.append((labels, left, n_touched, energy, sums, counts, squares, own))
     ours, theirs = results
