@@ -35,7 +35,7 @@ cdef enum:
     N_ROWS = 8  # rows of a tile: as many registers of sums are in flight, enough to hide the latency of a multiply-add
     FEATURES = 256  # features of a tile: it stays in the first-level cache, at a stride known to the compiler
     PARTS = 16  # independent float64 accumulators of one sum
-    AHEAD = 4  # rows that are asked for beforehand: a piece of a row is too short for the processor to foresee the next
+    AHEAD = 8  # rows that are asked for beforehand: a piece of a row is too short for the processor to foresee the next
 
 cdef enum:
     HEIGHT = 64  # rows, and

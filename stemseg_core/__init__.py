@@ -14,7 +14,6 @@ except ModuleNotFoundError as error:
 
 from stemseg_core import datasets
 from stemseg_core.abundances import abundances
-from stemseg_core.blocks import Stopped
 from stemseg_core.compress import Compressed, compress
 from stemseg_core.ica import ICA
 from stemseg_core.kmeans import KMeans
@@ -23,6 +22,7 @@ from stemseg_core.nmf import NMF
 from stemseg_core.segment import segment
 from stemseg_core.segmentation import Segmentation
 from stemseg_core.svd import SVD
+from stemseg_core.threads import Stopped
 from stemseg_core.versions import show_versions
 from stemseg_core.windows import WindowFFT, WindowMatrix
 

@@ -8,7 +8,6 @@ that matters, so a row of d features becomes a problem of size k. `abundances` m
 from __future__ import annotations
 
 import warnings
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 
 from stemseg_core._kernels import abundances as kernels
-from stemseg_core.blocks import Progress, refuse_non_finite, run
+from stemseg_core.blocks import refuse_non_finite, run
 from stemseg_core.estimator import check_rows
 from stemseg_core.memory import require_memory
+from stemseg_core.threads import Progress
 
 Array = NDArray[Any]
 
@@ -115,28 +115,34 @@ def abundances(
         f"abundances of {n} rows in {k} components",
         "pass fewer rows at a time",
     )
+    form = gram_form(E, rows.dtype, constraint)
+    out = np.empty((n, k), rows.dtype)
+    options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress, "stage": "abundances"}
+    run(abundances_block, rows, *form, out=(out,), **options)
+    return out
+
+
+def gram_form(E: Array, dtype: np.dtype[Any], constraint: str) -> tuple[Array, np.floating[Any], GramSolver]:
+    """What `abundances_block` needs of components E (k, d), float64, for rows of a type."""
     _, sum_to_one = _constraint(constraint)
     # Abundances have no unit: in that of the components, a power of two, products neither overflow nor vanish.
     unit = float(np.ldexp(1.0, np.frexp(np.abs(E).max())[1] - 1)) if E.any() else 1.0
     E = E / unit
-    center = E.mean(axis=0) if sum_to_one else np.zeros(d)
+    center = E.mean(axis=0) if sum_to_one else np.zeros(E.shape[1])
     D = E - center
     D[np.abs(D) <= 4 * np.finfo(float).eps * np.abs(center)] = 0  # rounding is all that is left of equal components
     with np.errstate(over="ignore", invalid="ignore"):
         solver = GramSolver(D @ D.T, constraint, offset=-(D @ center))
     spread = np.linalg.norm(D) or 1.0
     lost = solver.condition * max(1.0, float(np.linalg.norm(center) / spread))
-    dtype = rows.dtype if lost <= MOST_LOSS and unit > float(np.finfo(rows.dtype).tiny) else np.dtype(np.float64)
+    if lost > MOST_LOSS or unit <= float(np.finfo(dtype).tiny):
+        dtype = np.dtype(np.float64)
     DT = np.ascontiguousarray(D.T, dtype=dtype)
-    out = np.empty((n, k), rows.dtype)
-    options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress, "stage": "abundances"}
-    run(_abundances_block, rows, DT, dtype.type(1 / unit), solver, out=(out,), **options)
-    return out
+    return DT, dtype.type(1 / unit), solver
 
 
-def _abundances_block(
-    block: Array, DT: Array, scale: np.floating[Any], solver: GramSolver
-) -> tuple[tuple[Array], None]:
+def abundances_block(block: Array, DT: Array, scale: np.floating[Any], solver: GramSolver) -> tuple[tuple[Array], None]:
+    """The block function of `abundances`."""
     with np.errstate(over="ignore", invalid="ignore"):
         B = np.matmul(block, DT)
         B *= scale
@@ -253,27 +259,38 @@ def _kkt_inverse(G: Array, c: Array) -> tuple[Array, Array, float]:
 def _supports(G: Array, c: Array) -> tuple[Array, Array, Array, Array, Array, Array]:
     """Every support on which G is positive definite, as the kernel wants it: sizes, members, L, y_c, w, h.
 
-    A support of dependent components is not needed: some optimum has independent ones (Caratheodory).
+    A support of dependent components is not needed: some optimum has independent ones (Caratheodory). The factor of a
+    support is that of its first members and one more row.
     """
     k = len(G)
-    candidates = [s for size in range(1 if c.any() else 0, k + 1) for s in combinations(range(k), size)]
-    sizes, members = np.zeros(len(candidates), np.intp), np.zeros((len(candidates), k), np.intp)
-    L, y_c = np.zeros((len(candidates), k, k)), np.zeros((len(candidates), k))
-    m = 0
-    for support in candidates:
-        size = len(support)
-        try:
-            factor = np.linalg.cholesky(G[np.ix_(support, support)])
-        except np.linalg.LinAlgError:
-            continue
-        diagonal = factor.diagonal().copy()
-        if (diagonal**2 <= TINY_PIVOT * (size + 3)).any():
-            continue
-        sizes[m], members[m, :size] = size, support
-        y_c[m, :size] = np.linalg.solve(factor, c[list(support)])
-        np.fill_diagonal(factor, 1 / diagonal)
-        L[m, :size, :size] = factor
-        m += 1
-    norm = (y_c[:m] ** 2).sum(axis=1)
-    h = np.divide(1.0, norm, out=np.zeros(m), where=norm > 0)
-    return sizes[:m], members[:m], L[:m], y_c[:m], y_c[:m] * h[:, np.newaxis], h
+    supports: list[tuple[tuple[int, ...], Array, Array]] = [((), np.zeros((k, k)), np.zeros(k))]
+    for members, L, y_c in supports:  # grows meanwhile: by size, and in the order of the members
+        for q in range(members[-1] + 1 if members else 0, k):
+            longer = _with_row(members, L, y_c, G[q, [*members, q]].tolist(), float(c[q]))
+            if longer is not None:
+                supports.append(((*members, q), *longer))
+    first = 1 if c.any() else 0  # with sum 1 something is present
+    chosen = supports[first:]
+    sizes, indices = np.zeros(len(chosen), np.intp), np.zeros((len(chosen), k), np.intp)
+    for m, (members, _, _) in enumerate(chosen):
+        sizes[m], indices[m, : len(members)] = len(members), members
+    factors, right = np.array([L for _, L, _ in chosen]), np.array([y_c for _, _, y_c in chosen])
+    norm = (right**2).sum(axis=1)
+    h = np.divide(1.0, norm, out=np.zeros(len(chosen)), where=norm > 0)
+    return sizes, indices, factors, right, right * h[:, np.newaxis], h
+
+
+def _with_row(members: tuple[int, ...], L: Array, y_c: Array, g: list[float], c: float) -> tuple[Array, Array] | None:
+    """The factor with one more row, and the inverse on its diagonal; None if that component depends on the members."""
+    size, row = len(members), list[float]()
+    above = L[:size, :size].tolist()
+    for i in range(size):
+        row.append((g[i] - sum(a * b for a, b in zip(row, above[i], strict=False))) * above[i][i])
+    pivot = g[size] - sum(a * a for a in row)
+    if pivot <= TINY_PIVOT * (size + 4):
+        return None
+    inverse = 1 / pivot**0.5
+    L, y_c = L.copy(), y_c.copy()
+    L[size, :size], L[size, size] = row, inverse
+    y_c[size] = (c - sum(a * b for a, b in zip(row, y_c.tolist(), strict=False))) * inverse
+    return L, y_c

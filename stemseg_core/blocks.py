@@ -13,26 +13,17 @@ same bits for any number of threads and for any storage of the same rows.
 from __future__ import annotations
 
 import copy
-import os
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import cache
-from itertools import repeat
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import joblib
 import numpy as np
-import scipy.linalg  # noqa: F401 (loads its BLAS, which `_controller` must find)
-from joblib.parallel import get_active_backend
 from numpy.typing import DTypeLike, NDArray
-from threadpoolctl import ThreadpoolController
+
+from stemseg_core.threads import Progress, effective_n_jobs, in_order, tell
 
 Index = slice | NDArray[np.intp]
 Partial = tuple[Any, ...]
-Progress = Callable[[int, int, str], bool | None]
 
 #: A block of this size stays in the second-level cache between the steps of a block function.
 BLOCK_BYTES = 1 << 20
@@ -51,10 +42,6 @@ class Rows(Protocol):
     def n_blocks(self) -> int: ...
     def index(self, i: int) -> Index: ...
     def reader(self) -> Callable[[int], NDArray[Any]]: ...
-
-
-class Stopped(RuntimeError):  # noqa: N818 (no error: it was asked for, as with StopIteration)
-    """The progress callback returned False."""
 
 
 def row_dtype(dtype: DTypeLike) -> np.dtype[Any]:
@@ -278,13 +265,12 @@ def run(
         return part.nodes
 
     done = 0
-    for blocks, nodes in _ordered(work, _tasks(rows, n_jobs), n_jobs, stop):
+    tasks = [(blocks,) for blocks in _tasks(rows, n_jobs)]
+    for (blocks,), nodes in zip(tasks, in_order(work, tasks, n_jobs, stop), strict=True):
         for level, partial in nodes:
             tree.push(partial, level)
         done += len(blocks)
-        if progress is not None and progress(done, n_blocks, stage) is False:
-            stop.set()
-            raise Stopped(f"{stage or 'run'} stopped by the progress callback at block {done} of {n_blocks}")
+        tell(progress, done, n_blocks, stage)
     return tree.total()
 
 
@@ -295,143 +281,3 @@ def _tasks(rows: Rows, n_jobs: int) -> list[range]:
     group = max(1, min(TASK_BYTES // block_bytes, n_blocks // (4 * n_jobs)))
     group = 1 << (group.bit_length() - 1)
     return [range(i, min(i + group, n_blocks)) for i in range(0, n_blocks, group)]
-
-
-def _ordered(
-    work: Callable[[range], Any], tasks: list[range], n_jobs: int, stop: threading.Event
-) -> Iterator[tuple[range, Any]]:
-    """Results of the tasks in order. When the consumer leaves early, running tasks end at their next block."""
-    with one_blas_thread():
-        if n_jobs == 1 or len(tasks) <= 1:
-            for task in tasks:
-                yield task, work(task)
-            return
-        # Not joblib.Parallel: it polls every 10 ms, measured 11.6 ms a pass against 0.2 ms here (docs/decisions.md).
-        with ThreadPoolExecutor(min(n_jobs, len(tasks))) as pool:
-            pending: deque[tuple[range, Future[Any]]] = deque()
-            try:
-                for task in tasks:
-                    pending.append((task, pool.submit(work, task)))
-                    if len(pending) > 2 * n_jobs:
-                        first, future = pending.popleft()
-                        yield first, future.result()
-                while pending:
-                    first, future = pending.popleft()
-                    yield first, future.result()
-            finally:
-                stop.set()
-                for _, future in pending:
-                    future.cancel()
-
-
-def map_tasks(
-    function: Callable[..., Any],
-    tasks: Sequence[tuple[Any, ...]],
-    n_jobs: int | None = None,
-    *,
-    progress: Progress | None = None,
-    stage: str = "",
-    stop: threading.Event | None = None,
-) -> list[Any]:
-    """``[function(*task) for task in tasks]`` on threads, for a few large independent pieces such as restarts.
-
-    `progress` is called with tasks as the unit. `stop` is set when the call is left early, by an exception, Ctrl-C or
-    `progress`; tasks that look at it end then, others run to their end first.
-    """
-    n_jobs = min(effective_n_jobs(n_jobs), max(1, len(tasks)))
-    results: list[Any] = []
-    with one_blas_thread(), ThreadPoolExecutor(n_jobs) as pool:
-        futures = [pool.submit(function, *task) for task in tasks] if n_jobs > 1 else []
-        try:
-            for i, task in enumerate(tasks):
-                results.append(futures[i].result() if futures else function(*task))
-                if progress is not None and progress(i + 1, len(tasks), stage) is False:
-                    raise Stopped(f"{stage or 'tasks'} stopped by the progress callback at {i + 1} of {len(tasks)}")
-        finally:
-            if stop is not None:
-                stop.set()
-            for future in futures:
-                future.cancel()
-    return results
-
-
-def effective_n_jobs(n_jobs: int | None) -> int:
-    """Threads to use, as in joblib: -1 means all CPUs, -2 all but one.
-
-    None means what an enclosing ``joblib.parallel_config(n_jobs=...)`` says, else all CPUs that this process may use
-    (affinity and cgroup respected), at most ``OMP_NUM_THREADS``.
-    """
-    if n_jobs is None:
-        n_jobs = get_active_backend()[1]
-    if n_jobs is None:
-        limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # "4,2" has one number a level of nesting
-        n_jobs = min(joblib.cpu_count(), int(limit) if limit.isdigit() and int(limit) > 0 else joblib.cpu_count())
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, int | np.integer):
-        raise TypeError(f"n_jobs must be a whole number or None, got {n_jobs!r}")
-    if n_jobs == 0:
-        raise ValueError("n_jobs must be a positive number of threads, or negative as in joblib (-1: all CPUs); got 0")
-    return int(n_jobs) if n_jobs > 0 else max(1, joblib.cpu_count() + 1 + int(n_jobs))
-
-
-@cache
-def _controller() -> ThreadpoolController:
-    """The BLAS libraries of numpy and scipy, found once: that takes 2 ms, limiting them 20 us."""
-    return ThreadpoolController()
-
-
-def blas_libraries() -> list[str]:
-    """The BLAS libraries in this process, such as ``'openblas 0.3.31 SkylakeX'``."""
-    blas = (lib for lib in _controller().info() if lib["user_api"] == "blas")
-    return sorted({f"{lib['internal_api']} {lib['version']} {lib.get('architecture', '')}".strip() for lib in blas})
-
-
-_limit_lock = threading.Lock()
-_limit_depth = 0
-_blas_threads: list[int] = []
-
-
-def _set_blas_threads(numbers: Iterable[int]) -> list[int]:
-    """Set the threads of each BLAS library; returns what they were.
-
-    threadpoolctl (seen in 3.8) obeys the first thread that ever set a limit of OpenBLAS and silently ignores
-    all others, unless control is given up. We may be called from any thread, and count our users ourselves.
-    """
-    before = []
-    libraries = (lib for lib in _controller().lib_controllers if lib.user_api == "blas")
-    for library, number in zip(libraries, numbers, strict=False):
-        give_up_control = getattr(library, "clear_controlling_thread", lambda **_: None)
-        before.append(library.num_threads)
-        give_up_control(force=True)
-        library.set_num_threads(number)
-        give_up_control(force=True)
-    return before
-
-
-def _after_fork() -> None:
-    """A thread that held the lock does not exist in a forked child; its limit stays there, which is safe."""
-    global _limit_lock
-    _limit_lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Hold every BLAS to one thread: ours are the parallelism, and a sum split over BLAS threads changes its bits.
-
-    The limit is process-wide, so nested and concurrent users are counted and the last one out restores it.
-    """
-    global _limit_depth, _blas_threads
-    with _limit_lock:
-        if _limit_depth == 0:
-            _blas_threads = _set_blas_threads(repeat(1))
-        _limit_depth += 1
-    try:
-        yield
-    finally:
-        with _limit_lock:
-            _limit_depth -= 1
-            if _limit_depth == 0:
-                _set_blas_threads(_blas_threads)

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import stemseg_core
-from stemseg_core.blocks import Progress
 from stemseg_core.extras import MissingExtraError, require_extra
 from stemseg_core.io import ImageReadError, write_tiff
 from stemseg_core.job import RESULTS, Job, RefusedError, describe, parse_size, times
 from stemseg_core.memory import memory_limit
 from stemseg_core.phases import METHODS
 from stemseg_core.segmentation import Segmentation
+from stemseg_core.threads import Progress
 from stemseg_core.windows import SCALES
 
 #: Packages without which no result could be written.

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.blocks import Partial, Progress, Rows, one_blas_thread, refuse_too_small, run
+from stemseg_core.blocks import Partial, Rows, refuse_too_small, run
 from stemseg_core.directions import fixed_signs, leading, leading_bytes, spread
 from stemseg_core.estimator import check_rows, check_whole
 from stemseg_core.memory import require_memory
 from stemseg_core.products import as_columns, project, subtract_mean
+from stemseg_core.threads import Progress, one_blas_thread
 
 Array = NDArray[Any]
 

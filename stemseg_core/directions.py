@@ -18,21 +18,10 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import DTypeLike, NDArray
 
-from stemseg_core.blocks import (
-    ArrayRows,
-    Index,
-    Partial,
-    Progress,
-    Rows,
-    add,
-    effective_n_jobs,
-    map_tasks,
-    one_blas_thread,
-    refuse_too_small,
-    run,
-)
+from stemseg_core.blocks import ArrayRows, Index, Partial, Rows, add, refuse_too_small, run
 from stemseg_core.krylov import KRYLOV_BLOCKS, MAX_PASSES, block_width, krylov
 from stemseg_core.products import Scratch, as_columns, row_sums, scatter, subtract_mean
+from stemseg_core.threads import Progress, effective_n_jobs, map_tasks, one_blas_thread
 
 #: Rows of one sum of products: so many bytes, where that leaves enough groups of blocks for all threads; products are
 #: formed over so many rows at a time, that float32 sums do not lose digits.

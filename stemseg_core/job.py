@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core import __version__
-from stemseg_core.blocks import Progress, Stopped
 from stemseg_core.files import current_umask
 from stemseg_core.io import Image, ImageReadError, choose_signal, read_image, read_signals, write_tiff
 from stemseg_core.segment import segment
 from stemseg_core.segmentation import Segmentation
 from stemseg_core.signals import nanometres
+from stemseg_core.threads import Progress, tell
 
 Size = tuple[tuple[float, float], str]
 
@@ -170,8 +170,7 @@ class Job:
             steps = [*_arrays(result, stage), *_pictures(result, stage, self.path.name, self.reading)]
             for done, step in enumerate(steps, start=1):
                 step()
-                if progress is not None and progress(done, len(steps), "write") is False:
-                    raise Stopped(f"write stopped by the progress callback at {done} of {len(steps)}")
+                tell(progress, done, len(steps), "write")
             for name, source in extra.items():
                 shutil.copyfile(source, stage / name)
             self.seconds["write"] = time.perf_counter() - start

@@ -14,21 +14,13 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from stemseg_core.blocks import (
-    ArrayRows,
-    Partial,
-    Progress,
-    Rows,
-    effective_n_jobs,
-    map_tasks,
-    run,
-    take_rows,
-)
+from stemseg_core.blocks import ArrayRows, Partial, Rows, run, take_rows
 from stemseg_core.compress import compress
 from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.kept import keep
 from stemseg_core.lloyd import Array, Clustering, distance_columns, distances_to, lloyd, nearest, squared_distances
 from stemseg_core.memory import require_memory, spare_memory
+from stemseg_core.threads import Progress, effective_n_jobs, map_tasks
 
 #: Directions that restarts are run on, or as many as there are clusters: these many centres span no more.
 RANK = 32

@@ -21,18 +21,9 @@ from stemseg_core._kernels.kmeans import (
     distances_block,
     own_distances_block,
 )
-from stemseg_core.blocks import (
-    ArrayRows,
-    Partial,
-    Rows,
-    add,
-    one_blas_thread,
-    refuse_non_finite,
-    refuse_too_small,
-    run,
-    take_rows,
-)
+from stemseg_core.blocks import ArrayRows, Partial, Rows, add, refuse_non_finite, refuse_too_small, run, take_rows
 from stemseg_core.products import as_columns
+from stemseg_core.threads import one_blas_thread
 
 Array = NDArray[Any]
 

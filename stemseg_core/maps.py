@@ -10,7 +10,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from stemseg_core.blocks import Progress, Stopped, map_tasks
+from stemseg_core.threads import Progress, map_tasks, tell
 
 Array = NDArray[Any]
 
@@ -113,8 +113,7 @@ class Grid:
                 planes /= weight
             map_tasks(self._take, [(planes, part, strip) for strip in strips], n_jobs)
             done = min(n_columns, start + SMOOTHED_COLUMNS)
-            if progress is not None and progress(done, n_columns, "smooth") is False:
-                raise Stopped(f"smooth stopped by the progress callback at column {done} of {n_columns}")
+            tell(progress, done, n_columns, "smooth")
         return rows
 
     def thinned(self, rows: Array, n_rows: int) -> Array:

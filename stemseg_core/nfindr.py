@@ -15,12 +15,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from stemseg_core._kernels import nfindr as kernels
 from stemseg_core.abundances import abundances
-from stemseg_core.blocks import ArrayRows, Partial, Progress, Rows, one_blas_thread, take_rows
+from stemseg_core.blocks import ArrayRows, Partial, Rows, take_rows
 from stemseg_core.directions import Leading, leading, leading_bytes
 from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.memory import require_memory
 from stemseg_core.products import as_columns, project, subtract_mean
 from stemseg_core.projections import successive_projections
+from stemseg_core.threads import Progress, one_blas_thread
 
 Array = NDArray[Any]
 

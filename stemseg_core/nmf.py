@@ -19,13 +19,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from stemseg_core._kernels import nmf as kernels
-from stemseg_core.abundances import abundances
-from stemseg_core.blocks import Progress, Rows, one_blas_thread, refuse_non_finite, refuse_too_small
+from stemseg_core.abundances import abundances, abundances_block, gram_form
+from stemseg_core.blocks import Rows, refuse_too_small
 from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.kept import keep
 from stemseg_core.memory import require_memory, spare_memory
-from stemseg_core.nmf_solver import Array, Descent, Problem, compressed, descend, race, thinned
+from stemseg_core.nmf_solver import EXACT, Array, Descent, Problem, compressed, descend, directions, race, thinned
 from stemseg_core.nmf_starts import POOL, starts
+from stemseg_core.products import row_sums, scatter
+from stemseg_core.threads import Progress, one_blas_thread
 
 #: Directions of the compressed form beyond two for each component: they absorb what random directions miss.
 SPARE = 10
@@ -204,8 +206,9 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         self.n_iter_ = state.n_iter
         self.converged_ = state.converged
         del state
-        W = self._transform(rows)
-        (squares,) = problem.run(_residual_block, self.components_.astype(np.float64), along=(W,))
+        H = self.components_.astype(np.float64)
+        W = np.empty((n, k), rows.dtype)
+        (squares,) = problem.run(_finish_block, H, gram_form(H, rows.dtype, "nnls"), out=(W,))
         self.reconstruction_err_ = float(np.sqrt(squares.sum()))
         return W
 
@@ -301,9 +304,10 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
     def _problem(self, rows: Rows, q: int) -> tuple[Problem, Array | None]:
         """The problem on X, whose values are checked on the way, and ``X' X`` times q random directions."""
         n, d = rows.shape
-        problem = Problem(rows, None, 0.0, {"n_jobs": self.n_jobs, "progress": self.progress})
-        directions = np.random.default_rng(0).standard_normal((d, q)).astype(rows.dtype) if q < d else None
-        squares, n_negative, *product = problem.run(_first_block, directions)
+        options = {"n_jobs": self.n_jobs, "progress": self.progress}
+        problem = Problem(rows, None, 0.0, options, EXACT[rows.dtype.itemsize])
+        state = directions(np.random.default_rng(0).standard_normal((q, d)), rows.dtype) if q < d else ()
+        squares, n_negative, *product = problem.run(_first_block, *state)
         if n_negative:
             counts = np.zeros(n, np.int64)
             problem.run(_negatives_block, out=(counts,))
@@ -313,25 +317,24 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
             )
         refuse_too_small(rows, squares, **problem.options)
         problem.energy = squares
-        return problem, product[0] if product else None
+        return problem, product[0][:q] if product else None
 
 
-def _first_block(block: Array, directions: Array | None) -> tuple[None, tuple[Any, ...]]:
-    with np.errstate(over="ignore", invalid="ignore"):
-        squares = np.einsum("ij,ij->i", block, block)
-    refuse_non_finite(block, squares)
+def _first_block(block: Array, *directions: Array) -> tuple[None, tuple[Any, ...]]:
     n_negative = int((block < 0).sum()) if block.min() < 0 else 0
-    partial = (float(squares.sum(dtype=np.float64)), n_negative)
-    if directions is None:
-        return None, partial
-    return None, (*partial, np.matmul(block.T, np.matmul(block, directions)).astype(np.float64))
+    if not directions:
+        return None, (float(row_sums(block)[0].sum()), n_negative)
+    product, squares, _ = scatter(block, *directions)
+    return None, (float(squares.sum()), n_negative, product.astype(np.float64))
 
 
 def _negatives_block(block: Array) -> tuple[tuple[Array], None]:
     return ((block < 0).sum(axis=1),), None
 
 
-def _residual_block(block: Array, W: Array, H: Array) -> tuple[None, tuple[Array]]:
-    squares = np.empty(block.shape[1])
-    kernels.residual_block(block, np.ascontiguousarray(W), H, np.empty_like(squares), squares)
-    return None, (squares,)
+def _finish_block(block: Array, H: Array, form: tuple[Any, ...]) -> tuple[tuple[Array], tuple[Array]]:
+    """W of the rows, and their squared residuals by feature."""
+    (W,), _ = abundances_block(block, *form)
+    W, squares = W.astype(block.dtype, copy=False), np.empty(block.shape[1])
+    kernels.residual_block(block, W, H, squares)
+    return (W,), (squares,)

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core._kernels import nmf as kernels
-from stemseg_core.blocks import ArrayRows, Rows, one_blas_thread, run
+from stemseg_core.blocks import ArrayRows, Rows, run
+from stemseg_core.products import as_columns, project, scatter
+from stemseg_core.threads import one_blas_thread
 
 Array = NDArray[Any]
 
@@ -25,21 +27,23 @@ SWEEPS = 8
 RACE_ROWS = 4096
 #: Passes of a start in the first round of the race; twice as many in each later round, for half of the starts.
 ROUND = 8
-#: A squared error of this share of the energy of X is as good as none.
-EXACT = 1e-12
+#: A squared error of this share of the energy of X is as good as none, for float32 and for float64 rows.
+EXACT = {4: 1e-11, 8: 1e-12}
 
 
 @dataclass
 class Problem:
     """Rows to factorise, ``X = B C`` with orthonormal C: B is read in blocks; C is None where B is X itself.
 
-    `energy` is the sum of squares; `options` are the estimator's ``n_jobs`` and ``progress``.
+    `energy` is the sum of squares, of which a squared error of the share `exact` is as good as none; `options` are the
+    estimator's ``n_jobs`` and ``progress``.
     """
 
     rows: Rows
     basis: Array | None
     energy: float
     options: dict[str, Any]
+    exact: float = EXACT[8]
 
     def run(self, function: Callable[..., Any], *state: Any, **arguments: Any) -> Any:
         return run(function, self.rows, *state, stage="NMF", **arguments, **self.options)
@@ -57,52 +61,67 @@ class Problem:
     def pass_over(self, H: Array, W: Array, W_next: Array) -> tuple[Array, Array]:
         """Sweep W into `W_next`; return ``W' X`` (k, d) and ``W' W`` (k, k) of the new W."""
         P = H if self.basis is None else H @ self.basis.T
-        WtB, WtW = self.run(_sweep_block, P, H @ H.T, along=(W,), out=(W_next,))
+        columns = as_columns(P, np.float64, kernels.LANES)
+        WtB, WtW = self.run(_sweep_block, columns, H @ H.T, along=(W,), out=(W_next,))
         products: tuple[Array, Array] = self.lift(WtB), WtW
         return products
 
 
-def _sweep_block(block: Array, W: Array, P: Array, G: Array) -> tuple[tuple[Array], tuple[Array, Array]]:
-    # float32 would blur the squared error, a small difference of large sums, by 1e-7 of the energy of X.
-    block = block.astype(np.float64, copy=False)
-    Wt = np.array(W.T, order="C")
-    kernels.hals_block(np.matmul(P, block.T), G, SWEEPS, Wt)
-    return (Wt.T,), (np.matmul(Wt, block), np.matmul(Wt, Wt.T))
+def _sweep_block(block: Array, W: Array, columns: Array, G: Array) -> tuple[tuple[Array], tuple[Array, Array]]:
+    k, wide = len(G), columns.shape[1]
+    A, B, Wt = np.empty((kernels.ROWS, wide)), np.empty((wide, kernels.ROWS)), np.empty((wide, kernels.ROWS))
+    W_next, WtX, WtW = np.empty_like(W), np.empty((wide, block.shape[1])), np.empty((k, k))
+    kernels.sweep_block(block, columns, G, SWEEPS, W, A, B, Wt, W_next, WtX, WtW)
+    return (W_next,), (WtX[:k], WtW)
 
 
 def compressed(problem: Problem, product: Array | None) -> Problem:
-    """The problem in float64 in memory, projected on the span of the columns of `product` (d, q), if that is given.
+    """The problem in float64 in memory, projected on the span of the rows of `product` (q, d), if that is given.
 
-    `product` is X'X times random directions; it is multiplied by X'X once more, which halved the passes over X.
+    `product` is random directions times X'X; it is multiplied by X'X once more, which halved the passes over X.
     """
     n, d = problem.rows.shape
-    Q = None
-    if product is not None:
-        (product,) = problem.run(_power_block, _orthonormal(product, problem))
-        Q = _orthonormal(product, problem)
-    B = np.empty((n, d if Q is None else Q.shape[1]))
-    problem.run(_project_block, Q, out=(B,))
-    return in_memory(problem, B, None if Q is None else np.ascontiguousarray(Q.T, dtype=np.float64))
-
-
-def _orthonormal(product: Array, problem: Problem) -> Array:
-    with one_blas_thread():
-        Q: Array = np.linalg.qr(product / np.abs(product).max())[0]
-        return Q.astype(problem.rows.dtype)
+    if product is None:
+        B = np.empty((n, d))
+        problem.run(_copy_block, out=(B,))
+        return in_memory(problem, B, None)
+    q = len(product)
+    (product,) = problem.run(_scatter_block, *directions(_orthonormal(product), problem.rows.dtype))
+    Q = _orthonormal(product[:q]).astype(problem.rows.dtype)  # as it is multiplied by
+    B = np.empty((n, len(Q)))
+    problem.run(_project_block, *directions(Q, Q.dtype), len(Q), out=(B,))
+    return in_memory(problem, B, Q.astype(np.float64))
 
 
 def in_memory(problem: Problem, B: Array, basis: Array | None) -> Problem:
     """The problem of rows B in memory."""
     with one_blas_thread():
-        return Problem(ArrayRows(B), basis, float(np.vdot(B, B)), problem.options)
+        return Problem(ArrayRows(B), basis, float(np.vdot(B, B)), problem.options, problem.exact)
 
 
-def _power_block(block: Array, Q: Array) -> tuple[None, tuple[Array]]:
-    return None, (np.matmul(block.T, np.matmul(block, Q)).astype(np.float64),)
+def directions(Q: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    """What `project` and `scatter` take: nothing to subtract, and rows Q as columns."""
+    return np.zeros(Q.shape[1], dtype), as_columns(Q, dtype)
 
 
-def _project_block(block: Array, Q: Array | None) -> tuple[tuple[Array], None]:
-    return (block if Q is None else np.matmul(block, Q),), None
+def _orthonormal(product: Array) -> Array:
+    """Orthonormal rows that span those of `product`."""
+    if not np.isfinite(product).all():
+        raise ValueError("Input X has values too large for its type: sums of products overflow; scale X down")
+    with one_blas_thread():
+        return np.ascontiguousarray(np.linalg.qr(product.T / np.abs(product).max())[0].T)
+
+
+def _scatter_block(block: Array, zero: Array, columns: Array) -> tuple[None, tuple[Array]]:
+    return None, (scatter(block, zero, columns)[0].astype(np.float64),)
+
+
+def _project_block(block: Array, zero: Array, columns: Array, q: int) -> tuple[tuple[Array], None]:
+    return (project(block, zero, columns)[0][:, :q],), None
+
+
+def _copy_block(block: Array) -> tuple[tuple[Array], None]:
+    return (block,), None
 
 
 @dataclass
@@ -156,7 +175,8 @@ def descend(problem: Problem, H: Array, W: Array, *, max_iter: int, tol: float) 
         # The cosine between the residual and what the components can still take of it.
         slope = np.linalg.norm(gradient) / np.sqrt(state.objective * np.trace(WtW) or 1.0)
         slow = decrease <= 0.01 * tol * objective
-        state.converged = bool(slope <= (10 * tol if slow else tol) or state.objective <= EXACT * problem.energy)
+        exact = state.objective <= problem.exact * problem.energy
+        state.converged = bool(exact or slope <= (10 * tol if slow else tol))
         factor, ceiling = min(ceiling, 1.05 * factor), min(1.0, 1.01 * ceiling)
         H_try, extrapolated = np.maximum(state.H + factor * (state.H - previous), 0), True
     return state
@@ -193,7 +213,7 @@ def race(problem: Problem, few: Problem, pool: Iterable[Array], *, tol: float, m
 
 def revive(problem: Problem, state: Descent, *, tol: float, max_iter: int) -> Descent:
     """Go on with what is missing most in one row, in place of a component that has become zero, while that helps."""
-    while state.objective > EXACT * problem.energy and not state.weight.all():
+    while state.objective > problem.exact * problem.energy and not state.weight.all():
         H = state.H.copy()
         _, H[np.argmin(state.weight)] = problem.run(
             _missing_block, state.H, problem.basis, along=(state.W,), merge=larger

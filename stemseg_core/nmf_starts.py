@@ -14,11 +14,11 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from stemseg_core.blocks import one_blas_thread
 from stemseg_core.kmeans import KMeans
 from stemseg_core.nfindr import NFINDR
 from stemseg_core.nmf_solver import Array, Problem
 from stemseg_core.projections import successive_projections
+from stemseg_core.threads import one_blas_thread
 
 #: What ``init="auto"`` tries.
 POOL = ("nfindr", "spa", "kmeans", "nndsvda", "random")

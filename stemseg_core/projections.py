@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stemseg_core.blocks import one_blas_thread
+from stemseg_core.threads import one_blas_thread
 
 
 def successive_projections(Y: ArrayLike, k: int) -> NDArray[np.intp]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stemseg_core.blocks import BLOCK_BYTES, Progress, Rows, effective_n_jobs, one_blas_thread, run
+from stemseg_core.blocks import BLOCK_BYTES, Rows, run
 from stemseg_core.compress import CANCELLED
 from stemseg_core.estimator import check_whole
 from stemseg_core.images import pair
@@ -19,6 +19,7 @@ from stemseg_core.memory import require_memory, spare_memory
 from stemseg_core.phases import METHODS, find_phases, phases_bytes
 from stemseg_core.segmentation import Segmentation
 from stemseg_core.spectra import Spectra, row_norms
+from stemseg_core.threads import Progress, effective_n_jobs, one_blas_thread
 from stemseg_core.versions import versions
 from stemseg_core.windows import WindowFFT, WindowMatrix
 

@@ -12,11 +12,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from stemseg_core.blocks import Partial, Progress, Rows, one_blas_thread
+from stemseg_core.blocks import Partial, Rows
 from stemseg_core.directions import Leading, fixed_signs, leading, leading_bytes
 from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.memory import require_memory
 from stemseg_core.products import as_columns, project
+from stemseg_core.threads import Progress, one_blas_thread
 
 Array = NDArray[Any]
 

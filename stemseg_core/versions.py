@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from stemseg_core._kernels import SIMD_LEVEL
-from stemseg_core.blocks import blas_libraries
+from stemseg_core.threads import blas_libraries
 
 PACKAGES = ("stemseg-core", "numpy", "scipy", "scikit-learn", "joblib", "threadpoolctl")
 OPTIONAL = ("matplotlib", "rosettasciio", "tifffile", "h5py", "dask", "hyperspy", "sidpy", "xarray")

@@ -12,10 +12,11 @@ from scipy.signal import get_window
 from sklearn.base import BaseEstimator
 
 from stemseg_core import transforms
-from stemseg_core.blocks import BLOCK_BYTES, Progress, run
+from stemseg_core.blocks import BLOCK_BYTES, run
 from stemseg_core.estimator import check_whole
 from stemseg_core.images import check_image, first_bad_pixels, pair
 from stemseg_core.memory import require_memory
+from stemseg_core.threads import Progress
 from stemseg_core.tiles import STRIP_COLUMNS, Tile, TileGrid, TileReader
 
 SCALES = ("abs", "sqrt", "log1p", "power")

@@ -17,11 +17,11 @@ from PIL import Image as Picture
 
 import stemseg_core
 from stemseg_core import datasets, job
-from stemseg_core.blocks import Stopped
 from stemseg_core.cli import accuracy, main
 from stemseg_core.io import write_tiff
 from stemseg_core.job import RESULTS, parse_size, suggested_window
 from stemseg_core.segment import Segmentation
+from stemseg_core.threads import Stopped
 
 PIXEL = 0.02
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from stemseg_core import NMF, WindowFFT, segment
-from stemseg_core.blocks import ArrayRows, Stopped, run
+from stemseg_core.blocks import ArrayRows, run
 from stemseg_core.kept import KeptRows, keep
+from stemseg_core.threads import Stopped
 
 IMAGE = np.random.default_rng(0).random((150, 170)).astype(np.float32)
 MASK = np.zeros(IMAGE.shape, bool)

@@ -19,7 +19,8 @@ from threadpoolctl import threadpool_limits
 import stemseg_core
 from stemseg_core import KMeans, Stopped, lloyd
 from stemseg_core._kernels import available_levels
-from stemseg_core.blocks import ArrayRows, map_tasks, take_rows
+from stemseg_core.blocks import ArrayRows, take_rows
+from stemseg_core.threads import map_tasks
 
 LEVELS = available_levels()
 

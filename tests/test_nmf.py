@@ -18,6 +18,7 @@ from stemseg_core._kernels import available_levels
 from stemseg_core.blocks import ArrayRows
 from stemseg_core.nmf_solver import Problem, descend
 from stemseg_core.nmf_starts import POOL
+from stemseg_core.products import as_columns
 
 DTYPES = (np.float32, np.float64)
 
@@ -63,14 +64,36 @@ def test_hals_block_equals_numpy(reference, level, dtype, k, n):
 
 @pytest.mark.parametrize("level", available_levels())
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("n", "d", "k"), [(1, 1, 1), (5, 17, 3), (40, 33, 8)])
+@pytest.mark.parametrize(
+    ("m", "d", "k"), [(1, 1, 1), (5, 17, 3), (64, 64, 4), (65, 63, 8), (130, 300, 9), (200, 16, 20)]
+)
+def test_sweep_block_equals_numpy(reference, level, dtype, m, d, k):
+    kernels = importlib.import_module(f"stemseg_core._kernels.nmf_{level}")
+    rng = np.random.default_rng(d)
+    X, W, H = rng.random((m, d)).astype(dtype), rng.random((m, k)), rng.random((k, d))
+    if k > 2:
+        H[1] = 0
+    V, wide = as_columns(H, np.float64, kernels.LANES), -(-k // kernels.LANES) * kernels.LANES
+    scratch = [np.full(shape, np.nan) for shape in ((kernels.ROWS, wide), (wide, kernels.ROWS), (wide, kernels.ROWS))]
+    found, want = ([np.full(shape, np.nan) for shape in ((m, k), (wide, d), (k, k))] for _ in range(2))
+    for array in (X, V, W):
+        array.flags.writeable = False
+    kernels.sweep_block(X, V, H @ H.T, 3, W, *scratch, *found)
+    reference("nmf").sweep_block(X, V, H @ H.T, 3, W, *scratch, *want)
+    for one, other in zip(found, want, strict=True):
+        assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("level", available_levels())
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "d", "k"), [(1, 1, 1), (5, 17, 3), (40, 64, 8), (130, 200, 5)])
 def test_residual_block_equals_numpy(reference, level, dtype, n, d, k):
     kernels = importlib.import_module(f"stemseg_core._kernels.nmf_{level}")
     rng = np.random.default_rng(d)
     X, W, H = rng.random((n, d)).astype(dtype), rng.random((n, k)).astype(dtype), rng.random((k, d))
     out, want = np.full((2, d), np.nan)
-    kernels.residual_block(X, W, H, np.empty(d), out)
-    reference("nmf").residual_block(X, W, H, None, want)
+    kernels.residual_block(X, W, H, out)
+    reference("nmf").residual_block(X, W, H, want)
     assert_allclose(out, want, rtol=1e-12)
 
 
@@ -330,9 +353,9 @@ def test_bad_values_are_counted_and_located():
         NMF(2).fit(X)
 
 
-@pytest.mark.parametrize(("scale", "message"), [(1e-25, "too small for float32"), (1e25, "too large for float32")])
-def test_values_whose_squares_float32_cannot_hold_are_refused(scale, message):
-    X = mixed(0, 50, 20)
+@pytest.mark.parametrize(("scale", "d", "message"), [(1e-25, 20, "too small for float32"), (1e25, 60, "too large for")])
+def test_values_whose_squares_float32_cannot_hold_are_refused(scale, d, message):
+    X = mixed(0, 50, d)
     with pytest.raises(ValueError, match=message):
         NMF(2).fit((X * scale).astype(np.float32))
     assert NMF(2).fit(X * scale).converged_

@@ -168,8 +168,8 @@ def test_imports_point_one_way(path):
     stages = {"segment", "phases", "segmentation"}
     if path.stem not in {*OUTSIDE, *stages, "__init__"}:
         assert not found & {f"stemseg_core.{name}" for name in stages}
-    if path.stem in ("blocks", "memory", "files", "images", "versions"):
-        inner = ("stemseg_core._kernels", "stemseg_core.blocks")
+    if path.stem in ("blocks", "memory", "files", "images", "threads", "versions"):
+        inner = ("stemseg_core._kernels", "stemseg_core.threads")
         assert not {name for name in found if name.startswith("stemseg_core.") and not name.startswith(inner)}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stemseg_core import ICA, NFINDR, NMF, SVD, KMeans, WindowFFT, blocks, compress, directions, windows
-from stemseg_core.blocks import one_blas_thread
+from stemseg_core.threads import _controller, one_blas_thread
 
 compress_module = importlib.import_module("stemseg_core.compress")
 
@@ -101,7 +101,7 @@ def test_storage(stage, stored, tmp_path):
 def test_threads_of_blas(stage, stored):
     found = set()
     for n in (1, 2):
-        with blocks._controller().limit(limits=n, user_api="blas"):
+        with _controller().limit(limits=n, user_api="blas"):
             found.add(digest(stage, stored, 2))
     with one_blas_thread():
         found.add(digest(stage, stored, 2))

@@ -497,7 +497,7 @@ def test_dense_grids_start_from_fewer_windows(dense, monkeypatch):
 
 
 def test_stopped_while_scores_are_smoothed(two_phase):
-    with pytest.raises(Stopped, match="smooth stopped by the progress callback at column 4 of 32"):
+    with pytest.raises(Stopped, match="smooth stopped by the progress callback at 4 of 32"):
         segment(two_phase[0], 2, progress=lambda *call: call[2] != "smooth", **OPTIONS)
 
 
