@@ -308,12 +308,13 @@ def _nearest_folder(path: Path) -> Path:
 
 def _grid(result: Segmentation) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Window and step, (y, x) in pixels, and the first centre, from the window centres."""
-    first = np.asarray(result.centers[0, 0], dtype=np.float64)
+    centers = result.centers.reshape(*result.labels.shape, 2)
+    first = np.asarray(centers[0, 0], dtype=np.float64)
     window = np.rint(2 * first + 1).astype(np.int64)
     step = window.copy()
     for axis in (0, 1):
         if result.labels.shape[axis] > 1:
-            step[axis] = round(float(np.take(result.centers, 1, axis)[0][axis] - first[axis]))
+            step[axis] = round(float(np.take(centers, 1, axis)[0][axis] - first[axis]))
     return window, step, first
 
 

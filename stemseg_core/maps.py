@@ -148,13 +148,13 @@ class Grid:
         return covariance / (2 * max(count, 1))
 
     def centers(self) -> NDArray[np.float64]:
-        """Centres of all windows in pixel coordinates, (ny, nx, 2), y before x."""
+        """Centres of all windows in pixel coordinates, (ny * nx, 2), y before x, in grid order."""
         y, x = (
             np.arange(n) * s + (w - 1) / 2 for n, w, s in zip(self.included.shape, self.window, self.step, strict=True)
         )
         centers = np.empty((*self.included.shape, 2))
         centers[..., 0], centers[..., 1] = y[:, np.newaxis], x
-        return centers
+        return centers.reshape(-1, 2)
 
     def label_image(
         self, memberships: NDArray[Any], shape: tuple[int, int], *, n_jobs: int | None = None

@@ -42,9 +42,9 @@ def find_phases(
     random_state: int,
     settings: dict[str, Any],
 ) -> tuple[NDArray[np.float32], bool]:
-    """Memberships (n, k) of the included windows, rows sum to 1, and whether they stem from a partition.
+    """Memberships (n, k) of the included windows by any method but the default; and whether they are a partition.
 
-    A partition comes from clusters of scores; otherwise the memberships are shares of endmembers.
+    Rows sum to 1. A partition comes from clusters of scores; otherwise the memberships are shares of endmembers.
     """
     seeded = {"random_state": random_state, **settings}
     threads = {name: settings[name] for name in ("n_jobs", "progress")}
@@ -59,29 +59,35 @@ def find_phases(
         return shares(abundances(scores, pure, **settings)), False
     if noise is not None:
         scores = whiten_noise(scores, noise)
-    if method == "kmeans":
-        return _by_kmeans(scores, grid, n_phases, seeded), True
     if method == "ica":
-        return _by_kmeans(ICA(n_phases, **seeded).fit_transform(scores), grid, n_phases, seeded), True
+        return by_kmeans(ICA(n_phases, **seeded).fit_transform(scores), grid, n_phases, seeded), True
     return _by_estimator(clone(method), scores, n_phases, threads)
 
 
 def phases_bytes(matrix: WindowMatrix, method: Any, n_phases: int, rank: int, n_threads: int) -> float:
     """Largest memory that `find_phases` holds at once, of an estimator of the user without what that needs itself."""
     (n, d), k, item = matrix.shape, n_phases, matrix.dtype.itemsize
-    n_grid = matrix.included.size
     if method == "nmf":
         return NMF(k).needed_bytes(n, d)
     rank = min(rank, n, d)
-    scores = n * rank * item
-    smoothing = n_grid * item * (min(rank, SMOOTHED_COLUMNS) + (n < n_grid))
-    memberships = n * (4 + 4 * k)
-    every = thinning(n, _start_rows(k))
-    starts = (4 * rank if every > 1 else 0) + 40 + 24 * min(n_threads, 10)
-    kmeans = max(n / every**2 * starts, 8 * n, memberships)
+    scores, memberships = n * rank * item, n * (4 + 4 * k)
+    kmeans = kmeans_bytes(n, rank, k, n_threads)
     nfindr = max(8 * n * (k + 3), memberships)
     beside = {"nfindr": nfindr, "ica": max(13 * n * k, 4 * n * k + kmeans)}.get(str(method), kmeans)
-    return max(leading_bytes(matrix, rank, n_threads), scores + max(8 * n, smoothing, beside))
+    return max(leading_bytes(matrix, rank, n_threads), scores + max(8 * n, smoothing_bytes(matrix, rank), beside))
+
+
+def smoothing_bytes(matrix: WindowMatrix, rank: int) -> float:
+    """Memory of `Grid.smooth`."""
+    n, n_grid = matrix.shape[0], matrix.included.size
+    return n_grid * matrix.dtype.itemsize * (min(rank, SMOOTHED_COLUMNS) + (n < n_grid))
+
+
+def kmeans_bytes(n: int, rank: int, k: int, n_threads: int) -> float:
+    """Beside the scores: those of the restarts, and what these need; memberships."""
+    every = thinning(n, _start_rows(k))
+    starts = (4 * rank if every > 1 else 0) + 40 + 24 * min(n_threads, 10)
+    return max(n / every**2 * starts, 8 * n, n * (4 + 4 * k))
 
 
 def _start_rows(k: int) -> int:
@@ -89,7 +95,7 @@ def _start_rows(k: int) -> int:
     return max(START_ROWS, 100 * k)
 
 
-def _by_kmeans(rows: Array, grid: Grid, k: int, seeded: dict[str, Any]) -> NDArray[np.float32]:
+def by_kmeans(rows: Array, grid: Grid, k: int, seeded: dict[str, Any]) -> NDArray[np.float32]:
     """Memberships by k-means, whose restarts on dense grids are run on windows of a coarser one.
 
     Neighbouring windows of a dense grid share most of their pixels: more of them say nothing about which restart is

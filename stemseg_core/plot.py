@@ -247,7 +247,8 @@ def _draw_map(ax: Axes, s: Segmentation, values: NDArray[Any], cmap: str, *, hig
     # Pixel i covers i to i + 1, so that its centre is at i + 1/2.
     stride = max(1, max(values.shape) // SHOWN_WINDOWS)
     values = values[::stride, ::stride]
-    y, x = s.centers[::stride, 0, 0] + 0.5, s.centers[0, ::stride, 1] + 0.5
+    centers = s.centers.reshape(*s.labels.shape, 2)
+    y, x = centers[::stride, 0, 0] + 0.5, centers[0, ::stride, 1] + 0.5
     dy, dx = (_spacing(c, default=min(s.image.shape)) / 2 for c in (y, x))
     extent = ((x[0] - dx) * px, (x[-1] + dx) * px, (y[-1] + dy) * py, (y[0] - dy) * py)
     colors = colormaps[cmap].with_extremes(bad=EXCLUDED)

@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from stemseg_core.blocks import BLOCK_BYTES, Rows, run
 from stemseg_core.compress import CANCELLED
 from stemseg_core.estimator import check_whole
-from stemseg_core.images import pair
 from stemseg_core.kept import keep
 from stemseg_core.maps import Grid, first_and_lead, order_by_size
 from stemseg_core.memory import require_memory, spare_memory
 from stemseg_core.phases import METHODS, find_phases, phases_bytes
+from stemseg_core.scales import Scales, step_of, window_sizes
 from stemseg_core.segmentation import Segmentation
 from stemseg_core.spectra import Spectra, row_norms
 from stemseg_core.threads import Progress, effective_n_jobs, one_blas_thread
@@ -29,7 +29,8 @@ def segment(
     n_phases: int,
     *,
     method: Any = "kmeans",
-    window: int | Sequence[int] = 64,
+    window: int | Sequence[int] | None = None,
+    windows: Sequence[int | Sequence[int]] | None = None,
     step: int | Sequence[int] | None = None,
     taper: str | tuple[Any, ...] | float | None = "hann",
     detrend: str | None = "constant",
@@ -51,9 +52,10 @@ def segment(
 ) -> Segmentation:
     """Segment an atomic-resolution image into phases by their local lattices.
 
-    The modulus of the Fourier transform in a sliding window is the spectrum of the lattice there. Spectra are compared
-    without their lowest frequencies and with their amplitude partly normalised, compressed to `rank` scores, smoothed
-    over neighbouring windows, and grouped.
+    The modulus of the Fourier transform in a sliding window is the spectrum of the lattice there. Large windows are
+    grouped by their lattices, whatever the thickness; what is learnt from those deep in a phase tells the phases apart
+    in small windows, which place the boundaries. Spectra are compared without their lowest frequencies, compressed to
+    scores, and smoothed over neighbouring windows.
 
     Parameters
     ----------
@@ -64,25 +66,33 @@ def segment(
     method : {"kmeans", "nfindr", "nmf", "ica"} or estimator, default="kmeans"
         How windows become memberships of phases:
 
-        - "kmeans": clusters of the scores; the best partition.
+        - "kmeans": clusters of the lattices in large windows, boundaries from small ones; the best partition.
         - "nfindr": the purest windows are endmembers, memberships the non-negative shares that mix them.
         - "nmf": non-negative parts of the spectra and their shares, for phases that overlap in projection.
         - "ica": clusters of independent sources of the scores.
         - a scikit-learn estimator: a clusterer (`labels_` after `fit`), or a transformer to non-negative weights; it
           is cloned and fitted to the scores, (n, rank), which have both signs.
-    window, step, taper, detrend, zoom, scale, invalid
+    window : int or (int, int), optional
+        Side, in pixels, (y, x), of the windows that the maps have an entry for. Chosen from the strongest period of the
+        image if not given, see Notes; ``params`` tells.
+    windows : sequence of int or (int, int), optional
+        In place of `window`, for the default method: windows of all these sizes are used together. In the largest the
+        phases are told apart; the others place the boundaries, and the maps are on the grid of the largest of these.
+        By default twice the `window`, the window, and three quarters of it.
+    step, taper, detrend, zoom, scale, invalid
         Of the spectra, see `WindowFFT`; `step` is by default an eighth of the window.
     k_min : float, default=3
         Frequencies below so many cycles a window are ignored: thickness, contamination and the zero beam's skirt.
     normalize : float, default=0.5
-        Spectra are divided by their norm to this power; 0: amplitude counts in full, 1: not at all.
+        Spectra are divided by their norm to this power; 0: amplitude counts in full, 1: not at all. The default method
+        groups the large windows without their amplitudes, and uses this for the small ones.
     rank : int, default=32
         Scores kept of each spectrum.
     smooth : float, default=12
         Standard deviation, in pixels, of the Gaussian mean over neighbouring windows; 0: none.
     whiten : bool, default=False
         Scale the scores so that their noise, seen in the differences of neighbours, is equal in all directions. It
-        brings out faint differences at low dose, and gradual ones such as drift and tilt as well.
+        brings out faint differences at low dose, and gradual ones such as drift and tilt as well. Not for "nfindr".
     mask : array-like of bool of shape (y, x), optional
         True: excluded pixels.
     pixel_size : float or (float, float), optional
@@ -109,11 +119,18 @@ def segment(
 
     Notes
     -----
-    Cost: three passes over the virtual matrix of spectra, plus work on the scores. Memory: 4 bytes times rank a
-    window and a quarter more for the default method, checked against `max_memory` before work starts; the image, and
-    some 200 MB of interpreter and libraries, are not counted. Memory that is left
-    keeps rows for the later passes. On dense grids the restarts of k-means are run on every
-    m-th window along both axes, some 100,000 or more, and the best is iterated on all of them.
+    The window is 64 px for a lattice of 17 px period and grows with the root of it, in multiples of 8 px from 32 to
+    128, up to a quarter of the image. The large windows have steps of a sixteenth of them, or `step` if that is larger.
+
+    Power spectra add up where windows are averaged; only the mean over neighbours is divided by its length, so that
+    neither thickness nor dose makes a phase. Between phases there are windows that hold some of both: thin rims whose
+    spectra are as well explained as a mixture of the phases beside them are given to these.
+
+    Cost: three passes over the virtual matrix of spectra of each size, plus work on the scores. Memory: 4 bytes times
+    rank a window and a quarter more for the default method, checked against `max_memory` before work starts; the image,
+    and some 200 MB of interpreter and libraries, are not counted. Memory that is left keeps rows for the later passes.
+    On dense grids of large windows the restarts of k-means are run on every m-th window along both axes, some 100,000
+    or more, and the best is iterated on all of them.
 
     Examples
     --------
@@ -131,18 +148,26 @@ def segment(
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be a function of (done, total, stage), got {progress!r}")
     _check(image, n_phases, method, k_min=k_min, normalize=normalize, rank=rank, smooth=smooth)
-    size = _pixel_size(pixel_size)
+    calibration = _pixel_size(pixel_size)
     seed: Any = random_state
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
         raise ValueError(f"random_state must be a whole number, at least 0, or None; got {random_state!r}")
     if random_state is None:
         random_state = int(np.random.SeedSequence().generate_state(1)[0])
-    window = pair("window", window)
-    step = tuple(max(1, w // 8) for w in window) if step is None else pair("step", step)
-    features = WindowFFT(window, step, taper=taper, detrend=detrend, zoom=zoom, scale=scale, invalid=invalid)
+    settings = {"n_jobs": n_jobs, "max_memory": max_memory, "progress": progress}
+    if windows is not None and method != "kmeans":
+        raise ValueError(
+            f"windows is for method='kmeans', which uses several sizes; got method={method!r}: give window"
+        )
+    features = WindowFFT(step=step, taper=taper, detrend=detrend, zoom=zoom, scale=scale, invalid=invalid)
+    sizes = window_sizes(image, mask, window, windows, n_jobs)
+    scales = Scales(sizes, features, image, mask, k_min=k_min) if method == "kmeans" else None
+    size = scales.sizes[1] if scales else sizes[0]
+    features.set_params(window=size, step=step_of(size, step))
     used = {name: value for name, value in features.get_params().items() if name not in _SETTINGS} | {
         "n_phases": n_phases,
         "method": method if isinstance(method, str) else repr(method),
+        "windows": [list(size) for size in scales.sizes] if scales else None,
         "k_min": k_min,
         "normalize": normalize,
         "rank": rank,
@@ -151,30 +176,26 @@ def segment(
         "random_state": random_state,
     }
     params = {name: value.item() if isinstance(value, np.generic) else value for name, value in used.items()}
-    matrix = features.matrix(image, mask)
+    matrix = scales.maps if scales else features.matrix(image, mask)
     if matrix.shape[0] < n_phases:
         raise ValueError(
             f"n_phases={n_phases} needs as many windows, the image has {matrix.shape[0]}; take a smaller step or window"
         )
-    needed = _needed_memory(matrix, method, n_phases, rank, effective_n_jobs(n_jobs))
+    n_threads = effective_n_jobs(n_jobs)
+    job = (n_phases, rank, n_threads)
+    finding = scales.needed_bytes(*job) if scales else phases_bytes(matrix, method, *job)
+    needed = _needed_memory(matrix, finding, n_phases, n_threads)
     require_memory(needed, max_memory, f"segmenting {matrix.shape[0]} windows", "take a larger step or a smaller rank")
     # NMF, which passes over the spectra many times, keeps them itself.
     rows = matrix if method == "nmf" else keep(matrix, spare_memory(needed, max_memory))
     spectra = Spectra(matrix, k_min, normalize, rows)
-    settings = {"n_jobs": n_jobs, "max_memory": max_memory, "progress": progress}
     grid = Grid(matrix.included, matrix.window, matrix.step)
+    finders: dict[str, Any] = {"rank": rank, "smooth": smooth, "whiten": whiten, "random_state": random_state}
     with one_blas_thread():
-        memberships, partition = find_phases(
-            method,
-            spectra,
-            grid,
-            n_phases,
-            rank=rank,
-            smooth=smooth,
-            whiten=whiten,
-            random_state=random_state,
-            settings=settings,
-        )
+        if scales:
+            memberships, partition = scales.memberships(n_phases, spectra, settings=settings, **finders), True
+        else:
+            memberships, partition = find_phases(method, spectra, grid, n_phases, settings=settings, **finders)
         label_image = grid.label_image(memberships, matrix.image.shape[-2:], n_jobs=n_jobs)
         order = order_by_size(label_image, n_phases)
         label_image = np.append(np.argsort(order), -1).astype(np.int32)[label_image]
@@ -199,7 +220,7 @@ def segment(
         centers=grid.centers(),
         ky=matrix.ky,
         kx=matrix.kx,
-        pixel_size=size,
+        pixel_size=calibration,
         units=units,
         params=params,
         versions=versions(),
@@ -245,15 +266,14 @@ def _pixel_size(value: float | Sequence[float] | None) -> tuple[float, float] | 
     return float(y), float(x)
 
 
-def _needed_memory(matrix: WindowMatrix, method: Any, n_phases: int, rank: int, n_threads: int) -> float:
+def _needed_memory(matrix: WindowMatrix, finding: float, n_phases: int, n_threads: int) -> float:
     """Bytes that `segment` holds at once beside the image: while phases are found, or when the maps are made."""
     n_grid, n_pixels = matrix.included.size, matrix.image.size
     # Labels of the pixels, twice while they are put in order, of a masked image with what finds the nearest pixels;
     # memberships twice while they are put in order, then with labels, confidence, residual and centres.
     ordered = 4 * n_pixels * (2 if matrix.mask is None else 5) + matrix.shape[0] * 4 * n_phases
     maps = 4 * n_pixels + n_grid * (4 * n_phases + max(4 + 4 * n_phases, 28))
-    scratch = n_threads * SCRATCH_BLOCKS * BLOCK_BYTES
-    return max(phases_bytes(matrix, method, n_phases, rank, n_threads), ordered, maps) + scratch
+    return max(finding, ordered, maps) + n_threads * SCRATCH_BLOCKS * BLOCK_BYTES
 
 
 def _components(

@@ -44,8 +44,8 @@ class Segmentation:
         Top membership minus the next, 0 to 1; NaN where excluded.
     residual : ndarray of shape (ny, nx), float32
         ``|x - its reconstruction| / |x|`` of the window's spectrum x; NaN where excluded.
-    centers : ndarray of shape (ny, nx, 2)
-        Window centres in pixel coordinates (y, x).
+    centers : ndarray of shape (ny * nx, 2)
+        Window centres in pixel coordinates (y, x), in grid order.
     ky, kx : ndarray of shape (2 hy + 1,), (2 hx + 1,)
         Frequency of each row and column of `components`, in cycles per pixel.
     pixel_size : tuple of float or None
@@ -81,7 +81,7 @@ class Segmentation:
             "abundances": (k, ny, nx),
             "confidence": (ny, nx),
             "residual": (ny, nx),
-            "centers": (ny, nx, 2),
+            "centers": (ny * nx, 2),
             "fractions": (k,),
             "label_image": self.image.shape,
             "components": (k, len(self.ky), len(self.kx)),

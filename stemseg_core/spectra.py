@@ -45,9 +45,19 @@ class Spectra:
         Exponent, 0 to 1.
     rows : Rows, optional
         Where the rows of the matrix are to be had, if not from itself.
+    unit : float, optional
+        If given, rows are (x / unit)^2 in place of x: powers, of rows of moduli.
     """
 
-    def __init__(self, matrix: WindowMatrix, k_min: float, normalize: float, rows: Rows | None = None) -> None:
+    def __init__(
+        self,
+        matrix: WindowMatrix,
+        k_min: float,
+        normalize: float,
+        rows: Rows | None = None,
+        unit: float | None = None,
+    ) -> None:
+        self.unit = unit
         self.rows = matrix if rows is None else rows
         self.normalize = normalize
         self.shape, self.dtype, self.n_blocks = matrix.shape, matrix.dtype, matrix.n_blocks
@@ -70,6 +80,9 @@ class Spectra:
             if not block.flags.writeable:  # else the reader's own memory, free to change
                 block = block.copy()
             block[:, self.dropped] = 0
+            if self.unit is not None:
+                block /= self.unit
+                block *= block
             if self.normalize:
                 norm = row_norms(block)
                 norm[norm == 0] = 1
@@ -77,3 +90,30 @@ class Spectra:
             return block
 
         return spectra
+
+
+class SmoothedSpectra:
+    """Spectra that scores stand for, none negative, each of length 1; an array that makes its rows when sliced.
+
+    Of powers, which add up where windows are averaged: the mean over neighbouring windows has little noise and no bias.
+    Only then is the length, which tells of thickness and dose, divided out.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n, r)
+    basis : ndarray of shape (r, d)
+    mean : ndarray of shape (d,)
+    """
+
+    def __init__(self, scores: NDArray[Any], basis: NDArray[Any], mean: NDArray[Any]) -> None:
+        self.scores, self.basis, self.mean = scores, basis, mean
+        self.shape, self.dtype = (len(scores), basis.shape[1]), scores.dtype
+
+    def __getitem__(self, index: slice) -> NDArray[Any]:
+        rows: NDArray[Any] = self.scores[index] @ self.basis
+        rows += self.mean
+        np.maximum(rows, 0, out=rows)
+        norm = row_norms(rows)
+        norm[norm == 0] = 1
+        rows /= norm.astype(rows.dtype)[:, np.newaxis]
+        return rows

@@ -1,0 +1,86 @@
+"""The strongest period of an image, and the window that suits it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import median_filter
+
+from stemseg_core.windows import WindowFFT
+
+#: Side of the windows whose spectra are averaged, at most, and the fewest cycles in it that count as a period.
+SIDE, FEWEST = 256, 4
+#: A peak stands out by so many times the spread of its ring.
+SIGNIFICANT = 8.0
+#: An order below the strongest one counts if it has this share of its height.
+LOWER_ORDER = 0.1
+#: The window for a lattice of `USUAL_PERIOD` pixels, and the limits of what is chosen.
+USUAL_WINDOW, USUAL_PERIOD, LEAST, MOST = 64, 17.0, 32, 128
+
+
+def strongest_period(image: ArrayLike, mask: ArrayLike | None = None, *, n_jobs: int | None = None) -> float | None:
+    """Longest period, in pixels, of the lattice planes that show most in an image; None if there are none.
+
+    Power spectra of overlapping windows are averaged, and what their ring around zero frequency has on the median is
+    subtracted: amorphous material and noise are round. Of the orders of the strongest peak the lowest that shows is
+    taken, so that a harmonic does not pass for the lattice.
+
+    Parameters
+    ----------
+    image : array-like of shape (y, x)
+    mask : array-like of bool of shape (y, x), optional
+        True: excluded.
+    n_jobs : int or None
+
+    Notes
+    -----
+    Cost: a few milliseconds for each million pixels.
+    """
+    pixels = np.shape(image)
+    side = min(SIDE, *pixels)
+    if side < 2 * FEWEST:
+        return None
+    matrix = WindowFFT(side, max(1, side // 2), zoom=1, scale="power", invalid="exclude").matrix(image, mask)
+    if not matrix.shape[0]:
+        return None
+    rows = matrix.to_array(n_jobs=n_jobs)
+    scale = rows.max(axis=1, keepdims=True)
+    power = matrix.to_image((rows / np.where(scale > 0, scale, 1)).mean(axis=0, dtype=np.float64))
+    excess, spread = _above_ring(power)
+    radius = np.hypot(*np.meshgrid(*(np.arange(n) - n // 2 for n in power.shape), indexing="ij"))
+    excess[(radius < FEWEST) | (radius > side / 3)] = -np.inf
+    peak = np.unravel_index(excess.argmax(), excess.shape)
+    if excess[peak] <= SIGNIFICANT * spread[peak] or not np.isfinite(excess[peak]):
+        return None
+    ky, kx = (p - n // 2 for p, n in zip(peak, power.shape, strict=True))
+    for order in (4, 3, 2):
+        y, x = (round(k / order) + n // 2 for k, n in zip((ky, kx), power.shape, strict=True))
+        around = excess[y - 1 : y + 2, x - 1 : x + 2]
+        if around.max() > max(LOWER_ORDER * excess[peak], SIGNIFICANT * spread[y, x]):
+            return float(side * order / np.hypot(ky, kx))
+    return float(side / np.hypot(ky, kx))
+
+
+def _above_ring(power: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What is above the median of the ring of each frequency, and the spread of that ring."""
+    ring = np.hypot(*np.meshgrid(*(np.arange(n) - n // 2 for n in power.shape), indexing="ij")).round().astype(int)
+    order = np.argsort(ring, axis=None, kind="stable")
+    parts = np.split(power.ravel()[order], np.cumsum(np.bincount(ring.ravel()))[:-1])
+    medians = np.array([np.median(part) for part in parts])
+    spreads = np.array([np.median(np.abs(part - m)) for part, m in zip(parts, medians, strict=True)])
+    # Rings of few frequencies have no spread of their own.
+    spreads = median_filter(spreads, 5, mode="nearest")
+    return power - medians[ring], 1.4826 * spreads[ring]
+
+
+def suited_window(period: float | None, shape: tuple[int, ...]) -> int:
+    """Side of the window for a lattice period, in pixels, a multiple of 8 no larger than a quarter of the image.
+
+    It grows with the root of the period: a window of so many periods would find small grains of a lattice of long
+    period too coarse, and a fixed number of pixels holds too few periods of it.
+    """
+    side = float(USUAL_WINDOW) if period is None else USUAL_WINDOW * np.sqrt(period / USUAL_PERIOD)
+    side = float(np.clip(8 * round(side / 8), LEAST, MOST))
+    return int(max(4, min(side, min(shape) // 4)))
