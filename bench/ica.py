@@ -60,9 +60,8 @@ def by_hand(X: np.ndarray, k: int) -> np.ndarray:
 def by_hyperspy(X: np.ndarray, k: int) -> np.ndarray:
     s = signal(X)
     s.decomposition(algorithm="SVD", output_dimension=k, centre="navigation", print_info=False)
-    s.blind_source_separation(
-        number_of_components=k, algorithm="sklearn_fastica", on_loadings=True, diff_order=0, print_info=False, **SETTINGS
-    )
+    how = {"algorithm": "sklearn_fastica", "on_loadings": True, "diff_order": 0, "print_info": False}
+    s.blind_source_separation(k, **how, **SETTINGS)
     return s.learning_results.bss_loadings
 
 

@@ -1,4 +1,4 @@
-"""Races k-means against scikit-learn, scikit-learn-intelex, faiss and HyperSpy: iterations from one start, and ten restarts.
+"""Races k-means against scikit-learn, scikit-learn-intelex, faiss and HyperSpy: from one start, and ten restarts.
 
 Features of windows, 481 and 1,089 of them, and a million short rows without and with clusters.
 """

@@ -90,12 +90,12 @@ def best(function: Callable[[], Any], rounds: int) -> float:
 
 def conditions(peers: tuple[str, ...] = ()) -> str:
     """Processor, versions, and which peers are missing, for the record."""
-    missing = [name for name in peers if installed(name) is None]
+    missing = ", ".join(name for name in peers if installed(name) is None)
     versions = [f"{name} {found}" for name in ("stemseg-core", "numpy", "scipy", *peers) if (found := installed(name))]
     return (
         f"{processor()}, {effective_n_jobs(None)} of {os.cpu_count()} CPUs used, kernels {SIMD_LEVEL}. "
         f"Python {platform.python_version()}, {', '.join(versions)}."
-        + f" Not installed, hence not raced: {', '.join(missing)}." * bool(missing)
+        f"{missing and f' Not installed, hence not raced: {missing}.'}"
     )
 
 

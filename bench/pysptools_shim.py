@@ -18,4 +18,5 @@ _flinalg.sdet_c = lambda matrix: (_det(matrix), 0)
 scipy.linalg._flinalg = _flinalg
 
 # Aliases of the built-in types, of NumPy until 1.24; ATGP and the drawing of maps use them.
-np.int, np.float, np.bool = int, float, np.bool_
+for _type in (int, float):
+    setattr(np, _type.__name__, _type)
