@@ -1,4 +1,4 @@
-"""Races abundances against loops of scipy's nnls, spams, and the bare matrix product that they cannot do without."""
+"""Races abundances against pysptools, a loop of scipy's nnls, and spams."""
 
 import argparse
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from data import features, job
 from harness import Contender, Race, main
-from machine import Work
+from machine import Work, installed
 from scipy.optimize import nnls
 
 from stemseg_core import NFINDR, abundances
@@ -33,6 +33,14 @@ def by_spams(X: np.ndarray, E: np.ndarray) -> np.ndarray:
     return found.toarray().T
 
 
+def by_pysptools(X: np.ndarray, E: np.ndarray, constraint: str) -> np.ndarray:
+    """Its functions as they are; FCLS needs cvxopt, and NNLS minimises the error of the normal equations."""
+    import pysptools_shim  # noqa: F401, PLC0415
+    from pysptools.abundance_maps import amaps  # noqa: PLC0415
+
+    return getattr(amaps, constraint.upper())(X, E)
+
+
 def race(X: np.ndarray, E: np.ndarray, constraint: str, space: str) -> Race:
     (n, d), k = X.shape, len(E)
     some = X[:LOOP_ROWS]
@@ -41,12 +49,19 @@ def race(X: np.ndarray, E: np.ndarray, constraint: str, space: str) -> Race:
         m = min(len(found), len(some))
         return f"{np.linalg.norm(some[:m] - found[:m].astype(float) @ E) / np.linalg.norm(some[:m]):.6f}"
 
-    contenders = [
-        Contender("stemseg-core", lambda: abundances(X, E, constraint=constraint)),
-        Contender("scipy nnls, one row at a time", lambda: by_nnls(some, E, constraint), len(some) / n),
-    ]
+    contenders = [Contender("stemseg-core", lambda: abundances(X, E, constraint=constraint))]
+    if constraint == "ucls":
+        contenders.append(Contender("NumPy, lstsq", lambda: np.linalg.lstsq(E.T, X.T)[0].T))
+    else:
+        contenders.append(
+            Contender("scipy nnls, one row at a time", lambda: by_nnls(some, E, constraint), len(some) / n)
+        )
     if spams is not None and constraint == "fcls":
         contenders.append(Contender("spams, decompSimplex", lambda: by_spams(X, E)))
+    if installed("pysptools") and (constraint != "fcls" or installed("cvxopt")):
+        rows = X if constraint == "ucls" else some
+        name = f"pysptools, {constraint.upper()}"
+        contenders.append(Contender(name, lambda: by_pysptools(rows, E, constraint), len(rows) / n))
     return Race(
         f"{constraint}, {k} components, {job(X)}, {space}",
         contenders,
@@ -61,14 +76,14 @@ def race(X: np.ndarray, E: np.ndarray, constraint: str, space: str) -> Race:
 
 def races(arguments: argparse.Namespace) -> Iterator[Race]:
     X = features(arguments.quick)
-    for k in (3, 6):
+    for k in (3, 5, 10):
         E = NFINDR(k, random_state=0).fit(X).components_
         basis, reduced = np.linalg.qr(E.T.astype(float))
         P, R = np.ascontiguousarray(X @ basis.astype(X.dtype)), np.ascontiguousarray(reduced.T.astype(X.dtype))
-        for constraint in ("nnls", "fcls"):
+        for constraint in ("ucls", "nnls", "fcls"):
             yield race(P, R, constraint, "reduced data")
         yield race(X, E, "fcls", "full rows")
 
 
 if __name__ == "__main__":
-    main("abundances", races, peers=("spams-bin",))
+    main("abundances", races, peers=("spams-bin", "pysptools", "cvxopt"))

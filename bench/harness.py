@@ -5,6 +5,8 @@ A benchmark is a function that yields races; `main` gives it a command line::
     python bench/windows.py            # prints the tables
     python bench/windows.py --quick    # small data, one round: does it run?
     python bench/windows.py --write    # and puts the tables into docs/benchmarks.md
+
+`bench/all.py` runs all of them.
 """
 
 from __future__ import annotations
@@ -28,15 +30,37 @@ DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 
 @dataclass(frozen=True)
 class Contender:
-    """Who runs: `run` does the job, or the `share` of it that is timed and scaled up."""
+    """Who runs: `run` does the job, or the `share` of it that is timed and scaled up.
+
+    `once`: it takes so long that it runs in the first round only, and is not warmed up.
+    """
 
     name: str
     run: Callable[[], Any]
     share: float = 1.0
+    once: bool = False
 
     @property
     def label(self) -> str:
-        return self.name if self.share == 1 else f"{self.name} ({self.share:.2g} of the job, scaled)"
+        how = [f"{self.share:.2g} of the job, scaled"] * (self.share != 1) + ["once"] * self.once
+        return f"{self.name} ({', '.join(how)})" if how else self.name
+
+    def clock(self) -> tuple[Any, float]:
+        """Result and time of the whole job."""
+        start = time.perf_counter()
+        result = self.run()
+        seconds = time.perf_counter() - start
+        if isinstance(result, Timed):
+            result, seconds = result.result, result.seconds
+        return result, seconds / self.share
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What a contender returns that stops its own watch, as one does that is inspected between two laps."""
+
+    result: Any
+    seconds: float
 
 
 @dataclass
@@ -80,30 +104,30 @@ class Table:
 
 def run(race: Race, rounds: int, limits: Limits) -> Table:
     """Warm every contender up, then let all of them run once a round, each round with another one first."""
-    results = [contender.run() for contender in race.contenders]
+    results = [None if contender.once else contender.run() for contender in race.contenders]
     n = len(race.contenders)
-    seconds = np.empty((rounds, n))
+    seconds = np.full((rounds, n), np.nan)
     for r in range(rounds):
         for c in np.roll(np.arange(n), -r):
-            start = time.perf_counter()
-            results[c] = race.contenders[c].run()
-            seconds[r, c] = (time.perf_counter() - start) / race.contenders[c].share
+            if r == 0 or not race.contenders[c].once:
+                results[c], seconds[r, c] = race.contenders[c].clock()
     return tabulate(race, seconds, results, limits)
 
 
 def tabulate(race: Race, seconds: np.ndarray, results: list[Any], limits: Limits) -> Table:
+    typical = np.nanmedian(seconds, axis=0)
     columns: list[tuple[str, list[str]]] = [
         ("", [contender.label for contender in race.contenders]),
-        ("time", [duration(t) for t in np.median(seconds, axis=0)]),
-        ("fastest to slowest", [f"{duration(t.min())} - {duration(t.max())}" for t in seconds.T]),
+        ("time", [duration(t) for t in typical]),
+        ("fastest to slowest", [f"{duration(np.nanmin(t))} - {duration(np.nanmax(t))}" for t in seconds.T]),
     ]
     if race.units:
-        columns.append((f"a {race.unit}", [duration(t) for t in np.median(seconds, axis=0) / race.units]))
+        columns.append((f"a {race.unit}", [duration(t) for t in typical / race.units]))
     # The ratio of one round first: what slows the machine for a while slows both.
-    columns.append(("times ours", [f"{q:.3g}" for q in np.median(seconds / seconds[:, :1], axis=0)]))
+    columns.append(("times ours", [f"{q:.3g}" for q in np.nanmedian(seconds / seconds[:, :1], axis=0)]))
     if race.work is not None:
         roof = race.work.seconds(limits)
-        columns.append(("of the roofline", [f"{roof / t:.1%}" for t in np.median(seconds, axis=0)]))
+        columns.append(("of the roofline", [f"{roof / t:.1%}" for t in typical]))
         race.notes.append(roofline(race.work, limits))
     if race.quality is not None:
         columns.append((race.quality_name, [race.quality(result) for result in results]))
@@ -128,12 +152,15 @@ def duration(seconds: float) -> str:
 
 def main(
     stage: str,
-    races: Callable[[argparse.Namespace], Iterable[Race]],
+    races: Callable[[argparse.Namespace], Iterable[Race | Table]],
     *,
     peers: tuple[str, ...] = (),
     options: Callable[[argparse.ArgumentParser], Any] | None = None,
 ) -> None:
-    """Command line of one benchmark; `races` gets the parsed options, `peers` are packages whose versions matter."""
+    """Command line of one benchmark; `races` gets the parsed options, `peers` are packages whose versions matter.
+
+    What is not a race but measured already comes as a table.
+    """
     parser = argparse.ArgumentParser(description=f"Races {stage} against its peers and the limits of the machine.")
     parser.add_argument("--quick", action="store_true", help="small data, one round: shows that everything runs")
     parser.add_argument("--rounds", type=int, help="rounds of the race (default: 5)")
@@ -151,7 +178,8 @@ def main(
     print(here, limits if arguments.quick else f"{measure(1)}\n{limits}", sep="\n", flush=True)
     tables = []
     for race in races(arguments):
-        tables.append(run(race, arguments.rounds or (1 if arguments.quick else 5), limits))
+        rounds = arguments.rounds or (1 if arguments.quick else 5)
+        tables.append(race if isinstance(race, Table) else run(race, rounds, limits))
         print(f"\n{tables[-1].text()}", flush=True)
     loads.append(load())
     print(f"\nLoad of the machine: {loads[0]} before, {loads[1]} after.")

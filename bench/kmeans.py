@@ -1,4 +1,4 @@
-"""Races k-means against scikit-learn, scikit-learn-intelex and faiss: iterations from one start, and ten restarts.
+"""Races k-means against scikit-learn, scikit-learn-intelex, faiss and HyperSpy: from one start, and ten restarts.
 
 Features of windows, 481 and 1,089 of them, and a million short rows without and with clusters.
 """
@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from data import features, job, scene
+from data import features, job, wide_features
 from harness import Contender, Race, main
-from machine import Work
+from hyperspy_signal import signal
+from machine import Work, installed
 from sklearn.cluster import KMeans as Lloyd
 
-from stemseg_core import KMeans, WindowFFT
+from stemseg_core import KMeans
 
 try:
     from sklearnex.cluster import KMeans as Intel
@@ -24,14 +25,6 @@ try:
     import faiss
 except ImportError:
     faiss = None
-
-
-def wide_features(quick: bool) -> np.ndarray:
-    """1,089 features of all windows: the low frequencies along y of the whole spectrum."""
-    X = WindowFFT(16, 4, zoom=1).transform(scene(128)) if quick else WindowFFT(64, 8, zoom=1).transform(scene(2048))
-    d = min(1089, X.shape[1])
-    first = (X.shape[1] - d) // 2
-    return np.ascontiguousarray(X[:, first : first + d])
 
 
 def short_rows(quick: bool, spread: float) -> np.ndarray:
@@ -91,15 +84,26 @@ def by_faiss(X: np.ndarray, start: np.ndarray, iterations: int) -> np.ndarray:
 
 
 def restarts(X: np.ndarray, k: int = 8) -> Race:
+    contenders = [
+        Contender(name, lambda make=make: make(k, n_init=10, random_state=0).fit(X).cluster_centers_)
+        for name, make in (("stemseg-core", KMeans), ("scikit-learn, Lloyd", Lloyd), ("scikit-learn-intelex", Intel))
+        if make is not None
+    ]
+    if installed("hyperspy"):
+        contenders.append(Contender("HyperSpy, cluster_analysis", lambda: by_hyperspy(X, k), once=True))
     return Race(
         f"k-means, {k} centres, best of ten starts, {job(X)}",
-        [
-            Contender(name, lambda make=make: make(k, n_init=10, random_state=0).fit(X).cluster_centers_)
-            for name, make in (("stemseg-core", KMeans), ("scikit-learn, Lloyd", Lloyd))
-        ],
+        contenders,
         quality=inertia(X),
         quality_name="sum of squares",
     )
+
+
+def by_hyperspy(X: np.ndarray, k: int) -> np.ndarray:
+    found = signal(X).cluster_analysis(
+        "signal", n_clusters=k, algorithm="kmeans", n_init=10, random_state=0, return_info=True
+    )
+    return found.cluster_centers_
 
 
 def races(arguments: argparse.Namespace) -> Iterator[Race]:
@@ -113,4 +117,4 @@ def races(arguments: argparse.Namespace) -> Iterator[Race]:
 
 
 if __name__ == "__main__":
-    main("kmeans", races, peers=("scikit-learn", "scikit-learn-intelex", "faiss-cpu"))
+    main("kmeans", races, peers=("scikit-learn", "scikit-learn-intelex", "faiss-cpu", "hyperspy"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -88,11 +89,13 @@ def best(function: Callable[[], Any], rounds: int) -> float:
 
 
 def conditions(peers: tuple[str, ...] = ()) -> str:
-    """Processor and versions, for the record."""
+    """Processor, versions, and which peers are missing, for the record."""
+    missing = ", ".join(name for name in peers if installed(name) is None)
     versions = [f"{name} {found}" for name in ("stemseg-core", "numpy", "scipy", *peers) if (found := installed(name))]
     return (
         f"{processor()}, {effective_n_jobs(None)} of {os.cpu_count()} CPUs used, kernels {SIMD_LEVEL}. "
         f"Python {platform.python_version()}, {', '.join(versions)}."
+        f"{missing and f' Not installed, hence not raced: {missing}.'}"
     )
 
 
@@ -106,6 +109,17 @@ def installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def peak_memory() -> int:
+    """Most bytes that this process has held."""
+    try:  # getrusage also counts what the parent held when it started this process
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        import resource  # noqa: PLC0415 (not on Windows)
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
 def processor() -> str:

@@ -1,80 +1,45 @@
-"""Races N-FINDR against the determinant loop of the usual implementations, and against the reduction it begins with."""
+"""Races N-FINDR against pysptools, a loop over determinants, and the reduction that all of them begin with."""
 
 import argparse
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from data import features, job
+from data import job, wide_features
 from harness import Contender, Race, main
+from machine import Work, installed
 from sklearn.decomposition import PCA
 
 from stemseg_core import NFINDR
+from stemseg_core.nfindr import _Search
+from stemseg_core.threads import one_blas_thread
 
-#: Rows after which a peer is stopped that takes a determinant for each row and component.
+#: Rows after which the loop is stopped that takes a determinant for each row and component.
 LOOP_ROWS = 2000
 
 
-def determinant_loop(P: np.ndarray, k: int) -> np.ndarray:
-    """Winter's algorithm as it is usually written: every row tried in every place, until a sweep changes nothing."""
-    chosen = np.random.default_rng(0).choice(len(P), k, replace=False)
-    E = np.vstack([np.ones(k), P[chosen].T])
-    volume = abs(np.linalg.det(E))
-    changed = True
-    while changed:
-        changed = False
-        for i, j in np.ndindex(len(P), k):
-            trial = E.copy()
-            trial[1:, j] = P[i]
-            larger = abs(np.linalg.det(trial))
-            if larger > volume:
-                E, volume, changed, chosen[j] = trial, larger, True, i
-    return chosen
+def loop(P: np.ndarray, k: int) -> np.ndarray:
+    """Our search alone, from one start, as pysptools has it: no principal components, no restarts."""
+    Z = np.hstack([np.ones((len(P), 1)), P / P.std(axis=0)])
+    search = _Search(Z, lambda W: NFINDR(k)._extremes(Z, W))
+    with one_blas_thread():
+        search.start(1, np.random.RandomState(0))
+        search.improve(100, 0, np.random.RandomState(0))
+    return search.best()[0]
 
 
-def races_of(X: np.ndarray, k: int) -> Iterator[Race]:
-    P = PCA(k - 1, svd_solver="covariance_eigh").fit_transform(X).astype(float)
-    yield against_loop(P[:: max(1, len(P) // LOOP_ROWS)], k)
-    yield Race(
-        f"N-FINDR, {k} components, {job(X)}",
-        [
-            Contender("stemseg-core, ten starts", lambda: NFINDR(k, n_init=10, random_state=0).fit(X).indices_),
-            Contender("scikit-learn, PCA alone", lambda: PCA(k - 1, svd_solver="covariance_eigh").fit_transform(X)),
-        ],
-        notes=["The second makes the scores that the usual implementations begin with, and nothing more."],
-    )
+def by_pysptools(X: np.ndarray, k: int) -> np.ndarray:
+    """Sweeps of determinants from a random start, until the volume stays; X is reduced to k - 1 components first."""
+    import pysptools_shim  # noqa: F401, PLC0415
+    from pysptools.eea.nfindr import NFINDR as Sweeps  # noqa: N811, PLC0415
+
+    random.seed(0)
+    return Sweeps(X, k)[2]
 
 
-def against_loop(P: np.ndarray, k: int) -> Race:
-    def volume(indices: np.ndarray) -> str:
-        return f"{abs(np.linalg.det(np.vstack([np.ones(k), P[indices].T]))):.5g}"
-
-    return Race(
-        f"N-FINDR, {k} components, scores of {job(P)}",
-        [
-            Contender("stemseg-core, ten starts", lambda: NFINDR(k, n_init=10, random_state=0).fit(P).indices_),
-            Contender("determinant loop, one start", lambda: determinant_loop(P, k)),
-        ],
-        quality=volume,
-        quality_name="volume",
-    )
-
-
-def search(X: np.ndarray, k: int) -> Race:
-    """The loop alone: the rows are scores already."""
-    P = PCA(k - 1, svd_solver="covariance_eigh").fit_transform(X).astype(float)
-    contenders = [Contender("stemseg-core, ten starts", lambda: NFINDR(k, random_state=0).fit(P).indices_)]
-    share = min(1.0, LOOP_ROWS / len(P))
-    part = P[: max(k + 1, int(share * len(P)))]
-    contenders.append(Contender("determinants, one sweep, one start", lambda: sweep(part, k), share))
-    return Race(
-        f"N-FINDR, {k} components, search alone, scores of {job(P)}",
-        contenders,
-        notes=["One sweep tries every row in every place once, as pysptools does; it needs several to end."],
-    )
-
-
-def sweep(P: np.ndarray, k: int) -> float:
-    """One sweep of the determinant loop."""
+def sweep(P: np.ndarray, k: int) -> np.ndarray:
+    """One sweep as it is usually written: every row tried in every place."""
+    chosen = np.arange(k)
     E = np.vstack([np.ones(k), P[:k].T])
     volume = abs(np.linalg.det(E))
     for i, j in np.ndindex(len(P), k):
@@ -82,16 +47,63 @@ def sweep(P: np.ndarray, k: int) -> float:
         trial[1:, j] = P[i]
         larger = abs(np.linalg.det(trial))
         if larger > volume:
-            E, volume = trial, larger
-    return float(volume)
+            E, volume, chosen[j] = trial, larger, i
+    return chosen
+
+
+def scores(X: np.ndarray, k: int) -> np.ndarray:
+    return PCA(k - 1, svd_solver="covariance_eigh").fit_transform(X).astype(float)
+
+
+def volume(P: np.ndarray) -> Callable[[np.ndarray], str]:
+    """``|det [1; P]|`` of the rows found, the same measure for all."""
+    return lambda rows: f"{abs(np.linalg.det(np.vstack([np.ones(len(rows)), P[rows].T]))):.5g}"
+
+
+def search(P: np.ndarray, k: int) -> Race:
+    """The loop: the rows are scores already."""
+    part = P[: max(k + 1, LOOP_ROWS)]
+    contenders = [
+        Contender("stemseg-core, loop alone, one start", lambda: loop(P, k)),
+        Contender("stemseg-core, whole fit, ten starts", lambda: NFINDR(k, random_state=0).fit(P).indices_),
+        Contender("determinants, one sweep, one start", lambda: sweep(part, k), min(1.0, len(part) / len(P))),
+    ]
+    if installed("pysptools"):
+        contenders.append(Contender("pysptools, one start", lambda: by_pysptools(P, k), once=True))
+    return Race(
+        f"N-FINDR, {k} components, reduced scores of {job(P)}",
+        contenders,
+        work=Work(2.0 * P.size * k, P.nbytes),
+        quality=volume(P),
+        quality_name="volume",
+        notes=["The work is that of one pass, which scores every row for every vertex; a search needs some."],
+    )
+
+
+def whole(X: np.ndarray, P: np.ndarray, k: int) -> Race:
+    """The whole job: reduction and search."""
+    contenders = [
+        Contender("stemseg-core, ten starts", lambda: NFINDR(k, n_init=10, random_state=0).fit(X).indices_),
+        Contender("scikit-learn, PCA alone", lambda: scores(X, k)),
+    ]
+    if installed("pysptools"):
+        contenders.append(Contender("pysptools, one start", lambda: by_pysptools(X, k), once=True))
+    return Race(
+        f"N-FINDR, {k} components, {job(X)}",
+        contenders,
+        quality=lambda found: volume(P)(found) if found.ndim == 1 else "",
+        quality_name="volume",
+        notes=["PCA makes the scores that the usual implementations begin with, and nothing more."],
+    )
 
 
 def races(arguments: argparse.Namespace) -> Iterator[Race]:
-    X = features(arguments.quick)
+    X = wide_features(arguments.quick)
     for k in (3, 5, 10):
-        yield search(X, k)
-        yield from races_of(X, k)
+        P = scores(X, k)
+        yield search(P, k)
+        yield whole(X, P, k)
 
 
 if __name__ == "__main__":
-    main("nfindr", races, peers=("scikit-learn",))
+    main("nfindr", races, peers=("scikit-learn", "pysptools"))

@@ -1,11 +1,12 @@
-"""Races the SVD of window features against the solvers of scikit-learn."""
+"""Races the SVD of window features against the solvers of scikit-learn, torch and HyperSpy."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from data import features, job
 from harness import Contender, Race, main
+from hyperspy_signal import signal
 from machine import Work, installed
 from sklearn.decomposition import PCA
 
@@ -27,7 +28,7 @@ def exact_values(X: np.ndarray) -> np.ndarray:
     return np.sqrt(np.linalg.eigvalsh(Y.T @ Y if len(X) > X.shape[1] else Y @ Y.T)[: -RANK - 1 : -1])
 
 
-def race(X: np.ndarray, solvers: tuple[str, ...]) -> Race:
+def race(X: np.ndarray, solvers: tuple[str, ...], others: Iterable[Contender] = ()) -> Race:
     n, d = X.shape
     exact = exact_values(X)
 
@@ -50,6 +51,7 @@ def race(X: np.ndarray, solvers: tuple[str, ...]) -> Race:
         contenders.append(Contender("Gram matrix by hand", lambda: hand_written(X)[0]))
     if installed("torch"):
         contenders.append(Contender("torch, pca_lowrank", lambda: torch_values(X)))
+    contenders.extend(others)
     return Race(
         f"SVD, centred, rank {RANK}, fit and scores of {job(X)}",
         contenders,
@@ -74,11 +76,19 @@ def torch_values(X: np.ndarray) -> np.ndarray:
     return values.numpy()
 
 
+def hyperspy_values(X: np.ndarray) -> np.ndarray:
+    s = signal(X)
+    s.decomposition(algorithm="SVD", output_dimension=RANK, centre="navigation", print_info=False)
+    return np.sqrt(s.learning_results.explained_variance[:RANK] * len(X))
+
+
 def races(arguments: argparse.Namespace) -> Iterator[Race]:
-    yield race(features(arguments.quick), ("covariance_eigh", "arpack", "randomized"))
+    X = features(arguments.quick)
+    hyperspy = [Contender("HyperSpy, decomposition", lambda: hyperspy_values(X), once=True)]
+    yield race(X, ("covariance_eigh", "arpack", "randomized"), hyperspy if installed("hyperspy") else ())
     yield race(features(arguments.quick, 96, 8, 2080), ("covariance_eigh", "arpack"))
     yield race(features(arguments.quick, 256, 16, 1024), ("randomized",))
 
 
 if __name__ == "__main__":
-    main("svd", races, peers=("scikit-learn", "torch"))
+    main("svd", races, peers=("scikit-learn", "torch", "hyperspy"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,19 @@ class KeptRows:
         # One piece of memory, which the system provides where it is written to, and takes back at once.
         self._store = np.empty((int(self._starts[-1]), rows.shape[1]), rows.dtype)
         self._made = np.zeros(self.n_kept, bool)
+
+    def in_larger_blocks(self, factor: int) -> KeptRows:
+        """The same rows of an array, so many blocks taken as one, with what is kept of whole ones in common."""
+        assert isinstance(self.rows, ArrayRows)
+        larger = copy.copy(self)
+        larger.rows = self.rows.in_larger_blocks(factor)
+        larger.n_blocks = larger.rows.n_blocks
+        larger.n_kept = larger.n_blocks if self.n_kept == self.n_blocks else self.n_kept // factor
+        firsts = factor * np.arange(larger.n_kept)
+        end = min(factor * larger.n_kept, self.n_kept)
+        larger._starts = self._starts[np.append(firsts, end)]
+        larger._made = np.array([self._made[first : min(first + factor, end)].all() for first in firsts], bool)
+        return larger
 
     def index(self, i: int) -> Index:
         return self.rows.index(i)

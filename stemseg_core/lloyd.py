@@ -22,6 +22,7 @@ from stemseg_core._kernels.kmeans import (
     own_distances_block,
 )
 from stemseg_core.blocks import ArrayRows, Partial, Rows, add, refuse_non_finite, refuse_too_small, run, take_rows
+from stemseg_core.kept import KeptRows
 from stemseg_core.products import as_columns
 from stemseg_core.threads import one_blas_thread
 
@@ -146,7 +147,9 @@ def in_large_blocks(rows: Rows) -> Rows:
 
     `assign_block` needs no small ones: it takes each row once, and keeps what it uses again in the cache by itself.
     """
-    return rows.in_larger_blocks(BLOCKS) if type(rows) is ArrayRows else rows
+    if type(rows) is ArrayRows or (isinstance(rows, KeptRows) and type(rows.rows) is ArrayRows):
+        return rows.in_larger_blocks(BLOCKS)
+    return rows
 
 
 def lloyd(rows: Rows, centers: Array, *, max_iter: int = 300, tol: float = 1e-4, **options: Any) -> Clustering:

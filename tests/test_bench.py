@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,14 +19,46 @@ def run(script, *arguments):
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("script", ["windows.py", "svd.py"])
-def test_quick_run_prints_a_table_for_each_race(script):
-    done = run(script, "--quick")
+@pytest.mark.parametrize("stage", ["windows", "svd", "nfindr", "abundances", "nmf", "ica", "kmeans"])
+def test_quick_run_prints_a_table_for_each_race(stage):
+    done = run(f"{stage}.py", "--quick")
     assert done.returncode == 0, done.stderr
     rulers = re.findall(r"^-+  [- ]+$", done.stdout, re.MULTILINE)
-    ours = re.findall(r"^stemseg-core.* 1 .*$", done.stdout, re.MULTILINE)
+    ours = re.findall(r"^-+  [- ]+\nstemseg-core.* 1(?: .*)?$", done.stdout, re.MULTILINE)
     assert len(ours) == len(rulers) >= 2
     assert "GF/s" in done.stdout
+
+
+def test_quick_run_of_the_dense_job():
+    done = run("dense.py", "--quick")
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"^stemseg-core, .* \d+ MB +-?\d\.\d{3}$", done.stdout, re.MULTILINE)) == 2
+
+
+def test_all_runs_each_stage():
+    done = run("all.py", "--quick", "svd", "abundances")
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^=== (\w+): \d+ s$", done.stdout, re.MULTILINE) == ["svd", "abundances"]
+    assert done.stdout.count("GF/s") == 2
+    refused = run("all.py", "svds")
+    assert refused.returncode == 2
+    assert "no benchmark of svds" in refused.stderr
+
+
+def test_all_goes_on_when_one_fails(tmp_path):
+    shutil.copy(BENCH / "all.py", tmp_path)
+    for stage, code in (("svd", "raise SystemExit(3)"), ("nmf", "print('ran')")):
+        (tmp_path / f"{stage}.py").write_text(code)
+    done = run(tmp_path / "all.py", "svd", "nmf")
+    assert done.returncode == 1
+    assert "ran\n" in done.stdout
+    assert done.stdout.endswith("Did not run to the end: svd\n")
+
+
+def test_all_names_every_stage_with_a_page():
+    page = (BENCH.parent / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    marked = re.findall(r"^<!-- python bench/(\w+)\.py --write -->$", page, re.MULTILINE)
+    assert f"of {', '.join(marked)} (default" in " ".join(run("all.py", "--help").stdout.split())
 
 
 def test_quick_run_of_all_ways_to_transform():

@@ -7,7 +7,7 @@ import weakref
 import numpy as np
 import pytest
 
-from stemseg_core import NMF, WindowFFT, segment
+from stemseg_core import NMF, WindowFFT, blocks, segment
 from stemseg_core.blocks import ArrayRows, run
 from stemseg_core.kept import KeptRows, keep
 from stemseg_core.threads import Stopped
@@ -132,3 +132,21 @@ def test_results_do_not_depend_on_what_is_kept(monkeypatch):
     for budget in (0, 6e5):
         monkeypatch.setattr("stemseg_core.memory.DEFAULT_KEPT", budget)
         assert results() == expected
+
+
+@pytest.mark.parametrize("n_made", [0, 5, 13])
+@pytest.mark.parametrize("n_kept", [0, 1, 6, 8, 13])
+def test_larger_blocks_share_what_is_kept(n_kept, n_made, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 8 * 7 * 8)
+    array = ArrayRows(np.random.default_rng(0).random((100, 7)))
+    kept = KeptRows(array, min(100, 8 * n_kept) * 7 * 8)
+    assert (kept.n_blocks, kept.n_kept) == (13, n_kept)
+    read = kept.reader()
+    for i in range(n_made):
+        read(i)
+    larger = kept.in_larger_blocks(4)
+    ends = [4, 8, 12, 13]
+    assert larger._made.tolist() == [end <= n_made for end in ends if end <= n_kept]
+    assert passes(larger, 3) == passes(array.in_larger_blocks(4), 1) * 3
+    assert larger._made.all()
+    assert np.shares_memory(larger._store, kept._store) or not n_kept

@@ -98,6 +98,48 @@ def test_storage(stage, stored, tmp_path):
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_zarr(stage, stored, tmp_path):
+    zarr = pytest.importorskip("zarr")
+    found = {digest(stage, stored, 2)}
+    for name, chunks in (("x", (77, stored.shape[1])), ("y", (500, 7))):
+        data = zarr.open(str(tmp_path / name), mode="w", shape=stored.shape, chunks=chunks, dtype=stored.dtype)
+        data[:] = stored
+        found |= {digest(stage, data, n) for n in (1, 3)}
+    assert len(found) == 1
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """Rows long enough to be compressed by every stage, with so much noise that passes over X still change a lot."""
+    rng = np.random.default_rng(3)
+    amounts, patterns = rng.dirichlet([0.3] * 5, 1200), rng.gamma(0.5, size=(5, 200))
+    return (amounts @ patterns + rng.gamma(0.5, size=(1200, 200))).astype(np.float32)
+
+
+POLISHED = {
+    "nmf": lambda n: NMF(3, tol=1e-6, n_jobs=n),
+    "kmeans": lambda n: KMeans(6, n_init=5, tol=0, n_jobs=n),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("stage", POLISHED)
+def test_passes_over_all_features_after_compressed_ones(stage, dtype, wide, tmp_path, monkeypatch):
+    """The start is found on fewer features; what it gives is then iterated on X, in passes that must count."""
+    monkeypatch.setitem(STAGES, stage, POLISHED[stage])
+    X = wide.astype(dtype)
+    assert blocks.ArrayRows(X).n_blocks > 8
+    model = POLISHED[stage](1)
+    assert X.shape[1] > 2 * (model._compressed_features(X.shape[1]) if stage == "nmf" else model._rank())
+    assert model.fit(X).n_iter_ >= 3
+    np.save(tmp_path / "x.npy", X)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        sources = [np.load(tmp_path / "x.npy", mmap_mode="r"), file.create_dataset("x", data=X, chunks=(77, 20))]
+        found = {digest(stage, X, n) for n in (1, 2, 3, 8)} | {digest(stage, Y, 3) for Y in sources}
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_threads_of_blas(stage, stored):
     found = set()
     for n in (1, 2):
