@@ -60,6 +60,7 @@ def discriminate(scores: Array, labels: NDArray[np.int32], k: int, **threads: An
     `labels` (n,) are phases of the windows that are learnt from, and -1. The scatter within phases, to which every
     phase contributes alike, is the unit matrix in these coordinates. None if a phase has fewer than two windows.
     """
+    threads = {"stage": "boundaries", **threads}
     counts, sums = run(_sums_block, ArrayRows(scores), k, along=(labels,), **threads)
     if counts.min() < 2:
         return None

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import median_filter
 
+from stemseg_core.images import check_image
 from stemseg_core.windows import WindowFFT
 
 #: Side of the windows whose spectra are averaged, at most, and the fewest cycles in it that count as a period.
@@ -38,13 +39,14 @@ def strongest_period(image: ArrayLike, mask: ArrayLike | None = None, *, n_jobs:
     -----
     Cost: a few milliseconds for each million pixels.
     """
-    pixels = np.shape(image)
-    side = min(SIDE, *pixels)
-    if side < 2 * FEWEST:
+    pixels, excluded = check_image(image, mask)
+    side = min(SIDE, *pixels.shape[-2:])
+    excluded = ~np.isfinite(pixels) if excluded is None else excluded | ~np.isfinite(pixels)
+    if side < 2 * FEWEST or excluded.all():
         return None
-    matrix = WindowFFT(side, max(1, side // 2), zoom=1, scale="power", invalid="exclude").matrix(image, mask)
-    if not matrix.shape[0]:
-        return None
+    if excluded.any():  # large windows may all meet some of them
+        pixels = np.where(excluded, pixels[~excluded].mean(dtype=np.float64), pixels)
+    matrix = WindowFFT(side, max(1, side // 2), zoom=1, scale="power").matrix(pixels)
     rows = matrix.to_array(n_jobs=n_jobs)
     scale = rows.max(axis=1, keepdims=True)
     power = matrix.to_image((rows / np.where(scale > 0, scale, 1)).mean(axis=0, dtype=np.float64))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,38 +24,33 @@ from stemseg_core.windows import WindowFFT, WindowMatrix
 #: Scores kept of the powers of large windows, and of their lattices: smoothed, and of length 1.
 POWER_RANK, LATTICE_RANK = 48, 24
 
-#: Large windows have steps of one in so many of their side.
-LARGE_STEPS = 16
-#: Large windows are used if there is one for so many others.
-FEWER = 16
+#: Large windows have steps of one in so many of their side, small ones at least such.
+LARGE_STEPS, SMALL_STEPS = 16, 8
+#: Large windows are used if there are so many, and one for so many others.
+FEWEST, FEWER = 64, 16
+
+#: Small windows are too noisy if this share of those deep in a phase looks like another.
+NOISY = 0.005
 
 Array = NDArray[Any]
 Size = tuple[int, int]
+Learnt = tuple[Array, Array, float]
 
 
 def window_sizes(image: ArrayLike, mask: ArrayLike | None, window: Any, windows: Any, n_jobs: int | None) -> list[Size]:
-    """The sizes of windows that are asked for, the largest first; one that suits the image if none is."""
+    """The sizes of windows that are asked for: that of the maps, then others; one that suits the image if none is."""
     if windows is None:
         if window is not None:
             return [pair("window", window)]
         side = suited_window(strongest_period(image, mask, n_jobs=n_jobs), np.shape(image))
         return [(side, side)]
-    if window is not None:
-        raise ValueError(f"give window or windows, not both; got window={window!r} and windows={windows!r}")
     if not isinstance(windows, Sequence | np.ndarray) or isinstance(windows, str) or not len(windows):
         raise ValueError(f"windows must be a sequence of window sizes, got {windows!r}")
-    return sorted({pair("windows", size) for size in windows}, key=lambda size: (-size[0] * size[1], size))
-
-
-@dataclass
-class Scale:
-    """Windows of one size: their spectra, and the grid they lie on."""
-
-    matrix: WindowMatrix
-    spectra: Spectra
-
-    def __post_init__(self) -> None:
-        self.grid = Grid(self.matrix.included, self.matrix.window, self.matrix.step)
+    sizes = sorted({pair("windows", size) for size in windows}, key=lambda size: (-size[0] * size[1], size))
+    maps = sizes[min(1, len(sizes) - 1)] if window is None else pair("window", window)
+    if maps not in sizes:
+        raise ValueError(f"window={window!r}, the one of the maps, must be one of windows={windows!r}")
+    return [maps, *(size for size in sizes if size != maps)]
 
 
 class Scales:
@@ -65,7 +59,7 @@ class Scales:
     Parameters
     ----------
     sizes : list of (int, int)
-        One size, that of the maps, to which others are added; or the size for the lattices, that of the maps, others.
+        That of the maps, and others, of which the largest is for the lattices; they are added if there is none.
     features : WindowFFT
         Its window is set here, and so is its step, which is that of the maps.
     image, mask
@@ -76,19 +70,32 @@ class Scales:
     def __init__(
         self, sizes: list[Size], features: WindowFFT, image: ArrayLike, mask: ArrayLike | None, *, k_min: float
     ) -> None:
-        self.sizes = sizes if len(sizes) > 1 else _around(sizes[0], np.shape(image), features.zoom, k_min)
-        large, maps, *others = self.sizes
-
         def matrix(size: Size, step: Size, **parameters: Any) -> WindowMatrix:
             return clone(features).set_params(window=size, step=step, **parameters).matrix(image, mask)
 
-        step = step_of(maps, features.step)
-        self.small = [matrix(size, step) for size in (maps, *others)]
-        apart = (max(step[0], large[0] // LARGE_STEPS), max(step[1], large[1] // LARGE_STEPS))
+        step = step_of(sizes[0], features.step)
+        self.small = [matrix(sizes[0], step)]
+        given = len(sizes)
+        if given == 1:
+            sizes = _around(sizes[0], np.shape(image), features.zoom, k_min)
+        large = max(sizes, key=lambda size: size[0] * size[1])
+        self.small += [matrix(size, _apart(step, size, SMALL_STEPS)) for size in sizes[1:] if size != large]
+        apart = _apart(step, large, LARGE_STEPS)
         self.large = matrix(large, apart, scale="abs")
-        if FEWER * self.large.shape[0] < self.small[0].shape[0] * step[0] * step[1] / (apart[0] * apart[1]):
-            self.large = matrix(maps, step, scale="abs")  # large ones meet excluded pixels everywhere
+        between = (large[0] + sizes[0][0]) // 2, (large[1] + sizes[0][1]) // 2
+        # Of windows between the sizes: spectra as of the small ones, and moduli as of the large ones.
+        self.between = [matrix(between, apart), matrix(between, apart, scale="abs")] if given == 1 else []
+        thinner = step[0] * step[1] / (apart[0] * apart[1])
+        if self.large.shape[0] < max(FEWEST, thinner * self.maps.shape[0] / FEWER):
+            self.large = matrix(sizes[0], step, scale="abs")  # large ones meet the edge, or excluded pixels, everywhere
         self.k_min = k_min
+
+    @property
+    def sizes(self) -> list[Size]:
+        """Sizes of the windows, the largest first."""
+        return sorted(
+            {matrix.window for matrix in (self.large, *self.small)}, key=lambda size: (-size[0] * size[1], size)
+        )
 
     @property
     def maps(self) -> WindowMatrix:
@@ -107,8 +114,8 @@ class Scales:
             4 * n * lattices + max(kmeans_bytes(n, lattices, k, n_threads), 4 * n * k + pixels),
         ]
         coordinates = 0.0
-        for matrix in self.small:
-            n, kept = matrix.shape[0], min(rank, *matrix.shape)
+        for matrix in (*self.small, *self.between):
+            n, kept = matrix.shape[0], min(max(rank, POWER_RANK), *matrix.shape)
             taught = matrix.included.size * 40  # labels, and distances to the boundaries of phases
             beside = 4 * n * kept + max(smoothing_bytes(matrix, kept), 8 * n, taught)
             needed.append(pixels + coordinates + max(leading_bytes(matrix, kept, n_threads), beside))
@@ -133,34 +140,79 @@ class Scales:
         The lattices of large windows are clustered by k-means; what the clusters look like in small windows then tells
         phases apart to the pixel (`stemseg_core.boundaries`).
         """
+        if n_phases == 1:
+            return np.ones((self.maps.shape[0], 1), np.float32)
         seeded = {"random_state": random_state, **settings}
-        threads = {name: settings[name] for name in ("n_jobs", "progress")}
-        large = Scale(self.large, Spectra(self.large, self.k_min, 0, unit=_modulus(self.large)))
-        lattices = _lattices(large, max(LATTICE_RANK, n_phases + 8), smooth, settings)
+        n_scores = max(LATTICE_RANK, n_phases + 8)
+        large = self._lattices(self.large, n_scores, smooth, settings)
+        grid = _grid(self.large)
         if whiten:
-            lattices = whiten_noise(lattices, large.grid.noise_covariance(lattices))
-        clustered = by_kmeans(lattices, large.grid, n_phases, seeded)
-        shape = self.large.image.shape[-2:]
-        pixels = large.grid.label_image(clustered, shape, n_jobs=settings["n_jobs"])
-        del lattices, clustered
-        others = (Scale(matrix, Spectra(matrix, self.k_min, spectra.normalize)) for matrix in self.small[1:])
-        first, found = Grid(self.maps.included, self.maps.window, self.maps.step), list[tuple[Array, Array]]()
-        for scale in (Scale(self.maps, spectra), *others):
-            grid = scale.grid
-            labels = _at_centers(pixels, grid)
-            scores = grid.smooth(compress(scale.spectra, rank, **settings).scores, smooth, **threads)
-            taught = np.where(deep_windows(labels), labels, -1)[grid.included]
-            told = discriminate(scores, taught, n_phases, **threads)
-            if told is None and not found:  # these windows are too large for one of the phases
-                return by_kmeans(scores, grid, n_phases, seeded)
-            if told is not None:
-                found.append(told if not found else (_resampled(told[0], grid, first), told[1]))
-        points = np.concatenate([one for one, _ in found], axis=1)
-        means = np.concatenate([one for _, one in found], axis=1).astype(np.float32)
+            large = whiten_noise(large, grid.noise_covariance(large))
+        clustered = by_kmeans(large, grid, n_phases, seeded)
+        pixels = grid.label_image(clustered, self.large.image.shape[-2:], n_jobs=settings["n_jobs"])
+        del large, clustered
+
+        def learn(scores: Array, matrix: WindowMatrix) -> Learnt | None:
+            return _learn(scores, _grid(matrix), pixels, n_phases, settings)
+
+        def spectra_scores(matrix: WindowMatrix) -> Array:
+            return _scores(Spectra(matrix, self.k_min, spectra.normalize), _grid(matrix), rank, smooth, settings)
+
+        first = _grid(self.maps)
+        scores = _scores(spectra, first, rank, smooth, settings)
+        learnt = learn(scores, self.maps)
+        if learnt is None:  # these windows are too large for one of the phases
+            return by_kmeans(scores, first, n_phases, seeded)
+        del scores
+        found = [(learnt, self.maps)]
+        for matrix in self.small[1:]:
+            found.append((learn(spectra_scores(matrix), matrix), matrix))
+            if self.between and found[-1][0] is not None and found[-1][0][2] > NOISY:
+                # Larger windows in place of boundaries in noise.
+                by_spectra, by_lattices = self.between
+                found[-1] = learn(spectra_scores(by_spectra), by_spectra), by_spectra
+                found.append((learn(self._lattices(by_lattices, n_scores, smooth, settings), by_lattices), by_lattices))
+        told = [(one, matrix) for one, matrix in found if one is not None]
         del found
+        points = [one[0] if matrix is self.maps else _resampled(one[0], _grid(matrix), first) for one, matrix in told]
+        means = [one[1] for one, _ in told]
+        place, phases = np.concatenate(points, axis=1), np.concatenate(means, axis=1)
+        del points, told
         labels = np.full(first.included.shape, -1, np.int32)
-        labels[first.included] = squares_to(points, means).argmin(axis=1)
-        return memberships_of(points, means, without_rims(points, means, labels, first.window, first.step))
+        labels[first.included] = squares_to(place, phases).argmin(axis=1)
+        return memberships_of(place, phases, without_rims(place, phases, labels, first.window, first.step))
+
+    def _lattices(self, matrix: WindowMatrix, rank: int, smooth: float, settings: dict[str, Any]) -> Array:
+        """Scores of the smoothed power spectra of windows, each of length 1."""
+        spectra = Spectra(matrix, self.k_min, 0, unit=_modulus(matrix))
+        powers = compress(spectra, POWER_RANK, **settings)
+        smoothed = _grid(matrix).smooth(powers.scores, smooth, n_jobs=settings["n_jobs"], progress=settings["progress"])
+        return compress(ArrayRows(SmoothedSpectra(smoothed, powers.basis, powers.mean)), rank, **settings).scores
+
+
+def _grid(matrix: WindowMatrix) -> Grid:
+    return Grid(matrix.included, matrix.window, matrix.step)
+
+
+def _scores(spectra: Spectra, grid: Grid, rank: int, smooth: float, settings: dict[str, Any]) -> Array:
+    """Smoothed scores of spectra."""
+    scores = compress(spectra, rank, **settings).scores
+    return grid.smooth(scores, smooth, n_jobs=settings["n_jobs"], progress=settings["progress"])
+
+
+def _learn(
+    scores: Array, grid: Grid, pixels: NDArray[np.int32], n_phases: int, settings: dict[str, Any]
+) -> Learnt | None:
+    """`discriminate` from the windows deep in the phases of `pixels`, and the share of these that it mistakes."""
+    labels = _at_centers(pixels, grid)
+    taught = np.where(deep_windows(labels), labels, -1)[grid.included]
+    found = discriminate(scores, taught, n_phases, n_jobs=settings["n_jobs"], progress=settings["progress"])
+    if found is None:
+        return None
+    points, means = found[0], found[1].astype(np.float32)
+    deep = taught >= 0
+    wrong = squares_to(points[deep], means).argmin(axis=1) != taught[deep]
+    return points, means, float(np.mean([wrong[taught[deep] == phase].mean() for phase in range(n_phases)]))
 
 
 def step_of(window: Size, step: Any) -> Size:
@@ -168,14 +220,18 @@ def step_of(window: Size, step: Any) -> Size:
     return (max(1, window[0] // 8), max(1, window[1] // 8)) if step is None else pair("step", step)
 
 
+def _apart(step: Size, window: Size, parts: int) -> Size:
+    return max(step[0], window[0] // parts), max(step[1], window[1] // parts)
+
+
 def _around(window: Size, shape: tuple[int, ...], zoom: Any, k_min: float) -> list[Size]:
-    """Sizes of windows: that for the lattices, that of the maps, and a smaller one for the boundaries."""
+    """Sizes of windows: that of the maps, that for the lattices, and a smaller one for the boundaries."""
     (y, x), (height, width) = window, shape[-2:]
     large = max(y, min(2 * y, height // 2)), max(x, min(2 * x, width // 2))
     small = 3 * y // 4, 3 * x // 4
     # Frequencies that a window of this size keeps.
     enough = (min(small) - 1) // (2 * zoom) > k_min
-    return [large, window, small] if enough else [large, window]
+    return [window, large, small] if enough else [window, large]
 
 
 def _modulus(matrix: WindowMatrix) -> float:
@@ -184,14 +240,6 @@ def _modulus(matrix: WindowMatrix) -> float:
     some = some[np.isfinite(some)]
     spread = float(some.std()) if some.size else 0.0
     return spread * float(np.sqrt(matrix.window[0] * matrix.window[1])) or 1.0
-
-
-def _lattices(scale: Scale, rank: int, smooth: float, settings: dict[str, Any]) -> Array:
-    """Scores of the smoothed power spectra of windows, each of length 1."""
-    powers = compress(scale.spectra, POWER_RANK, **settings)
-    threads = {name: settings[name] for name in ("n_jobs", "progress")}
-    smoothed = scale.grid.smooth(powers.scores, smooth, **threads)
-    return compress(ArrayRows(SmoothedSpectra(smoothed, powers.basis, powers.mean)), rank, **settings).scores
 
 
 def _at_centers(pixels: NDArray[np.int32], grid: Grid) -> NDArray[np.int32]:

@@ -76,9 +76,9 @@ def segment(
         Side, in pixels, (y, x), of the windows that the maps have an entry for. Chosen from the strongest period of the
         image if not given, see Notes; ``params`` tells.
     windows : sequence of int or (int, int), optional
-        In place of `window`, for the default method: windows of all these sizes are used together. In the largest the
-        phases are told apart; the others place the boundaries, and the maps are on the grid of the largest of these.
-        By default twice the `window`, the window, and three quarters of it.
+        For the default method: windows of all these sizes are used together. In the largest the phases are told apart;
+        the others place the boundaries. The `window` of the maps is one of them, by default the largest but one.
+        Default: twice the `window`, the window, and three quarters of it.
     step, taper, detrend, zoom, scale, invalid
         Of the spectra, see `WindowFFT`; `step` is by default an eighth of the window.
     k_min : float, default=3
@@ -141,33 +141,23 @@ def segment(
     >>> bool(max(agreement, 1 - agreement) > 0.95)
     True
     """
-    if not isinstance(whiten, bool | np.bool_):
-        raise TypeError(f"whiten must be True or False, got {whiten!r}")
-    if not isinstance(units, str):
-        raise TypeError(f"units must be the name of a unit of length, got {units!r}")
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress must be a function of (done, total, stage), got {progress!r}")
-    _check(image, n_phases, method, k_min=k_min, normalize=normalize, rank=rank, smooth=smooth)
+    _check_phases(image, n_phases, method, rank)
+    if windows is not None and method != "kmeans":
+        raise ValueError(f"windows is for method='kmeans', others use one size; got method={method!r}: give window")
+    _check(k_min=k_min, normalize=normalize, smooth=smooth, whiten=whiten, units=units, progress=progress)
+    _check_seed(random_state)
     calibration = _pixel_size(pixel_size)
-    seed: Any = random_state
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
-        raise ValueError(f"random_state must be a whole number, at least 0, or None; got {random_state!r}")
     if random_state is None:
         random_state = int(np.random.SeedSequence().generate_state(1)[0])
     settings = {"n_jobs": n_jobs, "max_memory": max_memory, "progress": progress}
-    if windows is not None and method != "kmeans":
-        raise ValueError(
-            f"windows is for method='kmeans', which uses several sizes; got method={method!r}: give window"
-        )
     features = WindowFFT(step=step, taper=taper, detrend=detrend, zoom=zoom, scale=scale, invalid=invalid)
     sizes = window_sizes(image, mask, window, windows, n_jobs)
     scales = Scales(sizes, features, image, mask, k_min=k_min) if method == "kmeans" else None
-    size = scales.sizes[1] if scales else sizes[0]
-    features.set_params(window=size, step=step_of(size, step))
+    features.set_params(window=sizes[0], step=step_of(sizes[0], step))
     used = {name: value for name, value in features.get_params().items() if name not in _SETTINGS} | {
         "n_phases": n_phases,
         "method": method if isinstance(method, str) else repr(method),
-        "windows": [list(size) for size in scales.sizes] if scales else None,
+        "windows": tuple(scales.sizes) if scales else None,
         "k_min": k_min,
         "normalize": normalize,
         "rank": rank,
@@ -233,10 +223,8 @@ SCRATCH_BLOCKS = 8
 _SETTINGS = ("dtype", "n_jobs", "max_memory", "progress")
 
 
-def _check(
-    image: ArrayLike, n_phases: Any, method: Any, *, k_min: object, normalize: object, rank: Any, smooth: object
-) -> None:
-    """Refuse wrong parameters before any work."""
+def _check_phases(image: ArrayLike, n_phases: Any, method: Any, rank: Any) -> None:
+    """Refuse wrong images, numbers of phases and methods before any work."""
     if np.ndim(image) != 2:
         raise ValueError(f"image must be 2-D (y, x), got {np.ndim(image)}-D; segment one image of a stack at a time")
     check_whole(n_phases=n_phases, rank=rank)
@@ -248,9 +236,26 @@ def _check(
         raise ValueError(f"method='ica' finds at most rank = {rank} phases, got n_phases={n_phases}")
     if not isinstance(method, str) and not hasattr(method, "fit"):
         raise TypeError(f"method must be one of {METHODS} or an object with fit(), got {type(method).__name__}")
+
+
+def _check(
+    *, k_min: object, normalize: object, smooth: object, whiten: object, units: object, progress: object
+) -> None:
+    """Refuse other wrong parameters before any work."""
     for name, number, high in (("k_min", k_min, np.inf), ("normalize", normalize, 1), ("smooth", smooth, np.inf)):
         if not isinstance(number, Real) or not 0 <= float(number) <= high:
             raise ValueError(f"{name} must be a number from 0 to {high}, got {number!r}")
+    if not isinstance(whiten, bool | np.bool_):
+        raise TypeError(f"whiten must be True or False, got {whiten!r}")
+    if not isinstance(units, str):
+        raise TypeError(f"units must be the name of a unit of length, got {units!r}")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be a function of (done, total, stage), got {progress!r}")
+
+
+def _check_seed(seed: Any) -> None:
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
+        raise ValueError(f"random_state must be a whole number, at least 0, or None; got {seed!r}")
 
 
 def _pixel_size(value: float | Sequence[float] | None) -> tuple[float, float] | None:

@@ -165,7 +165,7 @@ class Segmentation:
 
 def _tuple(value: Any) -> Any:
     """JSON made lists of the tuples it was given."""
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(map(_tuple, value)) if isinstance(value, list) else value
 
 
 _ARRAYS = (

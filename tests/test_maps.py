@@ -160,9 +160,10 @@ def test_first_and_lead():
 
 def test_centers():
     centers = grid_of((3, 4), window=(8, 5), step=(3, 2)).centers()
-    assert centers.shape == (3, 4, 2)
-    assert centers[0, 0].tolist() == [3.5, 2]
-    assert centers[2, 3].tolist() == [9.5, 8]
+    assert centers.shape == (12, 2)
+    assert centers[0].tolist() == [3.5, 2]
+    assert centers[1].tolist() == [3.5, 4]
+    assert centers[11].tolist() == [9.5, 8]
 
 
 def slow_label_image(grid, memberships, shape):
@@ -170,7 +171,7 @@ def slow_label_image(grid, memberships, shape):
 
     Where that gives nothing but a window covers the pixel, any label goes: -2.
     """
-    centers = grid.centers()
+    centers = grid.centers().reshape(*grid.included.shape, 2)
     axes = [centers[:, 0, 0], centers[0, :, 1]]
     points = np.stack(
         [np.clip(p, a[0], a[-1]) for p, a in zip(np.mgrid[: shape[0], : shape[1]], axes, strict=True)], axis=-1

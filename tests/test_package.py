@@ -165,7 +165,7 @@ def test_imports_point_one_way(path):
         assert not found & {f"stemseg_core.{name}" for name in OUTSIDE}
     extras = {"matplotlib", "rsciio", "tifffile", "PIL", "tqdm", "h5py", "dask", "zarr", "pandas"}
     assert not {name.split(".")[0] for name in found} & extras
-    stages = {"segment", "phases", "segmentation"}
+    stages = {"segment", "scales", "phases", "segmentation"}
     if path.stem not in {*OUTSIDE, *stages, "__init__"}:
         assert not found & {f"stemseg_core.{name}" for name in stages}
     if path.stem in ("blocks", "memory", "files", "images", "threads", "versions"):

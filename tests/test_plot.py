@@ -42,7 +42,7 @@ def build(shape=(96, 128), k=3, pixel_size=(0.015, 0.015), excluded=False, dtype
         fractions=counts / counts.sum(),
         confidence=confidence,
         residual=residual,
-        centers=grid,
+        centers=grid.reshape(-1, 2),
         ky=frequencies,
         kx=frequencies,
         pixel_size=pixel_size,

@@ -43,7 +43,7 @@ def build(**changes):
         "fractions": np.array([0.625, 0.375]),
         "confidence": np.full(coarse.shape, 0.75, np.float32),
         "residual": np.full(coarse.shape, 0.25, np.float32),
-        "centers": grid,
+        "centers": grid.reshape(-1, 2),
         "ky": np.arange(-3, 4) / 16,
         "kx": np.arange(-3, 4) / 16,
         "pixel_size": (0.5, 0.25),

@@ -36,7 +36,7 @@ def build(k=3, excluded=True, **changes):
         "fractions": rng.dirichlet(np.ones(k)),
         "confidence": confidence,
         "residual": residual,
-        "centers": rng.random((ny, nx, 2)),
+        "centers": rng.random((ny * nx, 2)),
         "ky": np.arange(-3, 4) / 16,
         "kx": np.arange(-4, 5) / 24,
         "pixel_size": (0.02, 0.03),
@@ -261,7 +261,7 @@ def test_cannot_be_reassigned():
 
 
 def test_plot_and_report(tmp_path):
-    result = build(centers=np.stack(np.mgrid[:4, :5], axis=-1) * 8 + 7.5)
+    result = build(centers=np.stack(np.mgrid[:4, :5], axis=-1).reshape(-1, 2) * 8 + 7.5)
     figure = result.plot()
     assert len(figure.axes) >= 3
     result.report(tmp_path / "report.html")
