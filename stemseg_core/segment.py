@@ -16,7 +16,7 @@ from stemseg_core.images import pair
 from stemseg_core.kept import keep
 from stemseg_core.maps import Grid, first_and_lead, order_by_size
 from stemseg_core.memory import require_memory, spare_memory
-from stemseg_core.phases import METHODS, find_phases, phases_bytes
+from stemseg_core.phases import AUTO, MAX_PHASES, METHODS, find_phases, phases_bytes
 from stemseg_core.segmentation import Segmentation
 from stemseg_core.spectra import Spectra, row_norms
 from stemseg_core.threads import Progress, effective_n_jobs, one_blas_thread
@@ -26,7 +26,7 @@ from stemseg_core.windows import WindowFFT, WindowMatrix
 
 def segment(
     image: ArrayLike,
-    n_phases: int,
+    n_phases: int | str,
     *,
     method: Any = "kmeans",
     window: int | Sequence[int] = 64,
@@ -59,8 +59,9 @@ def segment(
     ----------
     image : array-like of shape (y, x)
         Any real dtype; never changed.
-    n_phases : int
-        Number of phases, k.
+    n_phases : int or "auto"
+        Number of phases, k. "auto": 1 to 10, as many as are told apart; `Segmentation.estimate` says by what, and
+        ``params["n_phases"]`` is what was found. Not with an estimator as `method`.
     method : {"kmeans", "nfindr", "nmf", "ica"} or estimator, default="kmeans"
         How windows become memberships of phases:
 
@@ -109,6 +110,11 @@ def segment(
 
     Notes
     -----
+    The number of phases: the smoothed scores are clustered for k = 2 to 10, and the largest k is taken whose clusters
+    are nearly the best separated, windows on boundaries left out; if they are no better separated than those of random
+    maps with the spectra of these scores, it is 1. A phase that nowhere fills a window is not counted, and a gradual
+    change counts as phases only if it ends in places that are alike.
+
     Cost: three passes over the virtual matrix of spectra, plus work on the scores. Memory: 4 bytes times rank a
     window and a quarter more for the default method, checked against `max_memory` before work starts; the image, and
     some 200 MB of interpreter and libraries, are not counted. Memory that is left
@@ -152,11 +158,12 @@ def segment(
     }
     params = {name: value.item() if isinstance(value, np.generic) else value for name, value in used.items()}
     matrix = features.matrix(image, mask)
-    if matrix.shape[0] < n_phases:
+    most = MAX_PHASES if n_phases == AUTO else int(n_phases)
+    if n_phases != AUTO and matrix.shape[0] < most:
         raise ValueError(
             f"n_phases={n_phases} needs as many windows, the image has {matrix.shape[0]}; take a smaller step or window"
         )
-    needed = _needed_memory(matrix, method, n_phases, rank, effective_n_jobs(n_jobs))
+    needed = _needed_memory(matrix, method, most, rank, effective_n_jobs(n_jobs))
     require_memory(needed, max_memory, f"segmenting {matrix.shape[0]} windows", "take a larger step or a smaller rank")
     # NMF, which passes over the spectra many times, keeps them itself.
     rows = matrix if method == "nmf" else keep(matrix, spare_memory(needed, max_memory))
@@ -164,7 +171,7 @@ def segment(
     settings = {"n_jobs": n_jobs, "max_memory": max_memory, "progress": progress}
     grid = Grid(matrix.included, matrix.window, matrix.step)
     with one_blas_thread():
-        memberships, partition = find_phases(
+        memberships, partition, estimate = find_phases(
             method,
             spectra,
             grid,
@@ -176,7 +183,8 @@ def segment(
             settings=settings,
         )
         label_image = grid.label_image(memberships, matrix.image.shape[-2:], n_jobs=n_jobs)
-        order = order_by_size(label_image, n_phases)
+        k = memberships.shape[1]
+        order = order_by_size(label_image, k)
         label_image = np.append(np.argsort(order), -1).astype(np.int32)[label_image]
         if matrix.mask is not None:
             label_image[matrix.mask[0]] = -1
@@ -186,7 +194,7 @@ def segment(
     del memberships
     labels, confidence = first_and_lead(planes)
     labels[~matrix.included] = -1
-    counted = np.array([np.count_nonzero(label_image == phase) for phase in range(n_phases)])
+    counted = np.array([np.count_nonzero(label_image == phase) for phase in range(k)])
     return Segmentation(
         image=matrix.image[0],
         labels=labels,
@@ -201,8 +209,9 @@ def segment(
         kx=matrix.kx,
         pixel_size=size,
         units=units,
-        params=params,
+        params=params | {"n_phases": k},
         versions=versions(),
+        estimate=estimate,
     )
 
 
@@ -218,7 +227,14 @@ def _check(
     """Refuse wrong parameters before any work."""
     if np.ndim(image) != 2:
         raise ValueError(f"image must be 2-D (y, x), got {np.ndim(image)}-D; segment one image of a stack at a time")
-    check_whole(n_phases=n_phases, rank=rank)
+    check_whole(rank=rank)
+    if isinstance(n_phases, str):
+        if n_phases != AUTO:
+            raise ValueError(f"n_phases must be a whole number, at least 1, or {AUTO!r}; got {n_phases!r}")
+        if not isinstance(method, str):
+            raise ValueError(f"n_phases={AUTO!r} needs one of the methods {METHODS}: an estimator has its own number")
+        n_phases = 1
+    check_whole(n_phases=n_phases)
     if isinstance(method, str) and method not in METHODS:
         raise ValueError(f"method must be one of {METHODS} or a scikit-learn estimator, got {method!r}")
     if isinstance(method, str) and method == "nfindr" and n_phases > rank + 1:
