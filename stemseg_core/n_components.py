@@ -83,8 +83,8 @@ def estimate_n_components(
     Notes
     -----
     Rows that are mixtures of k components with shares that sum to 1 vary in k - 1 directions about their mean. So
-    "scree", "elbow" and "residual" count the directions of the centred rows, and the mean as one more if it is longer
-    than chance would make it.
+    "scree", "elbow" and "residual" count the directions of the centred rows, and the mean as one more if it
+    leads out of these directions farther than noise would.
 
     All criteria but "separation" take the rows for independent. Overlapping windows are not: there, they count
     correlated noise and drift as components.

@@ -267,6 +267,8 @@ def _draw_curve(ax: Axes, curve: Curve) -> None:
     if curve.null is not None and np.isfinite(curve.null).any():
         ax.plot(curve.k, curve.null, "--_", color="#595959", markersize=10, linewidth=1, label="to exceed")
         ax.legend(frameon=False, fontsize=FONT - 2)
+    if np.isfinite(curve.value).any() and np.nanmin(curve.value) > 0:
+        ax.set_ylim(bottom=0)
     ax.axvline(curve.n_components, color=OKABE_ITO[3], linewidth=1.2, zorder=0)
     ax.set_xlim(0.5, max(curve.k[-1], curve.n_components) + 0.5)
     ax.set_xticks(range(1, int(curve.k[-1]) + 1))

@@ -32,31 +32,38 @@ class Spectrum:
     Attributes
     ----------
     rows, centred : ndarray of shape (m, d)
-    mean : float
-        Length of the mean row.
+    mean : ndarray of shape (d,)
     values : ndarray of shape (min(m, d),)
         Falling; zero where they are rounding.
+    rounding : float
+        What is no longer than this, is rounding.
     most : int
         Largest number of components considered.
+    vectors : ndarray of shape (n_orders, d)
+        The first right singular vectors of the centred rows.
     """
 
     def __init__(self, rows: NDArray[Any], most: int, seed: int) -> None:
         self.rows = rows.astype(np.float64)
-        mean = self.rows.mean(axis=0)
-        self.centred = self.rows - mean
-        self.mean = float(np.linalg.norm(mean))
+        self.mean = self.rows.mean(axis=0)
+        self.centred = self.rows - self.mean
         self.values = np.sqrt(_eigenvalues(self.centred))
-        self.values[self.values <= ROUNDING * max(self.mean, self.values[0])] = 0
+        self.rounding = ROUNDING * float(max(np.linalg.norm(self.mean), self.values[0]))
+        self.values[self.values <= self.rounding] = 0
         self.most, self.seed = most, seed
+        self.vectors = _leading_vectors(self.centred, self.n_orders)
 
     @property
     def n_orders(self) -> int:
         """Singular values that are shown."""
         return min(self.most, len(self.values))
 
-    def curve(self, n_directions: int, value: Array, null: Array | None = None, noise: float = 0.0) -> Curve:
-        """`n_directions` about the mean, which counts as well if it is longer than `noise` makes it."""
-        found = n_directions + (self.mean > noise)
+    def curve(self, n_directions: int, value: Array, null: Array | None = None) -> Curve:
+        """The choice of `n_directions` about the mean; of the mean too, if it leads out of them farther than noise."""
+        V = self.vectors[:n_directions]
+        outside = float(np.linalg.norm(self.mean - (V @ self.mean) @ V))
+        noise = self.values[n_directions] if n_directions < len(self.values) else 0.0
+        found = n_directions + (outside > max(noise, self.rounding))
         return Curve(int(np.clip(found, 1, self.most)), np.arange(1, len(value) + 1), value, null)
 
 
@@ -65,8 +72,7 @@ def scree(s: Spectrum) -> Curve:
     rng = np.random.default_rng(s.seed)
     m, d = s.centred.shape
     null = np.full(s.n_orders, np.nan)
-    left, found, noise = s.centred, 0, 0.0
-    vectors = _leading_vectors(s.centred, s.n_orders)
+    left, found = s.centred, 0
     for i in range(s.n_orders):
         if s.values[i] == 0:
             break
@@ -78,8 +84,8 @@ def scree(s: Spectrum) -> Curve:
         if s.values[i] <= noise:
             break
         found = i + 1
-        left = s.centred - (s.centred @ vectors[:found].T) @ vectors[:found]
-    return s.curve(found, s.values[: s.n_orders], null, noise if s.values[min(found, len(s.values) - 1)] > 0 else 0.0)
+        left = s.centred - (s.centred @ s.vectors[:found].T) @ s.vectors[:found]
+    return s.curve(found, s.values[: s.n_orders], null)
 
 
 def hfc(s: Spectrum) -> Curve:
@@ -89,7 +95,7 @@ def hfc(s: Spectrum) -> Curve:
 
 def nwhfc(s: Spectrum) -> Curve:
     """`hfc` after dividing each feature by the deviation of what the others do not tell of it."""
-    varies = s.centred.std(axis=0) > ROUNDING * max(s.mean, s.values[0], np.finfo(np.float64).tiny)
+    varies = s.centred.std(axis=0) > s.rounding
     if not varies.any():
         return _hfc(s.rows, s)
     covariance = np.cov(s.centred[:, varies], rowvar=False).reshape(varies.sum(), -1)

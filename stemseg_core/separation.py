@@ -164,11 +164,15 @@ def _nearest_pair(rows: Array, labels: Array, k: int) -> float:
 
 def _surrogate(rows: Array, included: NDArray[np.bool_], rng: np.random.Generator) -> Array:
     """Rows of a map without phases: Gaussian fields with the spectra and cross spectra of the scores."""
-    planes = np.zeros((rows.shape[1], *included.shape))
-    planes[:, included] = (rows - rows.mean(axis=0)).T
-    planes = np.concatenate([planes, planes[:, ::-1]], axis=1)
-    planes = np.concatenate([planes, planes[:, :, ::-1]], axis=2)
-    shape = planes.shape[1:]
-    noise = scipy.fft.rfft2(rng.standard_normal(shape))
-    fields = scipy.fft.irfft2(scipy.fft.rfft2(planes) * (noise / np.abs(noise)), shape)
-    return np.ascontiguousarray(fields[:, : included.shape[0], : included.shape[1]][:, included].T.astype(rows.dtype))
+    y, x = (np.flatnonzero(included.any(axis=axis)) for axis in (1, 0))
+    included = included[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
+    ny, nx = included.shape
+    noise = scipy.fft.rfft2(rng.standard_normal((2 * ny, 2 * nx)))
+    turned = noise / np.abs(noise)
+    result, plane = np.empty_like(rows), np.zeros((ny, nx))
+    for own, new in zip(rows.T.astype(np.float64), result.T, strict=True):
+        plane[included] = own - own.mean()
+        mirrored = np.concatenate([plane, plane[::-1]], axis=0)
+        mirrored = np.concatenate([mirrored, mirrored[:, ::-1]], axis=1)
+        new[:] = scipy.fft.irfft2(scipy.fft.rfft2(mirrored) * turned, mirrored.shape)[:ny, :nx][included]
+    return result
