@@ -15,7 +15,7 @@ except ModuleNotFoundError as error:
 from stemseg_core import datasets
 from stemseg_core.abundances import abundances
 from stemseg_core.compress import Compressed, compress
-from stemseg_core.curves import ComponentEstimate, Curve
+from stemseg_core.curves import ComponentEstimate
 from stemseg_core.ica import ICA
 from stemseg_core.kmeans import KMeans
 from stemseg_core.n_components import estimate_n_components
@@ -38,7 +38,6 @@ __all__ = [
     "SVD",
     "ComponentEstimate",
     "Compressed",
-    "Curve",
     "KMeans",
     "Segmentation",
     "Stopped",

@@ -212,7 +212,12 @@ def _whole(least: int) -> Callable[[str], int]:
 
 
 def _phases(text: str) -> int | str:
-    return AUTO if text == AUTO else _whole(1)(text)
+    if text == AUTO:
+        return AUTO
+    try:
+        return _whole(1)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}; or {AUTO!r}") from None
 
 
 def _folder(text: str) -> Path:

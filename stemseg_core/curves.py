@@ -44,6 +44,18 @@ class ComponentEstimate:
         The criterion that decided; a key of `curves`.
     curves : dict of str to Curve
         Every criterion that was computed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from stemseg_core import estimate_n_components
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.repeat(rng.random((2, 20)), 100, axis=0) + 0.01 * rng.standard_normal((200, 20))
+    >>> found = estimate_n_components(X, method="silhouette")
+    >>> found.method, found.n_components
+    ('silhouette', 2)
+    >>> found.curves["silhouette"].k
+    array([ 1,  2,  3,  4,  5,  6,  7,  8,  9, 10])
     """
 
     n_components: int

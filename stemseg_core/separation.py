@@ -89,21 +89,19 @@ def n_phases_of(
     ks = np.arange(1, max(1, min(max_phases, len(np.unique(rows, axis=0)) // 2)) + 1)
     value, null = np.full(len(ks), np.nan), np.full(len(ks), np.nan)
     seeded: dict[str, Any] = {"random_state": random_state, "n_jobs": n_jobs}
-    done, total, best = 0, len(ks) - 1 + N_SURROGATES, 1
+    total, best = len(ks), 1
     with one_blas_thread():
         for i, k in enumerate(ks[1:], start=1):
             value[i] = _separation(rows, place, KMeans(k, n_init=STARTS, **seeded))
-            tell(progress, done := done + 1, total, STAGE)
+            tell(progress, i, total, STAGE)
         if np.isfinite(value).any():
             best = int(ks[np.flatnonzero(value >= NEARLY * np.nanmax(value))[-1]])
-            rng = np.random.default_rng(random_state)
-            found = np.empty(N_SURROGATES)
-            for i in range(N_SURROGATES):
-                surrogate = _surrogate(rows, place.included, rng)
-                found[i] = _separation(surrogate, place, KMeans(best, n_init=SURROGATE_STARTS, **seeded))
-                tell(progress, done := done + 1, total, STAGE)
-            if np.isfinite(found).sum() >= FEWEST:
-                null[best - 1] = (EXCEEDED + FEW_WINDOWS / place.n_apart) * np.nanmean(found)
+            for k in dict.fromkeys((best, 2)):  # clusters of surrogates may all be too small for cores: fewer are not
+                chance = _by_chance(rows, place, KMeans(k, n_init=SURROGATE_STARTS, **seeded), random_state)
+                if np.isfinite(chance):
+                    break
+            tell(progress, total, total, STAGE)
+            null[best - 1] = (EXCEEDED + FEW_WINDOWS / place.n_apart) * chance
             if not value[best - 1] > null[best - 1]:
                 best = 1
     return ComponentEstimate(best, "separation", {"separation": Curve(best, ks, value, null)})
@@ -143,6 +141,14 @@ def _separation(rows: Array, place: _Place, kmeans: KMeans) -> float:
     if np.bincount(labels[core], minlength=k).min() < place.least:
         return np.nan
     return float(np.sqrt(_nearest_pair(rows, labels, k) * _nearest_pair(rows[core], labels[core], k)))
+
+
+def _by_chance(rows: Array, place: _Place, kmeans: KMeans, seed: int) -> float:
+    """Mean separation of surrogates of the rows; NaN if too few have one."""
+    rng = np.random.default_rng(seed)
+    found = [_separation(_surrogate(rows, place.included, rng), place, kmeans) for _ in range(N_SURROGATES)]
+    known = np.isfinite(found)
+    return float(np.mean(found, where=known)) if known.sum() >= FEWEST else np.nan
 
 
 def _nearest_pair(rows: Array, labels: Array, k: int) -> float:

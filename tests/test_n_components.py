@@ -7,6 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from stemseg_core import ComponentEstimate, Segmentation, WindowFFT, datasets, estimate_n_components, plot, segment
+from stemseg_core.cli import main
 from stemseg_core.maps import Grid
 from stemseg_core.n_components import METHODS
 from stemseg_core.report import write_report
@@ -291,6 +292,17 @@ def test_report_and_panel(found, tmp_path):
     (ax,) = figure.axes
     assert ax.get_title() == "separation: 2"
     assert any(list(line.get_xdata()) == [2, 2] for line in ax.lines)
+
+
+def test_command_finds_the_number(found, tmp_path, capsys):
+    np.save(tmp_path / "image.npy", found[0])
+    assert main(["segment", str(tmp_path / "image.npy"), "-o", str(tmp_path / "out"), "--phases", "auto"]) == 0
+    assert "2 phase(s)" in (printed := capsys.readouterr().out)
+    assert "their number was found" in printed
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["parameters"]["n_phases"] == 2
+    assert ComponentEstimate.from_dict(summary["n_phases_estimate"]).n_components == 2
+    assert "How many phases" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_panel_of_all_criteria():
