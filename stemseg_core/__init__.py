@@ -15,8 +15,10 @@ except ModuleNotFoundError as error:
 from stemseg_core import datasets
 from stemseg_core.abundances import abundances
 from stemseg_core.compress import Compressed, compress
+from stemseg_core.curves import ComponentEstimate
 from stemseg_core.ica import ICA
 from stemseg_core.kmeans import KMeans
+from stemseg_core.n_components import estimate_n_components
 from stemseg_core.nfindr import NFINDR
 from stemseg_core.nmf import NMF
 from stemseg_core.segment import segment
@@ -34,6 +36,7 @@ __all__ = [
     "NMF",
     "SIMD_LEVEL",
     "SVD",
+    "ComponentEstimate",
     "Compressed",
     "KMeans",
     "Segmentation",
@@ -43,6 +46,7 @@ __all__ = [
     "abundances",
     "compress",
     "datasets",
+    "estimate_n_components",
     "segment",
     "show_versions",
 ]

@@ -22,7 +22,7 @@ from stemseg_core.extras import MissingExtraError, require_extra
 from stemseg_core.io import ImageReadError, write_tiff
 from stemseg_core.job import RESULTS, Job, RefusedError, describe, parse_size, times
 from stemseg_core.memory import memory_limit
-from stemseg_core.phases import METHODS
+from stemseg_core.phases import AUTO, METHODS
 from stemseg_core.segmentation import Segmentation
 from stemseg_core.threads import Progress
 from stemseg_core.windows import SCALES
@@ -34,6 +34,7 @@ EXAMPLES = """\
 examples:
   stemseg info image.dm4                                 what the file holds, and a window that suits it
   stemseg segment image.dm4 -o result --phases 3         three phases, everything else by default
+  stemseg segment image.dm4 -o result --phases auto      as many phases as are told apart
   stemseg segment image.dm4 -o result --phases 3 --window 2nm --step 0.5nm
   stemseg segment image.png -o result --phases 2 --pixel-size 0.2A --window 64x96
   stemseg segment stack.tif -o result --frame 4 --method nmf --json > summary.json
@@ -152,7 +153,7 @@ def _add_segment(commands: Any) -> None:
     )
     p.add_argument("image", metavar="IMAGE", type=Path, help=".dm3, .dm4, .emd, .ser, .hspy, .tif, .png, .npy, ...")
     p.add_argument("-o", "--output", metavar="OUT", type=_folder, required=True, help="folder for the results")
-    p.add_argument("--phases", metavar="N", type=_whole(1), default=2, help="number of phases (default: 2)")
+    p.add_argument("--phases", metavar="N", type=_phases, default=2, help="number of phases, or 'auto' (default: 2)")
     p.add_argument("--method", choices=METHODS, help="default: kmeans")
     window = p.add_argument_group("windows (in pixels, or a length such as 2nm, 20A; 64x96 is height x width)")
     window.add_argument("--window", metavar="SIZE", type=_size, help="side of the sliding window")
@@ -208,6 +209,15 @@ def _whole(least: int) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+def _phases(text: str) -> int | str:
+    if text == AUTO:
+        return AUTO
+    try:
+        return _whole(1)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}; or {AUTO!r}") from None
 
 
 def _folder(text: str) -> Path:
@@ -289,7 +299,7 @@ def _segment(arguments: argparse.Namespace) -> None:
         print(_summary_in_words(summary))
 
 
-def _run(job: Job, n_phases: int, options: dict[str, Any], quiet: bool) -> Segmentation:
+def _run(job: Job, n_phases: int | str, options: dict[str, Any], quiet: bool) -> Segmentation:
     with _progress(quiet) as progress:
         result = job.segment(n_phases, options, progress)
     for warning in job.warnings:
@@ -329,6 +339,8 @@ def _summary_in_words(summary: dict[str, Any]) -> str:
         f"{len(summary['fractions'])} phase(s) from {times(windows['grid'])} windows of {times(windows['window'])} px"
         f"{_nm(windows['window_nm'])}, step {times(windows['step'])} px{_nm(windows['step_nm'])}"
     )
+    if summary["n_phases_estimate"] is not None:
+        lines[-1] += "; their number was found"
     lines += [f"  phase {i + 1}: {100 * share:5.1f} %" for i, share in enumerate(summary["fractions"])]
     lines.append(f"mean confidence {summary['confidence_mean']:.2f} (1: every window is clearly of one phase)")
     lines.append(f"in {summary['output']}: {', '.join(summary['files'])}")

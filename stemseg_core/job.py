@@ -121,7 +121,9 @@ class Job:
         self.reading += ["--mask", path.name]
         return mask
 
-    def segment(self, n_phases: int, options: Mapping[str, Any], progress: Progress | None = None) -> Segmentation:
+    def segment(
+        self, n_phases: int | str, options: Mapping[str, Any], progress: Progress | None = None
+    ) -> Segmentation:
         """Segment the image; what `segment` refuses is refused with the name of the file."""
         image = self.image
         start = time.perf_counter()
@@ -213,6 +215,7 @@ class Job:
                 "step_nm": None if lengths is None else (step * lengths).tolist(),
             },
             "fractions": [float(share) for share in result.fractions],
+            "n_phases_estimate": None if result.estimate is None else result.estimate.to_dict(),
             "confidence_mean": _mean(result.confidence),
             "residual_mean": _mean(result.residual),
             "excluded_windows": int(np.count_nonzero(result.labels < 0)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.base import clone
 from stemseg_core.abundances import abundances
 from stemseg_core.blocks import ArrayRows, run
 from stemseg_core.compress import compress
+from stemseg_core.curves import ComponentEstimate
 from stemseg_core.directions import leading_bytes
 from stemseg_core.ica import ICA
 from stemseg_core.kmeans import KMeans
@@ -18,10 +20,13 @@ from stemseg_core.lloyd import distance_columns, squared_distances
 from stemseg_core.maps import SMOOTHED_COLUMNS, Grid, posterior, shares, thinning, whiten_noise
 from stemseg_core.nfindr import NFINDR
 from stemseg_core.nmf import NMF
+from stemseg_core.separation import n_phases_of
 from stemseg_core.spectra import Spectra
 from stemseg_core.windows import WindowMatrix
 
 METHODS = ("kmeans", "nfindr", "nmf", "ica")
+#: The number of phases that stands for "find out", and the largest that is found then.
+AUTO, MAX_PHASES = "auto", 10
 #: Windows that restarts of k-means are run on, at least, where there are many more.
 START_ROWS = 100_000
 #: Rows whose memberships are made at once, in the second-level cache.
@@ -34,34 +39,54 @@ def find_phases(
     method: Any,
     spectra: Spectra,
     grid: Grid,
-    n_phases: int,
+    n_phases: int | str,
     *,
     rank: int,
     smooth: float,
     whiten: bool,
     random_state: int,
     settings: dict[str, Any],
-) -> tuple[NDArray[np.float32], bool]:
+) -> tuple[NDArray[np.float32], bool, ComponentEstimate | None]:
     """Memberships (n, k) of the included windows by any method but the default; and whether they are a partition.
 
-    Rows sum to 1. A partition comes from clusters of scores; otherwise the memberships are shares of endmembers.
+    Rows sum to 1. A partition comes from clusters of scores; otherwise the memberships are shares of endmembers. Last
+    comes how the number of phases was found, if it was `AUTO`.
     """
     seeded = {"random_state": random_state, **settings}
     threads = {name: settings[name] for name in ("n_jobs", "progress")}
+    whiten = whiten and method != "nfindr"
+    scores_of = partial(smoothed_scores, spectra, grid, rank=rank, smooth=smooth, whiten=whiten, settings=settings)
+    counting: dict[str, Any] = {"rank": rank, "random_state": random_state, "settings": settings}
     if method == "nmf":
-        weights = grid.smooth(NMF(n_phases, **seeded).fit_transform(spectra), smooth, **threads)
-        return _between_extremes(shares(weights), seeded), False
-    scores = compress(spectra, rank, **settings).scores
-    noise = grid.noise_covariance(scores) if whiten and method != "nfindr" else None
-    scores = grid.smooth(scores, smooth, **threads)
+        estimate = counted(scores_of(), grid, **counting) if n_phases == AUTO else None
+        k = int(n_phases) if estimate is None else estimate.n_components
+        weights = grid.smooth(NMF(k, **seeded).fit_transform(spectra), smooth, **threads)
+        return _between_extremes(shares(weights), seeded), False, estimate
+    scores = scores_of()
+    estimate = counted(scores, grid, **counting) if n_phases == AUTO else None
+    k = int(n_phases) if estimate is None else estimate.n_components
     if method == "nfindr":
-        pure = NFINDR(n_phases, **seeded).fit(scores).components_
-        return shares(abundances(scores, pure, **settings)), False
-    if noise is not None:
-        scores = whiten_noise(scores, noise)
+        pure = NFINDR(k, **seeded).fit(scores).components_
+        return shares(abundances(scores, pure, **settings)), False, estimate
     if method == "ica":
-        return by_kmeans(ICA(n_phases, **seeded).fit_transform(scores), grid, n_phases, seeded), True
-    return _by_estimator(clone(method), scores, n_phases, threads)
+        return by_kmeans(ICA(k, **seeded).fit_transform(scores), grid, k, seeded), True, estimate
+    return *_by_estimator(clone(method), scores, k, threads), estimate
+
+
+def counted(scores: Array, grid: Grid, *, rank: int, random_state: int, settings: dict[str, Any]) -> ComponentEstimate:
+    """The number of phases on a map of smoothed scores."""
+    threads = {name: settings[name] for name in ("n_jobs", "progress")}
+    return n_phases_of(scores, grid, max_phases=min(MAX_PHASES, rank), random_state=random_state, **threads)
+
+
+def smoothed_scores(
+    spectra: Spectra, grid: Grid, *, rank: int, smooth: float, whiten: bool, settings: dict[str, Any]
+) -> Array:
+    """What is clustered: scores (n, rank) of the spectra, smoothed over the grid, their noise equal if asked for."""
+    scores = compress(spectra, rank, **settings).scores
+    noise = grid.noise_covariance(scores) if whiten else None
+    scores = grid.smooth(scores, smooth, n_jobs=settings["n_jobs"], progress=settings["progress"])
+    return scores if noise is None else whiten_noise(scores, noise)
 
 
 def phases_bytes(matrix: WindowMatrix, method: Any, n_phases: int, rank: int, n_threads: int) -> float:

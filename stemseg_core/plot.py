@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stemseg_core.curves import ComponentEstimate, Curve
 from stemseg_core.panels import (
     BAR_COLUMN,
     FONT,
@@ -154,6 +155,30 @@ def maps(segmentation: Segmentation) -> Figure:
     return figure
 
 
+def estimate(found: ComponentEstimate) -> Figure:
+    """How the number of components was chosen: a panel for each criterion, with the choice and what it is against.
+
+    Parameters
+    ----------
+    found : ComponentEstimate
+        Of `estimate_n_components`, or `Segmentation.estimate`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    n = len(found.curves)
+    columns = min(n, 3)
+    width, height, left, below = 3.0, 1.9, 0.65, 0.45
+    figure = new_figure(columns * (width + left + GAP), ceil(n / columns) * (TITLE + height + below + GAP))
+    for i, (name, curve) in enumerate(found.curves.items()):
+        x = left + i % columns * (width + left + GAP)
+        y = TITLE + i // columns * (TITLE + height + below + GAP)
+        mark = ", decides" if n > 1 and name == found.method else ""
+        _draw_curve(add_axes(figure, Box(x, y, width, height), f"{name}: {curve.n_components}{mark}", "#595959"), curve)
+    return figure
+
+
 def plot(segmentation: Segmentation) -> Figure:
     """Everything at one glance: image, phases, confidence, and the pattern of each phase below."""
     k = len(segmentation.components)
@@ -233,6 +258,22 @@ def _draw_components(figure: Figure, s: Segmentation, boxes: Sequence[Box]) -> N
 def _draw_confidence(figure: Figure, s: Segmentation, box: Box) -> None:
     shown = _draw_map(add_axes(figure, box, "confidence"), s, s.confidence, "viridis")
     _color_bar(figure, shown, box.beside())
+
+
+def _draw_curve(ax: Axes, curve: Curve) -> None:
+    for spine in ax.spines.values():
+        spine.set_linewidth(0.8)
+    ax.plot(curve.k, curve.value, "o-", color=OKABE_ITO[5], markersize=4, linewidth=1.2, label="this")
+    if curve.null is not None and np.isfinite(curve.null).any():
+        ax.plot(curve.k, curve.null, "--_", color="#595959", markersize=10, linewidth=1, label="to exceed")
+        ax.legend(frameon=False, fontsize=FONT - 2)
+    if np.isfinite(curve.value).any() and np.nanmin(curve.value) > 0:
+        ax.set_ylim(bottom=0)
+    ax.axvline(curve.n_components, color=OKABE_ITO[3], linewidth=1.2, zorder=0)
+    ax.set_xlim(0.5, max(curve.k[-1], curve.n_components) + 0.5)
+    ax.set_xticks(range(1, int(curve.k[-1]) + 1))
+    ax.tick_params(labelsize=FONT - 2, length=2)
+    ax.set_xlabel("number or order", fontsize=FONT - 1)
 
 
 def _draw_map(ax: Axes, s: Segmentation, values: NDArray[Any], cmap: str, *, high: float = 1.0) -> Any:

@@ -47,6 +47,12 @@ RESIDUAL = (
     "where the phases describe the window, high where it holds something else."
 )
 
+SEPARATION = (
+    "Separation is how far the two nearest phases are apart, over the scatter along the line between them. The largest "
+    "number of phases that are nearly the best separated is taken, or one if random maps without phases are separated "
+    "as well. There is no separation where a phase nowhere fills a window."
+)
+
 STYLE = """\
 body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; max-width: 62rem; margin: 2rem auto;
        padding: 0 1rem }
@@ -125,6 +131,7 @@ def _page(s: Segmentation, title: str, source: str | None, reading: Sequence[str
             f"Maps of the membership in each of the {k} phases.",
             "Membership of each window in each phase, 0 to 1.",
         ),
+        *_number_of_phases(s),
         "<h2>How far to trust it</h2>",
         f"<p>{CONFIDENCE}</p><p>{RESIDUAL}</p>",
         _picture(
@@ -143,6 +150,18 @@ def _page(s: Segmentation, title: str, source: str | None, reading: Sequence[str
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
         f"<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n" + "\n".join(parts) + "\n</main>\n</body>\n</html>\n"
     )
+
+
+def _number_of_phases(s: Segmentation) -> list[str]:
+    """How the number of phases was found, if it was."""
+    if s.estimate is None:
+        return []
+    found = s.estimate.n_components
+    return [
+        "<h2>How many phases</h2>",
+        f"<p>{SEPARATION}</p>",
+        _picture(plot.estimate(s.estimate), f"Separation for each number of phases; {found} was taken."),
+    ]
 
 
 def _facts(s: Segmentation, source: str | None) -> str:

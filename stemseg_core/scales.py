@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ from sklearn.base import clone
 from stemseg_core.blocks import ArrayRows
 from stemseg_core.boundaries import deep_windows, discriminate, memberships_of, squares_to, without_rims
 from stemseg_core.compress import compress
+from stemseg_core.curves import ComponentEstimate
 from stemseg_core.directions import leading_bytes
 from stemseg_core.images import pair
 from stemseg_core.maps import Grid, whiten_noise
 from stemseg_core.periods import strongest_period, suited_window
-from stemseg_core.phases import by_kmeans, kmeans_bytes, smoothing_bytes
+from stemseg_core.phases import AUTO, by_kmeans, counted, kmeans_bytes, smoothed_scores, smoothing_bytes
 from stemseg_core.spectra import SmoothedSpectra, Spectra
 from stemseg_core.windows import WindowFFT, WindowMatrix
 
@@ -103,7 +105,7 @@ class Scales:
         return self.small[0]
 
     def needed_bytes(self, n_phases: int, rank: int, n_threads: int) -> float:
-        """Largest memory that `memberships` holds at once."""
+        """Largest memory that `find_phases` holds at once."""
         large, first, k = self.large, self.maps.shape[0], n_phases
         pixels = 4 * large.image.shape[-2] * large.image.shape[-1]
         n, powers = large.shape[0], min(POWER_RANK, *large.shape)
@@ -124,65 +126,76 @@ class Scales:
         needed.append(pixels + coordinates + max(coordinates, first * (k * 18 + 40)))
         return max(needed)
 
-    def memberships(
+    def find_phases(
         self,
-        n_phases: int,
         spectra: Spectra,
+        grid: Grid,
+        n_phases: int | str,
         *,
         rank: int,
         smooth: float,
         whiten: bool,
         random_state: int,
         settings: dict[str, Any],
-    ) -> NDArray[np.float32]:
-        """Memberships (n, k) of the windows of the maps, whose spectra are given; rows sum to 1.
+    ) -> tuple[NDArray[np.float32], bool, ComponentEstimate | None]:
+        """As `stemseg_core.phases.find_phases` for the default method, with the spectra and the grid of the maps.
 
         The lattices of large windows are clustered by k-means; what the clusters look like in small windows then tells
         phases apart to the pixel (`stemseg_core.boundaries`).
         """
-        if n_phases == 1:
-            return np.ones((self.maps.shape[0], 1), np.float32)
         seeded = {"random_state": random_state, **settings}
-        n_scores = max(LATTICE_RANK, n_phases + 8)
-        large = self._lattices(self.large, n_scores, smooth, settings)
+        scores = partial(smoothed_scores, rank=rank, smooth=smooth, settings=settings)
+        estimate = None
+        if n_phases == AUTO:
+            seen = scores(spectra, grid, whiten=whiten)
+            estimate = counted(seen, grid, rank=rank, random_state=random_state, settings=settings)
+            del seen
+        k = int(n_phases) if estimate is None else estimate.n_components
+        if k == 1:
+            return np.ones((self.maps.shape[0], 1), np.float32), True, estimate
+        lattices = partial(self._lattices, rank=max(LATTICE_RANK, k + 8), smooth=smooth, settings=settings)
+        pixels = self._large_phases(lattices(self.large), k, whiten, seeded)
+
+        def learn(scores: Array, grid: Grid) -> Learnt | None:
+            return _learn(scores, grid, pixels, k, settings)
+
+        own = scores(spectra, grid, whiten=False)
+        learnt = learn(own, grid)
+        if learnt is None:  # these windows are too large for one of the phases
+            return by_kmeans(own, grid, k, seeded), True, estimate
+        del own
+        points, means = [learnt[0]], [learnt[1]]
+
+        def add(learnt: Learnt | None, of: Grid) -> None:
+            if learnt is not None:
+                points.append(_resampled(learnt[0], of, grid))
+                means.append(learnt[1])
+
+        for matrix in self.small[1:]:
+            of = _grid(matrix)
+            learnt = learn(scores(Spectra(matrix, self.k_min, spectra.normalize), of, whiten=False), of)
+            if learnt is None or learnt[2] <= NOISY or not self.between:
+                add(learnt, of)
+                continue
+            of = _grid(self.between[0])  # larger windows in place of boundaries in noise
+            add(learn(scores(Spectra(self.between[0], self.k_min, spectra.normalize), of, whiten=False), of), of)
+            add(learn(lattices(self.between[1]), of), of)
+        place, phases = np.concatenate(points, axis=1), np.concatenate(means, axis=1)
+        points.clear()
+        labels = np.full(grid.included.shape, -1, np.int32)
+        labels[grid.included] = squares_to(place, phases).argmin(axis=1)
+        allowed = without_rims(place, phases, labels, grid.window, grid.step)
+        return memberships_of(place, phases, allowed), True, estimate
+
+    def _large_phases(self, lattices: Array, k: int, whiten: bool, seeded: dict[str, Any]) -> NDArray[np.int32]:
+        """Phase of each pixel by the large windows."""
         grid = _grid(self.large)
         if whiten:
-            large = whiten_noise(large, grid.noise_covariance(large))
-        clustered = by_kmeans(large, grid, n_phases, seeded)
-        pixels = grid.label_image(clustered, self.large.image.shape[-2:], n_jobs=settings["n_jobs"])
-        del large, clustered
+            lattices = whiten_noise(lattices, grid.noise_covariance(lattices))
+        clustered = by_kmeans(lattices, grid, k, seeded)
+        return grid.label_image(clustered, self.large.image.shape[-2:], n_jobs=seeded["n_jobs"])
 
-        def learn(scores: Array, matrix: WindowMatrix) -> Learnt | None:
-            return _learn(scores, _grid(matrix), pixels, n_phases, settings)
-
-        def spectra_scores(matrix: WindowMatrix) -> Array:
-            return _scores(Spectra(matrix, self.k_min, spectra.normalize), _grid(matrix), rank, smooth, settings)
-
-        first = _grid(self.maps)
-        scores = _scores(spectra, first, rank, smooth, settings)
-        learnt = learn(scores, self.maps)
-        if learnt is None:  # these windows are too large for one of the phases
-            return by_kmeans(scores, first, n_phases, seeded)
-        del scores
-        found = [(learnt, self.maps)]
-        for matrix in self.small[1:]:
-            found.append((learn(spectra_scores(matrix), matrix), matrix))
-            if self.between and found[-1][0] is not None and found[-1][0][2] > NOISY:
-                # Larger windows in place of boundaries in noise.
-                by_spectra, by_lattices = self.between
-                found[-1] = learn(spectra_scores(by_spectra), by_spectra), by_spectra
-                found.append((learn(self._lattices(by_lattices, n_scores, smooth, settings), by_lattices), by_lattices))
-        told = [(one, matrix) for one, matrix in found if one is not None]
-        del found
-        points = [one[0] if matrix is self.maps else _resampled(one[0], _grid(matrix), first) for one, matrix in told]
-        means = [one[1] for one, _ in told]
-        place, phases = np.concatenate(points, axis=1), np.concatenate(means, axis=1)
-        del points, told
-        labels = np.full(first.included.shape, -1, np.int32)
-        labels[first.included] = squares_to(place, phases).argmin(axis=1)
-        return memberships_of(place, phases, without_rims(place, phases, labels, first.window, first.step))
-
-    def _lattices(self, matrix: WindowMatrix, rank: int, smooth: float, settings: dict[str, Any]) -> Array:
+    def _lattices(self, matrix: WindowMatrix, *, rank: int, smooth: float, settings: dict[str, Any]) -> Array:
         """Scores of the smoothed power spectra of windows, each of length 1."""
         spectra = Spectra(matrix, self.k_min, 0, unit=_modulus(matrix))
         powers = compress(spectra, POWER_RANK, **settings)
@@ -192,12 +205,6 @@ class Scales:
 
 def _grid(matrix: WindowMatrix) -> Grid:
     return Grid(matrix.included, matrix.window, matrix.step)
-
-
-def _scores(spectra: Spectra, grid: Grid, rank: int, smooth: float, settings: dict[str, Any]) -> Array:
-    """Smoothed scores of spectra."""
-    scores = compress(spectra, rank, **settings).scores
-    return grid.smooth(scores, smooth, n_jobs=settings["n_jobs"], progress=settings["progress"])
 
 
 def _learn(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -15,7 +16,7 @@ from stemseg_core.estimator import check_whole
 from stemseg_core.kept import keep
 from stemseg_core.maps import Grid, first_and_lead, order_by_size
 from stemseg_core.memory import require_memory, spare_memory
-from stemseg_core.phases import METHODS, find_phases, phases_bytes
+from stemseg_core.phases import AUTO, MAX_PHASES, METHODS, find_phases, phases_bytes
 from stemseg_core.scales import Scales, step_of, window_sizes
 from stemseg_core.segmentation import Segmentation
 from stemseg_core.spectra import Spectra, row_norms
@@ -26,7 +27,7 @@ from stemseg_core.windows import WindowFFT, WindowMatrix
 
 def segment(
     image: ArrayLike,
-    n_phases: int,
+    n_phases: int | str,
     *,
     method: Any = "kmeans",
     window: int | Sequence[int] | None = None,
@@ -61,8 +62,9 @@ def segment(
     ----------
     image : array-like of shape (y, x)
         Any real dtype; never changed.
-    n_phases : int
-        Number of phases, k.
+    n_phases : int or "auto"
+        Number of phases, k. "auto": 1 to 10, as many as are told apart; `Segmentation.estimate` says by what, and
+        ``params["n_phases"]`` is what was found. Not with an estimator as `method`.
     method : {"kmeans", "nfindr", "nmf", "ica"} or estimator, default="kmeans"
         How windows become memberships of phases:
 
@@ -126,6 +128,11 @@ def segment(
     neither thickness nor dose makes a phase. Between phases there are windows that hold some of both: thin rims whose
     spectra are as well explained as a mixture of the phases beside them are given to these.
 
+    The number of phases, where it is to be found: smoothed scores of the windows of the maps are clustered for k = 2 to
+    10, and the largest k is taken whose clusters are nearly the best separated, windows on boundaries left out; if they
+    are no better separated than those of random maps with the spectra of these scores, it is 1. A phase that nowhere
+    fills a window is not counted, and a gradual change counts as phases only if it ends in places that are alike.
+
     Cost: three passes over the virtual matrix of spectra of each size, plus work on the scores. Memory: 4 bytes times
     rank a window and a quarter more for the default method, checked against `max_memory` before work starts; the image,
     and some 200 MB of interpreter and libraries, are not counted. Memory that is left keeps rows for the later passes.
@@ -167,14 +174,15 @@ def segment(
     }
     params = {name: value.item() if isinstance(value, np.generic) else value for name, value in used.items()}
     matrix = scales.maps if scales else features.matrix(image, mask)
-    if matrix.shape[0] < n_phases:
+    most = MAX_PHASES if n_phases == AUTO else int(n_phases)
+    if n_phases != AUTO and matrix.shape[0] < most:
         raise ValueError(
             f"n_phases={n_phases} needs as many windows, the image has {matrix.shape[0]}; take a smaller step or window"
         )
     n_threads = effective_n_jobs(n_jobs)
-    job = (n_phases, rank, n_threads)
+    job = (most, rank, n_threads)
     finding = scales.needed_bytes(*job) if scales else phases_bytes(matrix, method, *job)
-    needed = _needed_memory(matrix, finding, n_phases, n_threads)
+    needed = _needed_memory(matrix, finding, most, n_threads)
     require_memory(needed, max_memory, f"segmenting {matrix.shape[0]} windows", "take a larger step or a smaller rank")
     # NMF, which passes over the spectra many times, keeps them itself.
     rows = matrix if method == "nmf" else keep(matrix, spare_memory(needed, max_memory))
@@ -182,12 +190,11 @@ def segment(
     grid = Grid(matrix.included, matrix.window, matrix.step)
     finders: dict[str, Any] = {"rank": rank, "smooth": smooth, "whiten": whiten, "random_state": random_state}
     with one_blas_thread():
-        if scales:
-            memberships, partition = scales.memberships(n_phases, spectra, settings=settings, **finders), True
-        else:
-            memberships, partition = find_phases(method, spectra, grid, n_phases, settings=settings, **finders)
+        find = scales.find_phases if scales else partial(find_phases, method)
+        memberships, partition, estimate = find(spectra, grid, n_phases, settings=settings, **finders)
         label_image = grid.label_image(memberships, matrix.image.shape[-2:], n_jobs=n_jobs)
-        order = order_by_size(label_image, n_phases)
+        k = memberships.shape[1]
+        order = order_by_size(label_image, k)
         label_image = np.append(np.argsort(order), -1).astype(np.int32)[label_image]
         if matrix.mask is not None:
             label_image[matrix.mask[0]] = -1
@@ -197,7 +204,7 @@ def segment(
     del memberships
     labels, confidence = first_and_lead(planes)
     labels[~matrix.included] = -1
-    counted = np.array([np.count_nonzero(label_image == phase) for phase in range(n_phases)])
+    counted = np.array([np.count_nonzero(label_image == phase) for phase in range(k)])
     return Segmentation(
         image=matrix.image[0],
         labels=labels,
@@ -212,8 +219,9 @@ def segment(
         kx=matrix.kx,
         pixel_size=calibration,
         units=units,
-        params=params,
+        params=params | {"n_phases": k},
         versions=versions(),
+        estimate=estimate,
     )
 
 
@@ -227,7 +235,14 @@ def _check_phases(image: ArrayLike, n_phases: Any, method: Any, rank: Any) -> No
     """Refuse wrong images, numbers of phases and methods before any work."""
     if np.ndim(image) != 2:
         raise ValueError(f"image must be 2-D (y, x), got {np.ndim(image)}-D; segment one image of a stack at a time")
-    check_whole(n_phases=n_phases, rank=rank)
+    check_whole(rank=rank)
+    if isinstance(n_phases, str):
+        if n_phases != AUTO:
+            raise ValueError(f"n_phases must be a whole number, at least 1, or {AUTO!r}; got {n_phases!r}")
+        if not isinstance(method, str):
+            raise ValueError(f"n_phases={AUTO!r} needs one of the methods {METHODS}: an estimator has its own number")
+        n_phases = 1
+    check_whole(n_phases=n_phases)
     if isinstance(method, str) and method not in METHODS:
         raise ValueError(f"method must be one of {METHODS} or a scikit-learn estimator, got {method!r}")
     if isinstance(method, str) and method == "nfindr" and n_phases > rank + 1:

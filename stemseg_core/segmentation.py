@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from stemseg_core.curves import ComponentEstimate
 from stemseg_core.extras import require_extra
 from stemseg_core.files import atomic
 
@@ -56,6 +57,8 @@ class Segmentation:
         Every parameter that decided the result, including the seed; JSON-able.
     versions : dict of str
         `stemseg_core.versions.versions` at the time.
+    estimate : ComponentEstimate or None
+        How the number of phases was found; None if it was given.
     """
 
     image: NDArray[Any]
@@ -73,6 +76,7 @@ class Segmentation:
     units: str = "nm"
     params: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    estimate: ComponentEstimate | None = None
 
     def __post_init__(self) -> None:
         ny, nx = self.labels.shape
@@ -108,7 +112,7 @@ class Segmentation:
         The file appears complete or not at all. Its name should end in ``.npz``.
         """
         arrays = {name: getattr(self, name) for name in _ARRAYS}
-        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _ARRAYS}
+        rest = {name: value for name, value in self.to_dict().items() if name not in _ARRAYS}
         text = json.dumps({"format": FORMAT, **rest})
         objects = [name for name, array in arrays.items() if array.dtype.hasobject]
         if objects:
@@ -136,6 +140,8 @@ class Segmentation:
                 if written == FORMAT:
                     values |= {array: stored[array] for array in _ARRAYS}
                     values["pixel_size"] = _tuple(values["pixel_size"])
+                    if values.get("estimate") is not None:
+                        values["estimate"] = ComponentEstimate.from_dict(values["estimate"])
                     values["params"] = {key: _tuple(value) for key, value in values["params"].items()}
                     return cls(**values)
         except OSError:
@@ -146,7 +152,10 @@ class Segmentation:
 
     def to_dict(self) -> dict[str, Any]:
         """All attributes by name: arrays as they are, the rest JSON-able."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        if self.estimate is not None:
+            values["estimate"] = self.estimate.to_dict()
+        return values
 
     def plot(self) -> Figure:
         """Overview: image, phases, patterns, confidence. Needs matplotlib."""

@@ -227,7 +227,7 @@ def test_pixel_size_overrides_the_file(path, tmp_path, stub):
         ("--window -5", "--window"),
         ("--window 1e400", "--window"),
         ("--window 10.5", "expected whole pixels"),
-        ("--phases auto", "--phases: expected a whole number, at least 1, got 'auto'"),
+        ("--phases many", "--phases: expected a whole number, at least 1, got 'many'; or 'auto'"),
         ("--phases 0", "at least 1"),
         ("--seed -1", "--seed"),
         ("--method pca", "--method: invalid choice: 'pca'"),

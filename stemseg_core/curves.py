@@ -1,0 +1,84 @@
+"""How many components: what each criterion says, and the curve it says it by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One criterion over the number of components, or over the order of the eigenvalues.
+
+    Attributes
+    ----------
+    n_components : int
+        The number that this criterion chooses.
+    k : ndarray of shape (m,), int
+        Numbers of components, or orders of eigenvalues from 1.
+    value : ndarray of shape (m,), float64
+        The criterion; NaN where it is not defined.
+    null : ndarray of shape (m,), float64, or None
+        What `value` is compared with: the same of data without structure, or a threshold; NaN where not known.
+    """
+
+    n_components: int
+    k: NDArray[np.int64]
+    value: NDArray[np.float64]
+    null: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ComponentEstimate:
+    """A number of components, and the curves behind it.
+
+    Attributes
+    ----------
+    n_components : int
+        At least 1.
+    method : str
+        The criterion that decided; a key of `curves`.
+    curves : dict of str to Curve
+        Every criterion that was computed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from stemseg_core import estimate_n_components
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.repeat(rng.random((2, 20)), 100, axis=0) + 0.01 * rng.standard_normal((200, 20))
+    >>> found = estimate_n_components(X, method="silhouette")
+    >>> found.method, found.n_components
+    ('silhouette', 2)
+    >>> found.curves["silhouette"].k
+    array([ 1,  2,  3,  4,  5,  6,  7,  8,  9, 10])
+    """
+
+    n_components: int
+    method: str
+    curves: dict[str, Curve] = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as numbers, text, lists and dicts that JSON knows; None stands for NaN."""
+        curves = {name: {key: _plain(value) for key, value in vars(c).items()} for name, c in self.curves.items()}
+        return {"n_components": self.n_components, "method": self.method, "curves": curves}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The reverse of `to_dict`."""
+        curves = {}
+        for name, c in values["curves"].items():
+            null = None if c["null"] is None else np.array(c["null"], np.float64)
+            k = np.array(c["k"], np.int64)
+            curves[name] = Curve(int(c["n_components"]), k, np.array(c["value"], np.float64), null)
+        return cls(int(values["n_components"]), values["method"], curves)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return [v if np.isfinite(v) else None for v in value.tolist()]
+    return value

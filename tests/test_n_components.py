@@ -1,0 +1,328 @@
+"""The number of components of rows, and of phases on a map."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from stemseg_core import ComponentEstimate, Segmentation, WindowFFT, datasets, estimate_n_components, plot, segment
+from stemseg_core.cli import main
+from stemseg_core.maps import Grid
+from stemseg_core.n_components import METHODS
+from stemseg_core.report import write_report
+from stemseg_core.scree import Spectrum
+from stemseg_core.separation import _nearest_pair, _surrogate, n_phases_of
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def mixtures(rng, k, n=500, d=30, noise=0.02):
+    return rng.dirichlet(np.full(k, 0.7), n) @ rng.random((k, d)) + noise * rng.standard_normal((n, d))
+
+
+def clusters(rng, k, n=500, d=30, noise=0.2):
+    return rng.standard_normal((k, d))[np.arange(n) % k] + noise * rng.standard_normal((n, d))
+
+
+def grid_of(ny, nx, included=None):
+    return Grid(np.ones((ny, nx), bool) if included is None else included, (64, 64), (8, 8))
+
+
+def fields(rng, ny, nx, r=8, sigma=3):
+    """Smooth Gaussian scores (r, ny, nx) of unit variance."""
+    planes = gaussian_filter(rng.standard_normal((r, ny, nx)), (0, sigma, sigma))
+    return planes / planes.std(axis=(1, 2), keepdims=True)
+
+
+# ---------------------------------------------------------------------------------------------------------------- rows
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_mixtures_are_counted(rng, k):
+    X = mixtures(rng, k)
+    for method in ("auto", "scree", "residual"):
+        assert estimate_n_components(X, method=method).n_components == k
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+@pytest.mark.parametrize("method", ["scree", "residual", "stability", "silhouette", "gap"])
+def test_clusters_are_counted(rng, k, method):
+    assert estimate_n_components(clusters(rng, k), method=method).n_components == k
+
+
+def test_hfc_is_the_test_of_its_authors(rng):
+    X = mixtures(rng, 4, noise=0.05)
+    n = len(X)
+    pairs = zip(np.linalg.eigvalsh(X.T @ X / n)[::-1], np.linalg.eigvalsh(np.cov(X.T, bias=True))[::-1], strict=True)
+    excess = [(r - c) / np.sqrt(2 * (r**2 + c**2) / n) for r, c in pairs]
+    curve = estimate_n_components(X, method="hfc").curves["hfc"]
+    assert curve.n_components == sum(e > 3.0902 for e in excess) > 1
+    np.testing.assert_allclose(curve.value, excess[:10], rtol=1e-6)
+
+
+def test_noise_whitening_makes_hfc_deaf_to_loud_features(rng):
+    X = mixtures(rng, 3) + rng.standard_normal((500, 30)) * np.r_[np.zeros(25), np.full(5, 3)]
+    quiet, loud = (estimate_n_components(X, method=m).n_components for m in ("nwhfc", "hfc"))
+    assert quiet >= loud
+    assert estimate_n_components(rng.standard_normal((500, 24)), method="nwhfc").n_components == 1
+
+
+def test_elbow_is_where_the_values_bend(rng):
+    U, V = (np.linalg.qr(rng.standard_normal((n, 20)))[0] for n in (400, 30))
+    values = np.r_[100, 80, 60, np.linspace(1, 0.8, 17)]
+    curve = estimate_n_components((U - U.mean(axis=0)) * values @ V.T, method="elbow").curves["elbow"]
+    assert curve.n_components == 3  # of zero mean: three directions and no more
+
+
+def test_scree_finds_weak_components_beside_strong_ones(rng):
+    # Without deflation the strong one makes the permuted rows loud.
+    H = np.linalg.qr(rng.standard_normal((40, 3)))[0].T
+    X = rng.standard_normal((1500, 3)) * [100, 1, 1] @ H * 2 + 0.5 * rng.standard_normal((1500, 40))
+    assert estimate_n_components(X, method="scree").n_components == 3
+
+
+def test_scree_of_noise_is_one_for_any_shape(rng):
+    shapes = [(50, 400), (400, 50), (300, 300), (2000, 10)]
+    assert [estimate_n_components(rng.standard_normal(s), method="scree").n_components for s in shapes] == [1] * 4
+
+
+def test_singular_values_are_those_of_lapack(rng):
+    X = mixtures(rng, 3, 60, 20)
+    expected = np.linalg.svd(X - X.mean(axis=0), compute_uv=False) / np.sqrt(60)
+    np.testing.assert_allclose(Spectrum(X, 10, 0).values, expected[:20], rtol=1e-6)
+    np.testing.assert_allclose(Spectrum(X.T.copy(), 10, 0).mean, X.mean(axis=1))
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_scale_and_offset_do_not_matter(rng, scale):
+    X = clusters(rng, 3, 200)
+    found = {name: c.n_components for name, c in estimate_n_components(X * scale).curves.items()}
+    assert found == {name: c.n_components for name, c in estimate_n_components(X).curves.items()}
+    assert estimate_n_components((X + 1000) * scale, method="silhouette").n_components == 3
+
+
+@pytest.mark.parametrize(
+    "X",
+    [np.zeros((20, 5)), np.ones((20, 5)), np.ones((1, 4)), np.arange(12.0).reshape(3, 4) ** 2, np.ones((30, 1))],
+    ids=["zeros", "constant", "one row", "three rows", "one feature"],
+)
+def test_degenerate_rows(X):
+    found = estimate_n_components(X)
+    assert 1 <= found.n_components <= 3
+    assert all(1 <= c.n_components <= 10 for c in found.curves.values())
+
+
+def test_any_type_and_order_and_threads(rng, tmp_path):
+    X = clusters(rng, 3, 200).astype(np.float32)
+    expected = estimate_n_components(X, n_jobs=1).to_dict()
+    stored = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", X.dtype, X.shape)
+    stored[:] = X
+    X.flags.writeable = False
+    for same, n_jobs in ((X, 2), (np.asfortranarray(X), 1), (stored, 2)):
+        assert estimate_n_components(same, n_jobs=n_jobs).to_dict() == expected
+
+
+def test_no_more_than_asked_for(rng):
+    found = estimate_n_components(clusters(rng, 6, 200), max_components=4)
+    assert all(c.n_components <= 4 for c in found.curves.values())
+    assert all(len(c.k) <= 4 for c in found.curves.values())
+
+
+def test_what_was_computed(rng):
+    X = mixtures(rng, 2, 200)
+    found = estimate_n_components(X)
+    assert set(found.curves) == set(METHODS) - {"auto", "separation"}
+    for curve in found.curves.values():
+        assert curve.k.shape == curve.value.shape
+        assert curve.null is None or curve.null.shape == curve.k.shape
+    alone = estimate_n_components(X, method="gap")
+    assert (set(alone.curves), alone.method) == ({"gap"}, "gap")
+    assert "nwhfc" not in estimate_n_components(rng.random((20, 30))).curves
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "magic"}, "method must be one of"),
+        ({"max_components": 0}, "max_components must be a whole number"),
+        ({"random_state": -1}, "random_state must be"),
+        ({"method": "separation"}, "needs the WindowMatrix of one image"),
+        ({"method": "nwhfc"}, "more rows than features"),
+    ],
+)
+def test_wrong_parameters(rng, options, message):
+    with pytest.raises(ValueError, match=message):
+        estimate_n_components(rng.random((10, 20)), **options)
+
+
+def test_rows_that_are_not_finite_and_too_little_memory(rng):
+    X = rng.random((50, 20))
+    with pytest.raises(MemoryError, match="sample"):
+        estimate_n_components(X, max_memory=1000)
+    X[7, 3] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        estimate_n_components(X)
+
+
+# ---------------------------------------------------------------------------------------------------------------- maps
+
+
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_regions_are_counted(rng, k):
+    planes = fields(rng, 40, 60)
+    planes[:k] += 8 * gaussian_filter((np.arange(60) * k // 60 == np.arange(k)[:, None]).astype(float), (0, 2))[:, None]
+    assert n_phases_of(planes.reshape(8, -1).T, grid_of(40, 60)).n_components == k
+
+
+def test_a_ramp_and_correlated_noise_are_one_phase(rng):
+    y, x = np.mgrid[:50, :50] / 50
+    for ramp in (0, 3 * x, 10 * (x + y), 10 * np.sin(2 * x)):
+        planes = fields(rng, 50, 50)
+        planes[0] += ramp
+        assert n_phases_of(planes.reshape(8, -1).T, grid_of(50, 50)).n_components == 1
+
+
+def test_windows_on_a_boundary_are_no_phase(rng):
+    # A strip of mixed windows, of spectra of its own, between two phases.
+    planes = 0.2 * fields(rng, 50, 50)
+    x = np.arange(50)
+    planes[0] += np.where(x < 25, -4, 4)
+    planes[1] += 6 * (abs(x - 24.5) < 3)
+    assert n_phases_of(planes.reshape(8, -1).T, grid_of(50, 50)).n_components == 2
+
+
+def test_excluded_windows_and_dense_grids(rng):
+    planes = fields(rng, 150, 150, sigma=6)
+    planes[0, :, 75:] += 8
+    included = np.ones((150, 150), bool)
+    included[:, 140:] = included[40:80, 60:90] = False
+    scores = planes[:, included].T
+    assert n_phases_of(scores, grid_of(150, 150, included)).n_components == 2
+    assert n_phases_of(np.zeros_like(scores), grid_of(150, 150, included)).n_components == 1
+
+
+def test_separation_is_that_of_two_gaussians(rng):
+    rows = rng.standard_normal((20_000, 3)) * [2, 1, 5]
+    rows[10_000:, 0] += 12
+    assert _nearest_pair(rows, np.repeat([0, 1], 10_000), 2) == pytest.approx(6, rel=0.02)
+
+
+def test_surrogates_keep_variances_and_covariances_on_average(rng):
+    planes = fields(rng, 40, 40, r=2, sigma=2)
+    planes[1] = 0.6 * planes[0] + 0.8 * planes[1]
+    rows = planes.reshape(2, -1).T
+    included = np.ones((40, 40), bool)
+    found = np.mean([np.cov(_surrogate(rows, included, rng).T) for _ in range(100)], axis=0)
+    np.testing.assert_allclose(found, np.cov(rows.T), atol=0.15)
+
+
+# -------------------------------------------------------------------------------------------------------------- images
+
+
+@pytest.mark.parametrize("dose", [2, 40])
+def test_one_crystal_is_one_phase(dose):
+    image, _ = datasets.single_phase((320, 320), angle=10, dose=dose, thickness_ramp=0.5, drift=12, contamination=0.3)
+    assert segment(image, "auto").params["n_phases"] == 1
+
+
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_grains_of_a_polycrystal_are_counted(k):
+    image, _ = datasets.polycrystal((448, 448), k, k, dose=10, random_state=k)
+    assert segment(image, "auto").params["n_phases"] == k
+
+
+def test_faint_differences_and_vacuum():
+    assert segment(datasets.superlattice((448, 448))[0], "auto").params["n_phases"] == 2
+    assert segment(datasets.crystal_amorphous_vacuum((512, 512))[0], "auto").params["n_phases"] == 3
+
+
+@pytest.fixture(scope="module")
+def found():
+    image, _ = datasets.two_phase((256, 320))
+    return image, segment(image, "auto")
+
+
+def test_found_number_gives_the_same_map_as_that_number(found):
+    image, result = found
+    given = segment(image, 2)
+    assert given.estimate is None
+    assert given.params == result.params
+    np.testing.assert_array_equal(given.label_image, result.label_image)
+    np.testing.assert_array_equal(given.abundances, result.abundances)
+
+
+def test_threads_do_not_change_the_estimate(found):
+    image, result = found
+    assert segment(image, "auto", n_jobs=1).estimate.to_dict() == result.estimate.to_dict()
+
+
+@pytest.mark.parametrize("method", ["nfindr", "nmf", "ica"])
+def test_every_method_takes_auto_and_one(found, method):
+    image, _ = found
+    assert segment(image, "auto", method=method).params["n_phases"] == 2
+    one = segment(image, 1, method=method)
+    assert (one.label_image == 0).all()
+    assert (one.abundances == 1).all()
+
+
+def test_estimate_survives_saving(found, tmp_path):
+    result = found[1]
+    result.save(tmp_path / "s.npz")
+    again = Segmentation.load(tmp_path / "s.npz").estimate
+    assert isinstance(again, ComponentEstimate)
+    assert again.to_dict() == result.estimate.to_dict()
+    curve, expected = again.curves["separation"], result.estimate.curves["separation"]
+    np.testing.assert_array_equal(curve.value, expected.value)
+    np.testing.assert_array_equal(curve.null, expected.null)
+    assert curve.k.dtype == expected.k.dtype
+    json.dumps(result.to_dict()["estimate"], allow_nan=False)
+
+
+def test_report_and_panel(found, tmp_path):
+    image, result = found
+    for s, shown in ((result, True), (segment(image, 1), False), (segment(image[:, :150], "auto"), True)):
+        write_report(s, tmp_path / "r.html")
+        assert ("How many phases" in (tmp_path / "r.html").read_text()) == shown
+        assert s.plot().axes
+    figure = plot.estimate(result.estimate)
+    (ax,) = figure.axes
+    assert ax.get_title() == "separation: 2"
+    assert any(list(line.get_xdata()) == [2, 2] for line in ax.lines)
+
+
+def test_command_finds_the_number(found, tmp_path, capsys):
+    np.save(tmp_path / "image.npy", found[0])
+    assert main(["segment", str(tmp_path / "image.npy"), "-o", str(tmp_path / "out"), "--phases", "auto"]) == 0
+    assert "2 phase(s)" in (printed := capsys.readouterr().out)
+    assert "their number was found" in printed
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["parameters"]["n_phases"] == 2
+    assert ComponentEstimate.from_dict(summary["n_phases_estimate"]).n_components == 2
+    assert "How many phases" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_panel_of_all_criteria():
+    matrix = WindowFFT(64, 16).matrix(datasets.two_phase((256, 320))[0])
+    found = estimate_n_components(matrix)
+    assert (found.method, found.n_components) == ("separation", 2)
+    titles = [ax.get_title() for ax in plot.estimate(found).axes]
+    assert len(titles) == len(found.curves)
+    assert "separation: 2, decides" in titles
+
+
+@pytest.mark.parametrize(
+    ("n_phases", "options", "message"),
+    [("many", {}, "n_phases must be"), ("auto", {"method": datasets}, "object with fit|own number")],
+)
+def test_wrong_numbers_of_phases(n_phases, options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        segment(np.zeros((128, 128)), n_phases, **options)
+
+
+def test_constant_image_and_few_windows():
+    assert segment(np.ones((128, 128)), "auto").params["n_phases"] == 1
+    assert segment(datasets.single_phase((72, 72))[0], "auto").params["n_phases"] == 1
