@@ -32,8 +32,8 @@ THICK, NEAR = 0.375, 1.0
 MIXTURE = 2.0
 #: Rounds in which thin rims are dissolved.
 ROUNDS = 2
-#: Squared distances are divided by at least this: memberships of windows are no more certain than their boundaries.
-LEAST_SPREAD = 6.0
+#: Variance of the Gaussians of memberships, at least, in that of the windows about the means of their phases.
+LEAST_SPREAD = 12.0
 
 
 def deep_windows(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
@@ -167,11 +167,19 @@ def squares_to(points: Array, means: Array) -> Array:
 def memberships_of(points: Array, means: Array, allowed: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Memberships (n, k), rows sum to 1, under equal round Gaussians about the means of the phases that are allowed.
 
-    Their variance is such that half of the windows are sure of their phase to 0.95, but not less than `LEAST_SPREAD`:
-    phases that hardly differ are never sure.
+    Their variance is that of all windows about the means of their phases, those near boundaries included: of a gradual
+    change, which has no gap between its ends, it is large. It is widened such that half of the windows are sure of
+    their phase to 0.95, and by `LEAST_SPREAD` at least: phases that hardly differ are never sure. Coordinates of
+    several scales say much the same, and count as one.
     """
     squares = np.where(allowed, squares_to(points, means), np.inf)
+    own = squares.argmin(axis=1)
+    centers = np.stack(
+        [points[own == phase].mean(axis=0) if (own == phase).any() else mean for phase, mean in enumerate(means)]
+    )
+    variance = max(1.0, float(((points - centers[own]) ** 2).sum(axis=1).mean()) / points.shape[1])
     squares -= squares.min(axis=1, keepdims=True)
+    squares /= variance * max(1, points.shape[1] // max(1, len(means) - 1))
     spread = LEAST_SPREAD
     if squares.shape[1] > 1:
         lead = np.partition(squares, 1, axis=1)[:, 1]
