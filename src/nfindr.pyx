@@ -3,36 +3,59 @@
 from cython cimport floating
 from libc.math cimport fabs
 
+cdef enum:
+    HEIGHT = 64  # rows side by side
+    LANES = 8    # independent maxima
+
+ROWS = HEIGHT  # columns of scratch
+
 
 def extremes_block(
-    const floating[:, ::1] Z,
-    const double[:, ::1] W,
-    double[::1] value,
-    double[::1] best,
-    Py_ssize_t[::1] row,
+    const floating[:, ::1] Z,       # IN (n, q)
+    const double[:, ::1] W,         # IN (q, m)
+    double[:, ::1] tile,            # SCRATCH (q, ROWS)
+    double[::1] best,               # OUT (m,)
+    Py_ssize_t[::1] row,            # OUT (m,)
 ):
-    """For m linear functions of a row z, ``f = z W``: the largest |f| over the rows, and where it is.
+    """For m linear functions of a row z, ``f = z W``: the largest |f| over the rows, and where it is, the first of ties.
 
     With z = [1, y] and a column of W a row of the inverse of M = [1; vertices], |f| is a barycentric coordinate: the
     factor by which |det M| grows when z replaces that vertex (matrix determinant lemma).
 
-    Shapes: Z (n, q); W (q, m); value (m,) scratch; best and row (m,) are written, ties to the smallest row.
-    Cost: 2 n q m flops, in vectors over the functions, and one read of Z for all of them.
+    Cost: 2 n q m flops, in vectors over the rows, and one read of Z for all functions.
     """
-    cdef Py_ssize_t p, i, j, m = W.shape[1]
-    cdef double z
+    cdef Py_ssize_t n = Z.shape[0], q = Z.shape[1], group, start, i, j, lane, r
+    cdef double[HEIGHT] value
+    cdef double[LANES] part
+    cdef double w, top
     with nogil:
-        for j in range(m):
+        for j in range(W.shape[1]):
             best[j] = -1
             row[j] = 0
-        for p in range(Z.shape[0]):
-            for j in range(m):
-                value[j] = 0
-            for i in range(Z.shape[1]):
-                z = Z[p, i]
-                for j in range(m):
-                    value[j] += z * W[i, j]
-            for j in range(m):
-                z = fabs(value[j])
-                row[j] = p if z > best[j] else row[j]
-                best[j] = z if z > best[j] else best[j]
+        for group in range((n + HEIGHT - 1) // HEIGHT):
+            start = group * HEIGHT
+            for r in range(HEIGHT):
+                for i in range(q):
+                    tile[i, r] = Z[min(start + r, n - 1), i]
+            for j in range(W.shape[1]):
+                for r in range(HEIGHT):
+                    value[r] = 0
+                for i in range(q):
+                    w = W[i, j]
+                    for r in range(HEIGHT):
+                        value[r] += w * tile[i, r]
+                for lane in range(LANES):
+                    part[lane] = 0
+                for i in range(HEIGHT // LANES):
+                    for lane in range(LANES):
+                        w = fabs(value[i * LANES + lane])
+                        part[lane] = w if w > part[lane] else part[lane]
+                top = part[0]
+                for lane in range(1, LANES):
+                    top = part[lane] if part[lane] > top else top
+                if top > best[j]:
+                    best[j] = top
+                    r = 0
+                    while fabs(value[r]) < top:
+                        r += 1
+                    row[j] = start + r

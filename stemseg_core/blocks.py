@@ -25,8 +25,9 @@ from stemseg_core.threads import Progress, effective_n_jobs, in_order, tell
 Index = slice | NDArray[np.intp]
 Partial = tuple[Any, ...]
 
-#: A block of this size stays in the second-level cache between the steps of a block function.
-BLOCK_BYTES = 1 << 20
+#: A block of this size stays in the second-level cache between the steps of a block function; so many rows are work
+#: enough, however short they are.
+BLOCK_BYTES, BLOCK_ROWS = 1 << 20, 1 << 14
 #: A task of the thread pool (a group of blocks) costs about 20 us to hand out: this many bytes take far longer.
 TASK_BYTES = 8 << 20
 
@@ -64,7 +65,7 @@ class ArrayRows:
         self.dtype = row_dtype(array.dtype)
         row_bytes = max(1, self.shape[1] * self.dtype.itemsize)
         # A power of two, so that blocks of one array and of twice the rows coincide.
-        self.block_rows = 1 << max(0, (BLOCK_BYTES // row_bytes).bit_length() - 1)
+        self.block_rows = min(BLOCK_ROWS, 1 << max(0, (BLOCK_BYTES // row_bytes).bit_length() - 1))
         self.n_blocks = -(-self.shape[0] // self.block_rows)
 
     def in_larger_blocks(self, factor: int) -> ArrayRows:

@@ -156,7 +156,15 @@ def _add_segment(commands: Any) -> None:
     p.add_argument("--phases", metavar="N", type=_phases, default=2, help="number of phases, or 'auto' (default: 2)")
     p.add_argument("--method", choices=METHODS, help="default: kmeans")
     window = p.add_argument_group("windows (in pixels, or a length such as 2nm, 20A; 64x96 is height x width)")
-    window.add_argument("--window", metavar="SIZE", type=_size, help="side of the sliding window")
+    window.add_argument(
+        "--window", metavar="SIZE", type=_size, help="side of the sliding window (default: from the strongest period)"
+    )
+    window.add_argument(
+        "--windows",
+        metavar="SIZES",
+        type=lambda text: [_size(part) for part in text.split(",")],
+        help="sizes used together by kmeans, such as 48,64,128 (default: two, one and three quarters of --window)",
+    )
     window.add_argument(
         "--step", metavar="SIZE", type=_size, help="from one window to the next (default: an eighth of the window)"
     )
@@ -271,6 +279,7 @@ def _segment(arguments: argparse.Namespace) -> None:
     options: dict[str, Any] = {
         "method": arguments.method,
         "window": arguments.window and job.in_pixels(arguments.window, "--window"),
+        "windows": arguments.windows and [job.in_pixels(size, "--windows") for size in arguments.windows],
         "step": arguments.step and job.in_pixels(arguments.step, "--step"),
         "taper": arguments.taper,
         "zoom": arguments.zoom,
@@ -288,7 +297,7 @@ def _segment(arguments: argparse.Namespace) -> None:
     }
     given = {name: value for name, value in options.items() if value is not None}
     job.check_output(arguments.output)
-    if arguments.window is None:
+    if arguments.window is None and arguments.windows is None:
         job.note_window()
     result = _run(job, arguments.phases, given, arguments.quiet)
     with _progress(arguments.quiet) as progress:

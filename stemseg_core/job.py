@@ -100,15 +100,9 @@ class Job:
         return height if height == width else (height, width)
 
     def note_window(self) -> None:
-        """Say that the default window is taken, where another would suit the pixel size better."""
-        suggested = suggested_window(self.image.data.shape, self.image.pixel_size)
-        if suggested is None:
+        """Say so if no window suits the pixel size."""
+        if suggested_window(self.image.data.shape, self.image.pixel_size) is None:
             self.notes.append("no window suits so few or so large pixels: is a lattice resolved in this image?")
-        elif not 0.75 * WINDOW_PIXELS <= suggested["px"] <= 1.5 * WINDOW_PIXELS:
-            self.notes.append(
-                f"the default window, {WINDOW_PIXELS} px, is taken; "
-                f"--window {suggested['px']} may suit this image better"
-            )
 
     def read_mask(self, path: Path) -> NDArray[np.bool_]:
         """Pixels to exclude: those of the image in `path` that are not 0."""

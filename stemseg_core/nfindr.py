@@ -417,7 +417,7 @@ def _scores_block(block: Array, shift: Array, columns: Array, onto: Array) -> tu
 
 def _extremes_block(block: Array, numbers: Array, W: Array) -> tuple[None, Partial]:
     best, row = np.empty(W.shape[1]), np.empty(W.shape[1], np.intp)
-    kernels.extremes_block(block, W, np.empty(W.shape[1]), best, row)
+    kernels.extremes_block(block, W, np.empty((len(W), kernels.ROWS)), best, row)
     return None, (best, numbers[row])
 
 

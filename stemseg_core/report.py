@@ -26,6 +26,7 @@ OPTIONS = {
     "n_phases": "phases",
     "method": "method",
     "window": "window",
+    "windows": "windows",
     "step": "step",
     "taper": "taper",
     "zoom": "zoom",
@@ -220,7 +221,8 @@ def _command(s: Segmentation, name: str, reading: Sequence[str]) -> tuple[str, l
     words, beyond = ["stemseg", "segment", name, "-o", "OUT", *reading], []
     for key, value in s.params.items():
         if key in OPTIONS and value is not None:
-            words += [f"--{OPTIONS[key]}", _word(value, "x" if key in ("window", "step") else ",")]
+            parts = [_word(part, "x") for part in value] if key == "windows" else value
+            words += [f"--{OPTIONS[key]}", _word(parts, "x" if key in ("window", "step") else ",")]
         elif key == "whiten" and value:
             words.append("--whiten")
         elif key in defaults and not _same(value, defaults[key].default):

@@ -77,16 +77,15 @@ class Scales:
 
         step = step_of(sizes[0], features.step)
         self.small = [matrix(sizes[0], step)]
-        given = len(sizes)
-        if given == 1:
+        if len(sizes) == 1:
             sizes = _around(sizes[0], np.shape(image), features.zoom, k_min)
         large = max(sizes, key=lambda size: size[0] * size[1])
         self.small += [matrix(size, _apart(step, size, SMALL_STEPS)) for size in sizes[1:] if size != large]
         apart = _apart(step, large, LARGE_STEPS)
         self.large = matrix(large, apart, scale="abs")
-        between = (large[0] + sizes[0][0]) // 2, (large[1] + sizes[0][1]) // 2
         # Of windows between the sizes: spectra as of the small ones, and moduli as of the large ones.
-        self.between = [matrix(between, apart), matrix(between, apart, scale="abs")] if given == 1 else []
+        between = (large[0] + sizes[0][0]) // 2, (large[1] + sizes[0][1]) // 2
+        self.between = [matrix(between, apart), matrix(between, apart, scale="abs")]
         thinner = step[0] * step[1] / (apart[0] * apart[1])
         if self.large.shape[0] < max(FEWEST, thinner * self.maps.shape[0] / FEWER):
             self.large = matrix(sizes[0], step, scale="abs")  # large ones meet the edge, or excluded pixels, everywhere
@@ -174,7 +173,7 @@ class Scales:
         for matrix in self.small[1:]:
             of = _grid(matrix)
             learnt = learn(scores(Spectra(matrix, self.k_min, spectra.normalize), of, whiten=False), of)
-            if learnt is None or learnt[2] <= NOISY or not self.between:
+            if learnt is None or learnt[2] <= NOISY:
                 add(learnt, of)
                 continue
             of = _grid(self.between[0])  # larger windows in place of boundaries in noise

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def extremes_block(Z, W, value, best, row):
+def extremes_block(Z, W, tile, best, row):
     F = np.abs(Z.astype(np.float64) @ W)
     row[:] = F.argmax(axis=0)
     best[:] = F.max(axis=0)

@@ -1,0 +1,137 @@
+"""Boundaries of phases: what is learnt deep in them, thin rims, memberships."""
+
+import numpy as np
+import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from stemseg_core.boundaries import (
+    LEAST_SPREAD,
+    deep_windows,
+    discriminate,
+    memberships_of,
+    squares_to,
+    without_rims,
+)
+
+
+def stripes(*widths, height=20):
+    """A map of vertical stripes of phases 0, 1, 2, ..."""
+    return np.repeat(np.arange(len(widths)), widths).astype(np.int32) * np.ones((height, 1), np.int32)
+
+
+def test_deep_windows_are_the_half_far_from_others():
+    labels = stripes(10, 20)
+    deep = deep_windows(labels)
+    assert deep[:, :5].all()
+    assert not deep[:, 5:20].any()
+    assert deep[:, 20:].all()
+    labels[:, 0] = -1  # excluded windows are of no phase, and what is beside them is not deep
+    assert not deep_windows(labels)[:, :3].any()
+
+
+def two_clouds(n=400, r=6, seed=0):
+    """Scores whose largest variance, along the first direction, has nothing to do with the phase."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, n).astype(np.int32)
+    scores = rng.standard_normal((n, r)) * [20, 1, 1, 1, 1, 1]
+    scores[:, 1] += 6 * labels
+    return scores.astype(np.float32), labels
+
+
+def test_discriminant_is_that_of_scikit_learn():
+    scores, labels = two_clouds()
+    points, means = discriminate(scores, labels, 2)
+    theirs = LinearDiscriminantAnalysis().fit(scores, labels)
+    sides = squares_to(points, means).argmin(axis=1)
+    assert (sides == theirs.predict(scores)).mean() > 0.99
+    assert abs(np.corrcoef(points[:, 0], theirs.transform(scores)[:, 0])[0, 1]) > 0.999
+    within = [points[labels == phase] - means[phase] for phase in (0, 1)]
+    assert 0.8 < np.mean([(one**2).mean() for one in within]) < 1.05  # the scatter is the unit, but for the ridge
+
+
+def test_windows_of_no_phase_are_not_learnt_from():
+    scores, labels = two_clouds()
+    expected = discriminate(scores, labels, 2)[1]
+    more = np.concatenate([scores, np.full((50, 6), 1e3, np.float32)])
+    found = discriminate(more, np.append(labels, np.full(50, -1, np.int32)), 2)[1]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 3])
+def test_any_number_of_threads_gives_the_same_bits(n_jobs):
+    scores, labels = two_clouds(n=100_000)
+    expected = discriminate(scores, labels, 2, n_jobs=1)
+    for one, other in zip(discriminate(scores, labels, 2, n_jobs=n_jobs), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_phase_of_one_window_cannot_be_learnt():
+    scores, labels = two_clouds()
+    labels[:] = 0
+    labels[0] = 1
+    assert discriminate(scores, labels, 2) is None
+
+
+def test_equal_windows_are_no_division_by_zero():
+    points, means = discriminate(np.ones((10, 3), np.float32), np.repeat([0, 1], 5).astype(np.int32), 2)
+    assert np.isfinite(points).all()
+    assert np.isfinite(means).all()
+
+
+def ramp(means, width, mixed):
+    """Points of two stripes of the outer phases with `mixed` windows in between that are mixtures of them."""
+    share = np.clip((np.arange(2 * width + mixed) - width + 0.5) / mixed, 0, 1)
+    row = means[0] + share[:, np.newaxis] * (means[2] - means[0])
+    return np.tile(row, (20, 1))
+
+
+def test_rims_that_are_mixtures_are_dissolved():
+    means = np.array([[-10.0, 0], [0, 1.0], [10.0, 0]], np.float32)
+    points = ramp(means, 15, 5).astype(np.float32)
+    labels = squares_to(points, means).argmin(axis=1).astype(np.int32).reshape(20, -1)
+    assert (labels == 1).any()
+    allowed = without_rims(points, means, labels, (64, 64), (8, 8))
+    found = memberships_of(points, means, allowed).argmax(axis=1).reshape(20, -1)
+    assert not (found == 1).any()
+    assert (found[:, :17] == 0).all()
+    assert (found[:, 18:] == 2).all()
+
+
+def test_thin_layers_of_their_own_stay():
+    means = np.array([[-10.0, 0], [0, 30.0], [10.0, 0]], np.float32)
+    labels = stripes(15, 3, 15)
+    points = means[labels.ravel()]
+    assert without_rims(points, means, labels, (64, 64), (8, 8)).all()
+
+
+def test_excluded_windows_are_no_phase():
+    means = np.array([[-10.0, 0], [0, 1.0], [10.0, 0]], np.float32)
+    labels = squares_to(ramp(means, 15, 5), means).argmin(axis=1).astype(np.int32).reshape(20, -1)
+    labels[:3] = -1
+    points = ramp(means, 15, 5).astype(np.float32)[(labels >= 0).ravel()]
+    allowed = without_rims(points, means, labels, (64, 64), (8, 8))
+    assert allowed.shape == (len(points), 3)
+    assert not allowed[(labels[labels >= 0] == 1), 1].any()
+
+
+def test_memberships():
+    rng = np.random.default_rng(0)
+    means = np.array([[-20.0], [20.0]], np.float32)
+    points = (means[rng.integers(0, 2, 1000)] + rng.standard_normal((1000, 1))).astype(np.float32)
+    found = memberships_of(points, means, np.ones((1000, 2), bool))
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
+    assert np.median(found.max(axis=1)) == pytest.approx(0.95, abs=0.01)
+    assert (found.argmax(axis=1) == (points[:, 0] > 0)).all()
+    only = np.ones((1000, 2), bool)
+    only[:, 1] = False
+    assert (memberships_of(points, means, only)[:, 0] == 1).all()
+
+
+def test_a_gradual_change_is_never_sure():
+    points = np.linspace(-20, 20, 1000, dtype=np.float32)[:, np.newaxis]
+    means = np.array([[-10.0], [10.0]], np.float32)
+    found = memberships_of(points, means, np.ones((1000, 2), bool))
+    separation = 20 / (20 / np.sqrt(12))
+    expected = 1 / (1 + np.exp(-(separation**2) / (2 * LEAST_SPREAD)))
+    assert np.median(found.max(axis=1)) == pytest.approx(expected, abs=0.02)
+    assert expected < 0.65

@@ -1,0 +1,86 @@
+"""The strongest period of an image, and the window that suits it."""
+
+import numpy as np
+import pytest
+
+from stemseg_core import datasets, segment
+from stemseg_core.periods import strongest_period, suited_window
+
+Y, X = np.mgrid[:400, :360]
+
+
+def lattice(period, angle=0.3, sharpness=1):
+    """Square lattice of columns of a width that makes many orders if `sharpness` is high."""
+    u, v = X * np.cos(angle) + Y * np.sin(angle), Y * np.cos(angle) - X * np.sin(angle)
+    return np.exp(sharpness * (np.cos(2 * np.pi * u / period) + np.cos(2 * np.pi * v / period)))
+
+
+@pytest.mark.parametrize("period", [5.5, 9, 17.2, 24, 40])
+@pytest.mark.parametrize("sharpness", [0.3, 3])
+def test_period_of_a_lattice(period, sharpness):
+    assert strongest_period(lattice(period, sharpness=sharpness)) == pytest.approx(period, rel=0.1)
+
+
+def test_noise_and_dose():
+    rng = np.random.default_rng(0)
+    clean = lattice(17.2, sharpness=0.7)
+    for dose in (100, 1.5):
+        image = rng.poisson(clean / clean.mean() * dose)
+        assert strongest_period(image) == pytest.approx(17.2, rel=0.1)
+
+
+def test_the_lowest_order_is_the_period():
+    """A second order that is stronger than the first does not halve the period."""
+    image = 0.6 * np.cos(2 * np.pi * X / 20) + np.cos(2 * np.pi * X / 10)
+    assert strongest_period(image) == pytest.approx(20, rel=0.05)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_has_no_period(seed):
+    assert strongest_period(np.random.default_rng(seed).standard_normal((400, 400))) is None
+
+
+def test_no_period_in_nothing():
+    assert strongest_period(np.ones((100, 100))) is None
+    assert strongest_period(np.ones((5, 200))) is None
+    assert strongest_period(np.full((100, 100), np.nan)) is None
+
+
+def test_excluded_pixels_do_not_matter():
+    image = lattice(17.2)
+    image[::50, ::40] = np.nan
+    mask = np.zeros(image.shape, bool)
+    mask[100:140] = True
+    image[mask] = 1e6
+    assert strongest_period(image, mask) == pytest.approx(17.2, rel=0.1)
+
+
+def test_scale_and_dtype_do_not_matter():
+    image = lattice(17.2)
+    expected = strongest_period(image)
+    for other in (image * 1e12, image * 1e-12, (image * 100).astype(np.uint16), image.astype(">f4")):
+        assert strongest_period(other) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("period", "shape", "window"),
+    [
+        (17, (1024, 1024), 64),
+        (None, (1024, 1024), 64),
+        (4.4, (1024, 1024), 32),
+        (24, (1024, 1024), 80),
+        (100, (1024, 1024), 128),
+        (17, (160, 400), 40),
+        (17, (10, 10), 4),
+    ],
+)
+def test_suited_window(period, shape, window):
+    assert suited_window(period, shape) == window
+
+
+def test_segment_takes_it():
+    image, _ = datasets.two_phase((320, 320))
+    result = segment(image, 2)
+    window = suited_window(strongest_period(image), image.shape)
+    assert result.params["window"] == (window, window)
+    assert result.params["windows"] == ((2 * window,) * 2, (window,) * 2, (3 * window // 4,) * 2)
