@@ -60,7 +60,7 @@ def race(X: np.ndarray, solvers: tuple[str, ...], others: Iterable[Contender] = 
         quality_name="error of singular values",
         notes=[
             "The operations are those of a Gram matrix, or of two passes of a block of twice the rank, if fewer.",
-            "A contender that leaves the threads of its BLAS waiting slows the next one down for some 30 ms: "
+            "A contender that leaves the threads of its BLAS waiting slows the next one down for some 100 ms: "
             "OpenBLAS lets them spin that long (`OPENBLAS_THREAD_TIMEOUT`).",
         ],
     )

@@ -189,8 +189,8 @@ class Grid:
         plane = np.zeros((height, self.included.shape[1]), np.float32)
         for phase in range(memberships.shape[1]):
             plane[self.included[strip]] = rows[:, phase]
-            value = _between(plane, 0, top - strip.start, bottom - strip.start, weight[:, np.newaxis])
-            value = _between(value, 1, *along_x)
+            value = between(plane, 0, top - strip.start, bottom - strip.start, weight[:, np.newaxis])
+            value = between(value, 1, *along_x)
             better = value > best
             np.copyto(labels, phase, where=better)
             np.copyto(best, value, where=better)
@@ -259,12 +259,17 @@ def _smooth_along_y(block: Array, pieces: list[tuple[slice, slice, Array]]) -> N
 
 def _interpolation(n: int, window: int, step: int, size: int) -> tuple[Array, Array, Array]:
     """For each of `size` pixels the window centres before and after it, of n, and the weight of the latter."""
-    position = np.clip((np.arange(size) - (window - 1) / 2) / step, 0, n - 1)
+    return neighbours((np.arange(size) - (window - 1) / 2) / step, n)
+
+
+def neighbours(position: Array, n: int) -> tuple[Array, Array, Array]:
+    """The places before and after positions on an axis of n, and the weight of the latter; the ends beyond them."""
+    position = np.clip(position, 0, n - 1)
     before = np.minimum(position.astype(np.intp), max(n - 2, 0))
     return before, np.minimum(before + 1, n - 1), (position - before).astype(np.float32)
 
 
-def _between(values: Array, axis: int, before: Array, after: Array, weight: Array) -> Array:
+def between(values: Array, axis: int, before: Array, after: Array, weight: Array) -> Array:
     """Values along an axis, interpolated between places `before` and `after`."""
     result: Array = values.take(before, axis) * (1 - weight) + values.take(after, axis) * weight
     return result

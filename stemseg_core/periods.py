@@ -14,7 +14,7 @@ from stemseg_core.windows import WindowFFT
 #: Side of the windows whose spectra are averaged, at most, and the fewest cycles in it that count as a period.
 SIDE, FEWEST = 256, 4
 #: A peak stands out by so many times the spread of its ring.
-SIGNIFICANT = 8.0
+SIGNIFICANT = 12.0
 #: An order below the strongest one counts if it has this share of its height.
 LOWER_ORDER = 0.1
 #: The window for a lattice of `USUAL_PERIOD` pixels, and the limits of what is chosen.

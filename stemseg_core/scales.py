@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import distance_transform_edt, map_coordinates
+from scipy.ndimage import distance_transform_edt
 from sklearn.base import clone
 
 from stemseg_core.blocks import ArrayRows
@@ -17,11 +17,11 @@ from stemseg_core.compress import compress
 from stemseg_core.curves import ComponentEstimate
 from stemseg_core.directions import leading_bytes
 from stemseg_core.images import pair
-from stemseg_core.maps import Grid, whiten_noise
+from stemseg_core.maps import Grid, between, neighbours, whiten_noise
 from stemseg_core.periods import strongest_period, suited_window
 from stemseg_core.phases import AUTO, by_kmeans, counted, kmeans_bytes, smoothed_scores, smoothing_bytes
 from stemseg_core.spectra import SmoothedSpectra, Spectra
-from stemseg_core.windows import WindowFFT, WindowMatrix
+from stemseg_core.windows import NoWindowError, WindowFFT, WindowMatrix
 
 #: Scores kept of the powers of large windows, and of their lattices: smoothed, and of length 1.
 POWER_RANK, LATTICE_RANK = 48, 24
@@ -81,14 +81,19 @@ class Scales:
             sizes = _around(sizes[0], np.shape(image), features.zoom, k_min)
         large = max(sizes, key=lambda size: size[0] * size[1])
         self.small += [matrix(size, _apart(step, size, SMALL_STEPS)) for size in sizes[1:] if size != large]
+        self.between: list[WindowMatrix] = []
         apart = _apart(step, large, LARGE_STEPS)
-        self.large = matrix(large, apart, scale="abs")
-        # Of windows between the sizes: spectra as of the small ones, and moduli as of the large ones.
-        between = (large[0] + sizes[0][0]) // 2, (large[1] + sizes[0][1]) // 2
-        self.between = [matrix(between, apart), matrix(between, apart, scale="abs")]
-        thinner = step[0] * step[1] / (apart[0] * apart[1])
-        if self.large.shape[0] < max(FEWEST, thinner * self.maps.shape[0] / FEWER):
-            self.large = matrix(sizes[0], step, scale="abs")  # large ones meet the edge, or excluded pixels, everywhere
+        half = (large[0] + sizes[0][0]) // 2, (large[1] + sizes[0][1]) // 2
+        try:
+            self.large = matrix(large, apart, scale="abs")
+            # Of windows between the sizes: spectra as of the small ones, and moduli as of the large ones.
+            self.between = [matrix(half, apart), matrix(half, apart, scale="abs")]
+            thinner = step[0] * step[1] / (apart[0] * apart[1])
+            enough = self.large.shape[0] >= max(FEWEST, thinner * self.maps.shape[0] / FEWER)
+        except NoWindowError:
+            enough = False
+        if not enough:  # large ones meet the edge, or excluded pixels, everywhere
+            self.large, self.between = matrix(sizes[0], step, scale="abs"), []
         self.k_min = k_min
 
     @property
@@ -116,7 +121,8 @@ class Scales:
         ]
         coordinates = 0.0
         for matrix in (*self.small, *self.between):
-            n, kept = matrix.shape[0], min(max(rank, POWER_RANK), *matrix.shape)
+            kept = POWER_RANK if matrix in self.between else rank
+            n, kept = matrix.shape[0], min(kept, *matrix.shape)
             taught = matrix.included.size * 40  # labels, and distances to the boundaries of phases
             beside = 4 * n * kept + max(smoothing_bytes(matrix, kept), 8 * n, taught)
             needed.append(pixels + coordinates + max(leading_bytes(matrix, kept, n_threads), beside))
@@ -173,7 +179,7 @@ class Scales:
         for matrix in self.small[1:]:
             of = _grid(matrix)
             learnt = learn(scores(Spectra(matrix, self.k_min, spectra.normalize), of, whiten=False), of)
-            if learnt is None or learnt[2] <= NOISY:
+            if learnt is None or learnt[2] <= NOISY or not self.between:
                 add(learnt, of)
                 continue
             of = _grid(self.between[0])  # larger windows in place of boundaries in noise
@@ -260,6 +266,13 @@ def _resampled(rows: Array, of: Grid, at: Grid) -> Array:
     if not of.full:
         nearest = distance_transform_edt(~of.included, return_distances=False, return_indices=True)
         planes = planes[:, nearest[0], nearest[1]]
-    centers = at.centers()[at.included.ravel()].T
-    places = [(c - (w - 1) / 2) / s for c, w, s in zip(centers, of.window, of.step, strict=True)]
-    return np.stack([map_coordinates(plane, places, order=1, mode="nearest") for plane in planes], axis=1)
+    along_y, along_x = (
+        neighbours((np.arange(m) * s + (w - 1) / 2 - (v - 1) / 2) / t, n)
+        for m, w, s, n, v, t in zip(
+            at.included.shape, at.window, at.step, of.included.shape, of.window, of.step, strict=True
+        )
+    )
+    weight_y = along_y[2][:, np.newaxis]
+    return np.stack(
+        [between(between(plane, 0, *along_y[:2], weight_y), 1, *along_x)[at.included] for plane in planes], axis=1
+    )

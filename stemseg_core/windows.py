@@ -22,6 +22,10 @@ from stemseg_core.tiles import STRIP_COLUMNS, Tile, TileGrid, TileReader
 SCALES = ("abs", "sqrt", "log1p", "power")
 
 
+class NoWindowError(ValueError):
+    """Every window touches an excluded pixel."""
+
+
 class WindowFFT(BaseEstimator):
     """Modulus of the local Fourier transform: a window slides over an image, is tapered and transformed.
 
@@ -224,7 +228,7 @@ class WindowMatrix:
 
         self.shape = (int(self.included.sum()), ((2 * self.hy + 1) * (2 * self.hx + 1) + 1) // 2)
         if not self.shape[0]:
-            raise ValueError(
+            raise NoWindowError(
                 "no window is left: every window touches an excluded pixel; use a smaller window or a smaller mask"
             )
         self.tiles = TileGrid(len(self.image), (ny, nx), self._tile(ny, nx))

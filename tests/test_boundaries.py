@@ -33,7 +33,7 @@ def two_clouds(n=400, r=6, seed=0):
     """Scores whose largest variance, along the first direction, has nothing to do with the phase."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, n).astype(np.int32)
-    scores = rng.standard_normal((n, r)) * [20, 1, 1, 1, 1, 1]
+    scores = rng.standard_normal((n, r)) * [5, 1, 1, 1, 1, 1]
     scores[:, 1] += 6 * labels
     return scores.astype(np.float32), labels
 

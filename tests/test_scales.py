@@ -68,7 +68,7 @@ def test_one_size_alone(two_phase):
 def test_large_windows_that_meet_a_mask_everywhere_are_not_used(two_phase):
     image, truth = two_phase
     mask = np.zeros(image.shape, bool)
-    mask[40::80, 40::84] = True
+    mask[20::48, 20::48] = True
     scales = Scales([(32, 32)], WindowFFT(32, 8), image, mask, k_min=3)
     assert scales.large.window == (32, 32)
     result = segment(image, 2, window=32, step=8, mask=mask)

@@ -12,7 +12,7 @@ from stemseg_core import datasets, segment
 from stemseg_core.plot import overlay
 
 image, truth = datasets.polycrystal((384, 384), 5, 3, pixel_size=0.015)
-result = segment(image, n_phases=3, window=64, step=8, pixel_size=0.015, units="nm")
+result = segment(image, n_phases=3, pixel_size=0.015, units="nm")
 print(result)
 
 # %%
