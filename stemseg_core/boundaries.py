@@ -160,8 +160,12 @@ def _to_mixtures(points: Array, means: Array, near: NDArray[np.bool_]) -> Array:
 
 
 def squares_to(points: Array, means: Array) -> Array:
-    """Squared distances (n, k) of few coordinates."""
-    return np.stack([((points - mean) ** 2).sum(axis=1) for mean in means], axis=1)
+    """Squared distances (n, k) of points to means, which have coordinates of unit scatter: no digits to lose."""
+    with one_blas_thread():
+        squares: Array = points @ (-2 * means.T)
+    squares += (means**2).sum(axis=1)
+    squares += np.einsum("ij,ij->i", points, points)[:, np.newaxis]
+    return np.maximum(squares, 0, out=squares)
 
 
 def memberships_of(points: Array, means: Array, allowed: NDArray[np.bool_]) -> NDArray[np.float32]:
