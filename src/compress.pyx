@@ -144,7 +144,7 @@ cdef inline void project_rows(
     const floating* x, Py_ssize_t m, Py_ssize_t d, const floating* mean, const floating* V, Py_ssize_t k,
     double* A, double* squares, double* sums
 ) noexcept nogil:
-    """`project_block` on m rows; A (m rounded up to N_ROWS, k), `squares` and `sums` are added to."""
+    """`project_block` on m rows; A (m rounded up to N_ROWS, k), `squares` and `sums`, if not NULL, are added to."""
     cdef Py_ssize_t i, j, piece, r, start, tile_i, width
     cdef double part[FEATURES]
     cdef floating tile[N_ROWS * FEATURES]
@@ -160,15 +160,20 @@ cdef inline void project_rows(
             for r in range(m - i if m - i < N_ROWS else N_ROWS):
                 if i + r + AHEAD < m:
                     prefetch(x + (i + r + AHEAD) * d + start, width)
-                squares[i + r] += center_piece(
-                    x + (i + r) * d + start, mean + start, width, &tile[r * FEATURES], part
-                )
+                if sums == NULL:
+                    for j in range(width):
+                        tile[r * FEATURES + j] = x[(i + r) * d + start + j] - mean[start + j]
+                else:
+                    squares[i + r] += center_piece(
+                        x + (i + r) * d + start, mean + start, width, &tile[r * FEATURES], part
+                    )
             if floating is float:
                 multiply_tile_float(tile, FEATURES, width, k, V + start * k, A + i * k)
             else:
                 multiply_tile_double(tile, FEATURES, width, k, V + start * k, A + i * k)
-        for j in range(width):
-            sums[start + j] += part[j]
+        if sums != NULL:
+            for j in range(width):
+                sums[start + j] += part[j]
 
 
 def project_block(
@@ -176,8 +181,8 @@ def project_block(
     const floating[::1] mean,       # IN (d,)
     const floating[:, ::1] V,       # IN (d, k), k a multiple of LANES
     double[:, ::1] A,               # OUT (m rounded up to a multiple of ROWS, k)
-    double[::1] squares,            # OUT (m,)
-    double[::1] sums,               # OUT (d,)
+    double[::1] squares,            # OUT (m,), or empty if the sums are not wanted
+    double[::1] sums,               # OUT (d,), or empty
 ):
     """Scores of rows minus a vector on k directions, ``A = (X - mean) V``, and the sums of `center_block`.
 
@@ -190,10 +195,12 @@ def project_block(
         A[:] = 0
         squares[:] = 0
         sums[:] = 0
-        if X.shape[0]:
+        if X.shape[0] and sums.shape[0]:
             project_rows(
                 &X[0, 0], X.shape[0], X.shape[1], &mean[0], &V[0, 0], V.shape[1], &A[0, 0], &squares[0], &sums[0]
             )
+        elif X.shape[0]:
+            project_rows(&X[0, 0], X.shape[0], X.shape[1], &mean[0], &V[0, 0], V.shape[1], &A[0, 0], NULL, NULL)
 
 
 def scatter_block(

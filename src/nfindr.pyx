@@ -17,7 +17,7 @@ def extremes_block(
     double[::1] best,               # OUT (m,)
     Py_ssize_t[::1] row,            # OUT (m,)
 ):
-    """For m linear functions of a row z, ``f = z W``: the largest |f| over the rows, and where it is, the first of ties.
+    """For m linear functions of a row z, ``f = z W``: the largest |f| over the rows, and where it is (first).
 
     With z = [1, y] and a column of W a row of the inverse of M = [1; vertices], |f| is a barycentric coordinate: the
     factor by which |det M| grows when z replaces that vertex (matrix determinant lemma).

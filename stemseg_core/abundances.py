@@ -29,6 +29,8 @@ CONSTRAINTS = {"fcls": (True, True), "nnls": (True, False), "scls": (False, True
 ENUMERATE_MOST = 5
 #: float32 products lose about this factor times 1e-7 of the abundances; where more, products are made in float64.
 MOST_LOSS = 1e3
+#: Up to this condition number the inverse of a matrix loses no digits that matter.
+WELL_CONDITIONED = 100.0
 #: A pivot of a matrix of unit diagonal below this times its size + 3 is rounding: a dependent component.
 TINY_PIVOT = 1e-15
 
@@ -232,13 +234,14 @@ class GramSolver:
         return A
 
     def _solve_unbounded(self, B: Array) -> NDArray[np.float64]:
-        """By the inverse of the KKT matrix, and once more for what rounding left: then the residual is at rounding."""
+        """By the inverse of the KKT matrix; where that lost digits once more for what is left, to rounding."""
         k = len(self.scale)
         right = np.empty((len(B), len(self._kkt)))
         right[:, :k] = (B + self.offset) * self.scale
         right[:, k:] = self._right
         solution: NDArray[np.float64] = right @ self._inverse
-        solution += (right - solution @ self._kkt) @ self._inverse
+        if self.condition > WELL_CONDITIONED:
+            solution += (right - solution @ self._kkt) @ self._inverse
         abundances: NDArray[np.float64] = solution[:, :k] * self.scale
         return abundances
 

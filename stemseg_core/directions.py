@@ -291,6 +291,7 @@ class Leading(NamedTuple):
     n_passes: int = 1
     residual: float = 0.0  # norm of S V' - V' diag(values) for the matrix S of the products, where that was iterated
     energy: float = 0.0  # sum of squares of the rows minus a first mean, to which products are rounded
+    scatter: float | None = None  # that of the rows minus their mean, where it is known
 
 
 def leading(
@@ -333,7 +334,8 @@ def leading(
     values, vectors, converged, residual = leading_eigenvectors(
         moments.scatter(center), rank, shift.dtype, options.get("n_jobs")
     )
-    return Leading(moments.mean, _oriented(vectors.T), values, converged, 1, residual, moments.squares)
+    V = _oriented(vectors.T)
+    return Leading(moments.mean, V, values, converged, 1, residual, moments.squares, moments.energy(center=True))
 
 
 def _steps_instead(rows: Rows, rank: int, shift: Array, center: bool) -> tuple[int, Array | None]:

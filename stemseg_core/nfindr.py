@@ -19,7 +19,7 @@ from stemseg_core.blocks import ArrayRows, Partial, Rows, take_rows
 from stemseg_core.directions import Leading, leading, leading_bytes
 from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.memory import require_memory
-from stemseg_core.products import as_columns, project, subtract_mean
+from stemseg_core.products import as_columns, scores_on, subtract_mean
 from stemseg_core.projections import successive_projections
 from stemseg_core.threads import Progress, one_blas_thread
 
@@ -412,7 +412,7 @@ def _float32_suffices(first: Leading) -> bool:
 
 def _scores_block(block: Array, shift: Array, columns: Array, onto: Array) -> tuple[Partial, None]:
     """Scores with products in the type of the shift, which is the mean up to `onto`, the scores of the rest."""
-    return (project(block, shift, columns)[0][:, : len(onto)] - onto,), None
+    return (scores_on(block, shift, columns)[:, : len(onto)] - onto,), None
 
 
 def _extremes_block(block: Array, numbers: Array, W: Array) -> tuple[None, Partial]:

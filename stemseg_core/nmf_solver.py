@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stemseg_core._kernels import nmf as kernels
 from stemseg_core.blocks import ArrayRows, Rows, run
-from stemseg_core.products import as_columns, project, scatter
+from stemseg_core.products import as_columns, scatter, scores_on
 from stemseg_core.threads import one_blas_thread
 
 Array = NDArray[Any]
@@ -117,7 +117,7 @@ def _scatter_block(block: Array, zero: Array, columns: Array) -> tuple[None, tup
 
 
 def _project_block(block: Array, zero: Array, columns: Array, q: int) -> tuple[tuple[Array], None]:
-    return (project(block, zero, columns)[0][:, :q],), None
+    return (scores_on(block, zero, columns)[:, :q],), None
 
 
 def _copy_block(block: Array) -> tuple[tuple[Array], None]:

@@ -17,8 +17,8 @@ SIDE, FEWEST = 256, 4
 SIGNIFICANT = 12.0
 #: An order below the strongest one counts if it has this share of its height.
 LOWER_ORDER = 0.1
-#: The window for a lattice of `USUAL_PERIOD` pixels, and the limits of what is chosen.
-USUAL_WINDOW, USUAL_PERIOD, LEAST, MOST = 64, 17.0, 32, 128
+#: The window for a lattice of `USUAL_PERIOD` pixels, the limits of what is chosen, and that for small images.
+USUAL_WINDOW, USUAL_PERIOD, LEAST, MOST, SMALLEST = 64, 17.0, 32, 128, 24
 
 
 def strongest_period(image: ArrayLike, mask: ArrayLike | None = None, *, n_jobs: int | None = None) -> float | None:
@@ -78,11 +78,13 @@ def _above_ring(power: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def suited_window(period: float | None, shape: tuple[int, ...]) -> int:
-    """Side of the window for a lattice period, in pixels, a multiple of 8 no larger than a quarter of the image.
+    """Side of the window for a lattice period, in pixels, a multiple of 8.
 
     It grows with the root of the period: a window of so many periods would find small grains of a lattice of long
-    period too coarse, and a fixed number of pixels holds too few periods of it.
+    period too coarse, and a fixed number of pixels holds too few periods of it. It is no larger than a quarter of the
+    image, and so small that 64 windows cover it, down to 24 px: an image is taken to show what there is in it.
     """
     side = float(USUAL_WINDOW) if period is None else USUAL_WINDOW * np.sqrt(period / USUAL_PERIOD)
     side = float(np.clip(8 * round(side / 8), LEAST, MOST))
-    return int(max(4, min(side, min(shape) // 4)))
+    covering = max(SMALLEST, 8 * round(float(np.sqrt(np.prod(shape))) / 64))
+    return int(max(4, min(side, covering, min(shape) // 4)))

@@ -56,6 +56,16 @@ def project(block: Array, mean: Array, columns: Array) -> tuple[Array, Array, Ar
     return A[:m], squares, sums
 
 
+def scores_on(block: Array, mean: Array, columns: Array) -> Array:
+    """`project` without the sums."""
+    block = block.astype(mean.dtype, copy=False)
+    A, none = np.empty((-(-len(block) // ROWS) * ROWS, columns.shape[1])), np.empty(0)
+    project_block(block, mean, columns, A, none, none)
+    A = A[: len(block)]
+    refuse_non_finite(block, A)
+    return A
+
+
 def row_sums(block: Array) -> tuple[Array, Array]:
     """Squared norm of each row and the column sums, in float64; refuses NaN, infinity."""
     squares, sums = np.empty(len(block)), np.empty(block.shape[1])

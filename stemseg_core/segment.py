@@ -122,7 +122,8 @@ def segment(
     Notes
     -----
     The window is 64 px for a lattice of 17 px period and grows with the root of it, in multiples of 8 px from 32 to
-    128, up to a quarter of the image. The large windows have steps of a sixteenth of them, or `step` if that is larger.
+    128, but no larger than that 64 of them cover the image. The large windows have steps of a sixteenth of them, or
+    `step` if that is larger.
 
     Power spectra add up where windows are averaged; only the mean over neighbours is divided by its length, so that
     neither thickness nor dose makes a phase. Between phases there are windows that hold some of both: thin rims whose

@@ -16,7 +16,7 @@ from stemseg_core.blocks import Partial, Rows
 from stemseg_core.directions import Leading, fixed_signs, leading, leading_bytes
 from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.memory import require_memory
-from stemseg_core.products import as_columns, project
+from stemseg_core.products import as_columns, project, scores_on
 from stemseg_core.threads import Progress, one_blas_thread
 
 Array = NDArray[Any]
@@ -215,16 +215,19 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         shift = first.mean.astype(dtype)
         # Scores on V of what the shift leaves to subtract, or was too much.
         onto = first.V @ (first.mean - shift if self.center else -shift.astype(np.float64))
-        state = (shift, as_columns(first.V, dtype), onto, len(scores) > 0)
-        G, sums, squares, n = self._run(_scores_gram_block, rows, *state, out=(scores,) if len(scores) else ())
+        state = (shift, as_columns(first.V, dtype), onto, (len(scores) > 0, first.scatter is None))
+        G, *moments = self._run(_scores_gram_block, rows, *state, out=(scores,) if len(scores) else ())
         with one_blas_thread():
             lengths = np.sqrt(np.diag(G))
             safe = np.where(lengths > 0, lengths, 1.0)
             values, vectors = np.linalg.eigh(G / np.outer(safe, safe))
             root = np.sqrt(np.maximum(values, 0.0))[:, np.newaxis] * vectors.T
             _, s, W = np.linalg.svd(root * lengths)
-        offset = sums / n
         W = W * fixed_signs(W @ first.V)[:, np.newaxis]
+        if first.scatter is not None:
+            return s, W, first.scatter
+        sums, squares = moments
+        n, offset = rows.shape[0], sums / rows.shape[0]
         return s, W, max(0.0, squares - n * float(offset @ offset))
 
     def transform(self, X: Any) -> Array:
@@ -301,13 +304,19 @@ def _errors(values: Array, first: Leading, stored: np.dtype[Any], products: np.d
 
 
 def _scores_gram_block(
-    block: Array, shift: Array, columns: Array, onto: Array, with_scores: bool
+    block: Array, shift: Array, columns: Array, onto: Array, wanted: tuple[bool, bool]
 ) -> tuple[Partial | None, Partial]:
-    A, squares, sums = project(block, shift, columns)
+    """Gram matrix of the scores; the scores themselves and the sums of the rows, if they are wanted."""
+    with_scores, with_sums = wanted
+    if with_sums:
+        A, squares, sums = project(block, shift, columns)
+        moments: Partial = sums, float(squares.sum())
+    else:
+        A, moments = scores_on(block, shift, columns), ()
     B = A[:, : len(onto)] - onto
-    return (B,) if with_scores else None, (B.T @ B, sums, float(squares.sum()), len(block))
+    return (B,) if with_scores else None, (B.T @ B, *moments)
 
 
 def scores_block(block: Array, mean: Array, columns: Array, k: int) -> tuple[Partial, None]:
     """Scores of the rows of a block on k directions, given as columns; a block function of `transform`."""
-    return (project(block, mean, columns)[0][:, :k],), None
+    return (scores_on(block, mean, columns)[:, :k],), None

@@ -29,6 +29,13 @@ def test_quick_run_prints_a_table_for_each_race(stage):
     assert "GF/s" in done.stdout
 
 
+def test_quick_run_of_the_study_of_maps():
+    done = run("quality.py", "--quick")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^default +0\.9\d\d", done.stdout, re.MULTILINE)
+    assert "What confidence is worth" in done.stdout
+
+
 def test_quick_run_of_the_dense_job():
     done = run("dense.py", "--quick")
     assert done.returncode == 0, done.stderr

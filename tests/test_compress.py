@@ -272,6 +272,9 @@ def test_products_equal_their_twins(reference, level, dtype, shape, n_columns):
         A = np.full((-(-m // kernel.ROWS) * kernel.ROWS, n_columns), np.nan)
         sums = [np.full(m, np.nan), np.full(d, np.nan)]
         module.project_block(X, mean, V, A, *sums)
+        alone = np.full(A.shape, np.nan)
+        module.project_block(X, mean, V, alone, np.empty(0), np.empty(0))
+        np.testing.assert_array_equal(alone[:m], A[:m])
         Z, again = np.full((n_columns, d), np.nan, dtype), [np.full(m, np.nan), np.full(d, np.nan)]
         raw = [np.full(m, np.nan), np.full(d, np.nan)]
         module.sum_block(X, *raw)

@@ -17,7 +17,8 @@ def center_block(X, mean, Y, squares, sums):
 def project_block(X, mean, V, A, squares, sums):
     Y = X - mean
     A[: len(X)] = Y.astype(np.float64) @ V
-    center_block(X, mean, Y, squares, sums)
+    if len(sums):
+        center_block(X, mean, Y, squares, sums)
 
 
 def scatter_block(X, mean, V, A, At, Z, squares, sums):
