@@ -24,7 +24,14 @@ def by_nnls(X: np.ndarray, E: np.ndarray, constraint: str) -> np.ndarray:
     """The usual loop; the sum is one by a heavy row of ones (Heinz and Chang, 2001)."""
     heavy = 1e3 * np.abs(E).max() * (constraint == "fcls")
     A = np.vstack([E.T, np.full(len(E), heavy)])
-    return np.array([nnls(A, np.append(x, heavy))[0] for x in X])
+    return np.array([one_row(A, np.append(x, heavy)) for x in X])
+
+
+def one_row(A: np.ndarray, b: np.ndarray) -> np.ndarray:
+    try:
+        return nnls(A, b)[0]
+    except RuntimeError:  # scipy 1.12 gives up on some rows: its error is then NaN in the table
+        return np.full(A.shape[1], np.nan)
 
 
 def by_spams(X: np.ndarray, E: np.ndarray) -> np.ndarray:
