@@ -49,6 +49,15 @@ def check_whole(**parameters: object) -> None:
             raise ValueError(f"{name} must be a whole number, at least 1; got {value!r}")
 
 
+def check_seed(random_state: object, *, or_none: bool = False) -> None:
+    """Raise ValueError unless `random_state` is a whole number, at least 0, or None where that is allowed."""
+    if or_none and random_state is None:
+        return
+    if isinstance(random_state, bool) or not isinstance(random_state, Integral) or int(random_state) < 0:
+        expected = "a whole number, at least 0" + ", or None" * or_none
+        raise ValueError(f"random_state must be {expected}; got {random_state!r}")
+
+
 def check_store(X: Any, name: str) -> None:
     """Refuse a row store that has no real rows of features, as scikit-learn does an array."""
     if len(X.shape) != 2:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import scipy.linalg
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from stemseg_core.threads import Progress, map_tasks, tell
+from stemseg_core.windows import WindowMatrix
 
 Array = NDArray[Any]
 
@@ -40,6 +41,11 @@ class Grid:
 
         self.full = bool(included.all())
         self._rows_above = np.concatenate([[0], np.cumsum(included.sum(axis=1))])
+
+    @classmethod
+    def of(cls, matrix: WindowMatrix) -> Self:
+        """The grid that the windows of one image lie on."""
+        return cls(matrix.included, matrix.window, matrix.step)
 
     def to_map(self, rows: NDArray[Any], fill: Any = np.nan) -> NDArray[Any]:
         """Rows (n, ..) as a map (ny, nx, ..), `fill` where a window is excluded; a view if there are none."""

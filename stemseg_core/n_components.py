@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stemseg_core.blocks import take_rows
 from stemseg_core.compress import compress
 from stemseg_core.curves import ComponentEstimate, Curve
-from stemseg_core.estimator import check_rows, check_whole
+from stemseg_core.estimator import check_rows, check_seed, check_whole
 from stemseg_core.maps import Grid
 from stemseg_core.memory import require_memory
 from stemseg_core.partitions import gap, silhouette, stability
@@ -112,10 +112,8 @@ def estimate_n_components(
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}, got {method!r}")
     check_whole(max_components=max_components)
-    seeded: Any = random_state
-    if isinstance(seeded, bool) or not isinstance(seeded, int | np.integer) or seeded < 0:
-        raise ValueError(f"random_state must be a whole number, at least 0; got {random_state!r}")
-    seed = int(seeded)
+    check_seed(random_state)
+    seed = int(random_state)
     of_image = isinstance(X, WindowMatrix) and X.included.ndim == 2
     if method == "separation" and not of_image:
         raise ValueError(
@@ -154,6 +152,6 @@ def estimate_n_components(
 
 
 def _of_map(matrix: WindowMatrix, scores: NDArray[Any], most: int, seed: int, n_jobs: int | None) -> ComponentEstimate:
-    grid = Grid(matrix.included, matrix.window, matrix.step)
+    grid = Grid.of(matrix)
     smoothed = grid.smooth(scores.copy(), SMOOTH, n_jobs=n_jobs)
     return n_phases_of(smoothed, grid, max_phases=most, random_state=seed, n_jobs=n_jobs)

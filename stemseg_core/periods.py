@@ -50,8 +50,8 @@ def strongest_period(image: ArrayLike, mask: ArrayLike | None = None, *, n_jobs:
     rows = matrix.to_array(n_jobs=n_jobs)
     scale = rows.max(axis=1, keepdims=True)
     power = matrix.to_image((rows / np.where(scale > 0, scale, 1)).mean(axis=0, dtype=np.float64))
-    excess, spread = _above_ring(power)
     radius = np.hypot(*np.meshgrid(*(np.arange(n) - n // 2 for n in power.shape), indexing="ij"))
+    excess, spread = _above_ring(power, radius.round().astype(int))
     excess[(radius < FEWEST) | (radius > side / 3)] = -np.inf
     peak = np.unravel_index(excess.argmax(), excess.shape)
     if excess[peak] <= SIGNIFICANT * spread[peak] or not np.isfinite(excess[peak]):
@@ -65,9 +65,8 @@ def strongest_period(image: ArrayLike, mask: ArrayLike | None = None, *, n_jobs:
     return float(side / np.hypot(ky, kx))
 
 
-def _above_ring(power: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _above_ring(power: NDArray[Any], ring: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """What is above the median of the ring of each frequency, and the spread of that ring."""
-    ring = np.hypot(*np.meshgrid(*(np.arange(n) - n // 2 for n in power.shape), indexing="ij")).round().astype(int)
     order = np.argsort(ring, axis=None, kind="stable")
     parts = np.split(power.ravel()[order], np.cumsum(np.bincount(ring.ravel()))[:-1])
     medians = np.array([np.median(part) for part in parts])

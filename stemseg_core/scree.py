@@ -47,11 +47,11 @@ class Spectrum:
         self.rows = rows.astype(np.float64)
         self.mean = self.rows.mean(axis=0)
         self.centred = self.rows - self.mean
-        self.values = np.sqrt(_eigenvalues(self.centred))
+        squares, self.vectors = _decomposed(self.centred, min(most, *self.rows.shape))
+        self.values = np.sqrt(squares)
         self.rounding = ROUNDING * float(max(np.linalg.norm(self.mean), self.values[0]))
         self.values[self.values <= self.rounding] = 0
         self.most, self.seed = most, seed
-        self.vectors = _leading_vectors(self.centred, self.n_orders)
 
     @property
     def n_orders(self) -> int:
@@ -141,19 +141,25 @@ def residual(s: Spectrum) -> Curve:
     return s.curve(found, share, longest)
 
 
+def _gram(A: Array) -> Array:
+    """A'A / m on the shorter side."""
+    return (A.T @ A if A.shape[0] >= A.shape[1] else A @ A.T) / len(A)
+
+
 def _eigenvalues(A: Array) -> Array:
     """Eigenvalues of A'A / m, falling, as many as the shorter side has."""
-    gram = A.T @ A if A.shape[0] >= A.shape[1] else A @ A.T
-    return np.maximum(np.linalg.eigvalsh(gram / len(A))[::-1], 0)
+    return np.maximum(np.linalg.eigvalsh(_gram(A))[::-1], 0)
 
 
-def _leading_vectors(A: Array, k: int) -> Array:
-    """The first k right singular vectors (k, d)."""
-    if A.shape[0] >= A.shape[1]:
-        return np.asarray(np.linalg.eigh(A.T @ A)[1][:, ::-1][:, :k].T)
-    left = np.linalg.eigh(A @ A.T)[1][:, ::-1][:, :k]
-    lengths = np.linalg.norm(A.T @ left, axis=0)
-    return np.asarray((A.T @ left / np.where(lengths > 0, lengths, 1)).T)
+def _decomposed(A: Array, k: int) -> tuple[Array, Array]:
+    """`_eigenvalues`, and the first k right singular vectors (k, d)."""
+    values, vectors = np.linalg.eigh(_gram(A))
+    leading = vectors[:, ::-1][:, :k]
+    if A.shape[0] < A.shape[1]:
+        leading = A.T @ leading
+        lengths = np.linalg.norm(leading, axis=0)
+        leading = leading / np.where(lengths > 0, lengths, 1)
+    return np.maximum(values[::-1], 0), np.asarray(leading.T)
 
 
 def _largest(A: Array) -> float:
