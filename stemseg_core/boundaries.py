@@ -1,7 +1,7 @@
 """Where phases end: windows that are sure of their phase say how to tell phases apart in smaller windows.
 
 A large window knows the lattice well and the place badly, a small one the reverse. Phases are found in large windows
-(`stemseg_core.phases`). Here, small windows that lie deep in a phase give its mean spectrum and the scatter within
+(`stemseg_core.scales`). Here, small windows that lie deep in a phase give its mean spectrum and the scatter within
 phases; what is between phases over what is within them (Fisher's linear discriminant) then judges every window. What
 varies within a phase, such as thickness, drift and noise, does not count.
 """
@@ -61,7 +61,7 @@ def discriminate(scores: Array, labels: NDArray[np.int32], k: int, **threads: An
     phase contributes alike, is the unit matrix in these coordinates. None if a phase has fewer than two windows.
     """
     threads = {"stage": "boundaries", **threads}
-    counts, sums = run(_sums_block, ArrayRows(scores), k, along=(labels,), **threads)
+    sums, counts = phase_sums(scores, labels, k, **threads)
     if counts.min() < 2:
         return None
     with one_blas_thread():
@@ -78,9 +78,15 @@ def discriminate(scores: Array, labels: NDArray[np.int32], k: int, **threads: An
         return found, (means - center) @ to_coordinates
 
 
+def phase_sums(rows: Array, labels: Array, k: int, **threads: Any) -> tuple[Array, Array]:
+    """Sums (k, r) of the rows (n, r) of each phase, and how many these are (k,)."""
+    sums, counts = run(_sums_block, ArrayRows(rows), k, along=(labels,), **threads)
+    return sums, counts
+
+
 def _sums_block(block: Array, labels: Array, k: int) -> tuple[None, tuple[Array, Array]]:
     members = (labels == np.arange(k)[:, np.newaxis]).astype(np.float64)
-    return None, (members.sum(axis=1), members @ block)
+    return None, (members @ block, members.sum(axis=1))
 
 
 def _within_block(block: Array, labels: Array, means: Array, weights: Array) -> tuple[None, tuple[Array]]:
@@ -94,9 +100,9 @@ def _coordinates_block(block: Array, center: Array, to_coordinates: Array) -> tu
 
 
 def without_rims(
-    points: Array, means: Array, grid_labels: NDArray[np.int32], window: tuple[int, int], step: tuple[int, int]
-) -> NDArray[np.bool_]:
-    """Which phases (n, k) a window may be of, thin rims between phases dissolved.
+    points: Array, means: Array, included: NDArray[np.bool_], window: tuple[int, int], step: tuple[int, int]
+) -> Array:
+    """Squared distances (n, k) of windows to phases, infinite to those they are not of: thin rims are dissolved.
 
     Between two phases there are windows that hold some of both. Their spectra may be those of a third phase: the
     lattices of two grains together look like one of an orientation in between. So a window of a phase that is nowhere
@@ -108,8 +114,8 @@ def without_rims(
     points : ndarray of shape (n, q)
         Windows, in coordinates of unit scatter within phases.
     means : ndarray of shape (k, q)
-    grid_labels : ndarray of shape (ny, nx)
-        -1 where there is no window; the others are the rows of `points`, in order.
+    included : ndarray of bool of shape (ny, nx)
+        Where on the grid there are windows; these are the rows of `points`, in order.
     window, step : (int, int)
         In pixels.
 
@@ -118,21 +124,20 @@ def without_rims(
     The linear mixture of two endmembers is that of N. Keshava and J. F. Mustard, IEEE Signal Process. Mag. 19 (2002)
     44-57, doi:10.1109/79.974727.
     """
-    included = grid_labels >= 0
     k, tolerance = len(means), MIXTURE * means.shape[1]
     squares = squares_to(points, means)
     allowed = np.ones(squares.shape, bool)
-    labels = grid_labels.copy()
+    labels = np.full(included.shape, -1, np.int32)
     for _ in range(ROUNDS):
+        own = np.where(allowed, squares, np.inf).argmin(axis=1)
+        labels[included] = own
         near = np.stack([_near(labels == phase, window, step)[included] for phase in range(k)], axis=1)
-        own = labels[included]
         rim = np.flatnonzero(~near[np.arange(len(own)), own] & near.any(axis=1))
         mixed = rim[_to_mixtures(points[rim], means, near[rim]) <= squares[rim, own[rim]] + tolerance]
         if not len(mixed):
             break
         allowed[mixed] = near[mixed]
-        labels[included] = np.where(allowed, squares, np.inf).argmin(axis=1)
-    return allowed
+    return np.where(allowed, squares, np.inf)
 
 
 def _near(inside: NDArray[np.bool_], window: tuple[int, int], step: tuple[int, int]) -> NDArray[np.bool_]:
@@ -168,24 +173,23 @@ def squares_to(points: Array, means: Array) -> Array:
     return np.maximum(squares, 0, out=squares)
 
 
-def memberships_of(points: Array, means: Array, allowed: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Memberships (n, k), rows sum to 1, under equal round Gaussians about the means of the phases that are allowed.
+def memberships_of(points: Array, squares: Array) -> NDArray[np.float32]:
+    """Memberships (n, k), rows sum to 1, under equal round Gaussians, from squared distances to the means of phases.
 
     Their variance is that of all windows about the means of their phases, those near boundaries included: of a gradual
     change, which has no gap between its ends, it is large. It is widened such that half of the windows are sure of
     their phase to 0.95, and by `LEAST_SPREAD` at least: phases that hardly differ are never sure. Coordinates of
     several scales say much the same, and count as one.
     """
-    squares = np.where(allowed, squares_to(points, means), np.inf)
-    own = squares.argmin(axis=1)
-    centers = np.stack(
-        [points[own == phase].mean(axis=0) if (own == phase).any() else mean for phase, mean in enumerate(means)]
-    )
+    own, k = squares.argmin(axis=1), squares.shape[1]
+    centers = np.zeros((k, points.shape[1]), points.dtype)
+    for phase in np.unique(own):
+        centers[phase] = points[own == phase].mean(axis=0)
     variance = max(1.0, float(((points - centers[own]) ** 2).sum(axis=1).mean()) / points.shape[1])
-    squares -= squares.min(axis=1, keepdims=True)
-    squares /= variance * max(1, points.shape[1] // max(1, len(means) - 1))
+    squares = squares - squares.min(axis=1, keepdims=True)
+    squares /= variance * max(1, points.shape[1] // max(1, k - 1))
     spread = LEAST_SPREAD
-    if squares.shape[1] > 1:
+    if k > 1:
         lead = np.partition(squares, 1, axis=1)[:, 1]
         finite = np.isfinite(lead)
         spread = max(spread, float(np.median(lead[finite])) / 6) if finite.any() else spread

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.base import clone
 
 from stemseg_core.abundances import abundances
 from stemseg_core.blocks import ArrayRows, run
+from stemseg_core.boundaries import phase_sums
 from stemseg_core.compress import compress
 from stemseg_core.curves import ComponentEstimate
 from stemseg_core.directions import leading_bytes
@@ -22,6 +24,7 @@ from stemseg_core.nfindr import NFINDR
 from stemseg_core.nmf import NMF
 from stemseg_core.separation import n_phases_of
 from stemseg_core.spectra import Spectra
+from stemseg_core.threads import Progress
 from stemseg_core.windows import WindowMatrix
 
 METHODS = ("kmeans", "nfindr", "nmf", "ica")
@@ -33,59 +36,73 @@ START_ROWS = 100_000
 POSTERIOR_ROWS = 4096
 
 Array = NDArray[Any]
+Found = tuple[NDArray[np.float32], bool, ComponentEstimate | None]
 
 
-def find_phases(
-    method: Any,
-    spectra: Spectra,
-    grid: Grid,
-    n_phases: int | str,
-    *,
-    rank: int,
-    smooth: float,
-    whiten: bool,
-    random_state: int,
-    settings: dict[str, Any],
-) -> tuple[NDArray[np.float32], bool, ComponentEstimate | None]:
+@dataclass(frozen=True)
+class Settings:
+    """Parameters of `segment` that every way of finding phases takes."""
+
+    rank: int
+    smooth: float
+    whiten: bool
+    random_state: int
+    n_jobs: int | None
+    max_memory: int | str | None
+    progress: Progress | None
+
+    @property
+    def threads(self) -> dict[str, Any]:
+        return {"n_jobs": self.n_jobs, "progress": self.progress}
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        return {"max_memory": self.max_memory, **self.threads}
+
+    @property
+    def seeded(self) -> dict[str, Any]:
+        return {"random_state": self.random_state, **self.limits}
+
+
+def find_phases(method: Any, spectra: Spectra, grid: Grid, n_phases: int | str, settings: Settings) -> Found:
     """Memberships (n, k) of the included windows by any method but the default; and whether they are a partition.
 
     Rows sum to 1. A partition comes from clusters of scores; otherwise the memberships are shares of endmembers. Last
     comes how the number of phases was found, if it was `AUTO`.
     """
-    seeded = {"random_state": random_state, **settings}
-    threads = {name: settings[name] for name in ("n_jobs", "progress")}
-    whiten = whiten and method != "nfindr"
-    scores_of = partial(smoothed_scores, spectra, grid, rank=rank, smooth=smooth, whiten=whiten, settings=settings)
-    counting: dict[str, Any] = {"rank": rank, "random_state": random_state, "settings": settings}
+    seeded, threads = settings.seeded, settings.threads
+    if method == "nfindr":
+        settings = replace(settings, whiten=False)
     if method == "nmf":
-        estimate = counted(scores_of(), grid, **counting) if n_phases == AUTO else None
-        k = int(n_phases) if estimate is None else estimate.n_components
-        weights = grid.smooth(NMF(k, **seeded).fit_transform(spectra), smooth, **threads)
+        k, estimate = counted(n_phases, lambda: smoothed_scores(spectra, grid, settings), grid, settings)
+        weights = grid.smooth(NMF(k, **seeded).fit_transform(spectra), settings.smooth, **threads)
         return _between_extremes(shares(weights), seeded), False, estimate
-    scores = scores_of()
-    estimate = counted(scores, grid, **counting) if n_phases == AUTO else None
-    k = int(n_phases) if estimate is None else estimate.n_components
+    scores = smoothed_scores(spectra, grid, settings)
+    k, estimate = counted(n_phases, lambda: scores, grid, settings)
     if method == "nfindr":
         pure = NFINDR(k, **seeded).fit(scores).components_
-        return shares(abundances(scores, pure, **settings)), False, estimate
+        return shares(abundances(scores, pure, **settings.limits)), False, estimate
     if method == "ica":
         return by_kmeans(ICA(k, **seeded).fit_transform(scores), grid, k, seeded), True, estimate
     return *_by_estimator(clone(method), scores, k, threads), estimate
 
 
-def counted(scores: Array, grid: Grid, *, rank: int, random_state: int, settings: dict[str, Any]) -> ComponentEstimate:
-    """The number of phases on a map of smoothed scores."""
-    threads = {name: settings[name] for name in ("n_jobs", "progress")}
-    return n_phases_of(scores, grid, max_phases=min(MAX_PHASES, rank), random_state=random_state, **threads)
+def counted(
+    n_phases: int | str, scores: Callable[[], Array], grid: Grid, settings: Settings
+) -> tuple[int, ComponentEstimate | None]:
+    """The number of phases that is given, or that on a map of smoothed scores and how it was found."""
+    if n_phases != AUTO:
+        return int(n_phases), None
+    most, seed = min(MAX_PHASES, settings.rank), settings.random_state
+    estimate = n_phases_of(scores(), grid, max_phases=most, random_state=seed, **settings.threads)
+    return estimate.n_components, estimate
 
 
-def smoothed_scores(
-    spectra: Spectra, grid: Grid, *, rank: int, smooth: float, whiten: bool, settings: dict[str, Any]
-) -> Array:
+def smoothed_scores(spectra: Spectra, grid: Grid, settings: Settings) -> Array:
     """What is clustered: scores (n, rank) of the spectra, smoothed over the grid, their noise equal if asked for."""
-    scores = compress(spectra, rank, **settings).scores
-    noise = grid.noise_covariance(scores) if whiten else None
-    scores = grid.smooth(scores, smooth, n_jobs=settings["n_jobs"], progress=settings["progress"])
+    scores = compress(spectra, settings.rank, **settings.limits).scores
+    noise = grid.noise_covariance(scores) if settings.whiten else None
+    scores = grid.smooth(scores, settings.smooth, **settings.threads)
     return scores if noise is None else whiten_noise(scores, noise)
 
 
@@ -192,7 +209,7 @@ def _by_estimator(
 
 def _of_clusters(rows: Array, labels: NDArray[Any], k: int, threads: dict[str, Any]) -> NDArray[np.float32]:
     """Memberships under equal round Gaussians about the means of clusters; none of a cluster without rows."""
-    sums, counts = run(_sums_block, ArrayRows(rows), k, along=(labels,), **threads)
+    sums, counts = phase_sums(rows, labels, k, **threads)
     filled = np.flatnonzero(counts)
     centers = sums[filled] / counts[filled, np.newaxis]
     squares = run(_squares_block, ArrayRows(rows), centers, np.cumsum(counts > 0) - 1, along=(labels,), **threads)[0]
@@ -219,11 +236,6 @@ def _posterior_block(block: Array, columns: Array, k: int, variance: float) -> t
         part = block[start : start + POSTERIOR_ROWS]
         memberships[start : start + POSTERIOR_ROWS] = posterior(squared_distances(part, columns, k), variance)
     return (memberships,), None
-
-
-def _sums_block(block: Array, labels: Array, k: int) -> tuple[None, tuple[Array, Array]]:
-    members = (labels == np.arange(k)[:, np.newaxis]).astype(np.float64)
-    return None, (members @ block, members.sum(axis=1))
 
 
 def _squares_block(block: Array, labels: Array, centers: Array, number: Array) -> tuple[None, tuple[float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,23 +14,20 @@ from sklearn.base import clone
 from stemseg_core.blocks import ArrayRows
 from stemseg_core.boundaries import deep_windows, discriminate, memberships_of, squares_to, without_rims
 from stemseg_core.compress import compress
-from stemseg_core.curves import ComponentEstimate
 from stemseg_core.directions import leading_bytes
 from stemseg_core.images import pair
 from stemseg_core.maps import Grid, between, neighbours, whiten_noise
 from stemseg_core.periods import strongest_period, suited_window
-from stemseg_core.phases import AUTO, by_kmeans, counted, kmeans_bytes, smoothed_scores, smoothing_bytes
+from stemseg_core.phases import Found, Settings, by_kmeans, counted, kmeans_bytes, smoothed_scores, smoothing_bytes
 from stemseg_core.spectra import SmoothedSpectra, Spectra
 from stemseg_core.windows import NoWindowError, WindowFFT, WindowMatrix
 
 #: Scores kept of the powers of large windows, and of their lattices: smoothed, and of length 1.
 POWER_RANK, LATTICE_RANK = 48, 24
-
 #: Large windows have steps of one in so many of their side, small ones at least such.
 LARGE_STEPS, SMALL_STEPS = 16, 8
 #: Large windows are used if there are so many, and one for so many others.
 FEWEST, FEWER = 64, 16
-
 #: Small windows are too noisy if this share of those deep in a phase looks like another.
 NOISY = 0.005
 
@@ -48,7 +45,7 @@ def window_sizes(image: ArrayLike, mask: ArrayLike | None, window: Any, windows:
         return [(side, side)]
     if not isinstance(windows, Sequence | np.ndarray) or isinstance(windows, str) or not len(windows):
         raise ValueError(f"windows must be a sequence of window sizes, got {windows!r}")
-    sizes = sorted({pair("windows", size) for size in windows}, key=lambda size: (-size[0] * size[1], size))
+    sizes = _largest_first({pair("windows", size) for size in windows})
     maps = sizes[min(1, len(sizes) - 1)] if window is None else pair("window", window)
     if maps not in sizes:
         raise ValueError(f"window={window!r}, the one of the maps, must be one of windows={windows!r}")
@@ -99,9 +96,7 @@ class Scales:
     @property
     def sizes(self) -> list[Size]:
         """Sizes of the windows, the largest first."""
-        return sorted(
-            {matrix.window for matrix in (self.large, *self.small)}, key=lambda size: (-size[0] * size[1], size)
-        )
+        return _largest_first({matrix.window for matrix in (self.large, *self.small)})
 
     @property
     def maps(self) -> WindowMatrix:
@@ -131,43 +126,27 @@ class Scales:
         needed.append(pixels + coordinates + max(coordinates, first * (k * 18 + 40)))
         return max(needed)
 
-    def find_phases(
-        self,
-        spectra: Spectra,
-        grid: Grid,
-        n_phases: int | str,
-        *,
-        rank: int,
-        smooth: float,
-        whiten: bool,
-        random_state: int,
-        settings: dict[str, Any],
-    ) -> tuple[NDArray[np.float32], bool, ComponentEstimate | None]:
+    def find_phases(self, spectra: Spectra, grid: Grid, n_phases: int | str, settings: Settings) -> Found:
         """As `stemseg_core.phases.find_phases` for the default method, with the spectra and the grid of the maps.
 
         The lattices of large windows are clustered by k-means; what the clusters look like in small windows then tells
         phases apart to the pixel (`stemseg_core.boundaries`).
         """
-        seeded = {"random_state": random_state, **settings}
-        scores = partial(smoothed_scores, rank=rank, smooth=smooth, settings=settings)
-        estimate = None
-        if n_phases == AUTO:
-            seen = scores(spectra, grid, whiten=whiten)
-            estimate = counted(seen, grid, rank=rank, random_state=random_state, settings=settings)
-            del seen
-        k = int(n_phases) if estimate is None else estimate.n_components
+        # Scores to count phases on are made again below: they are too many to keep while large windows are clustered.
+        k, estimate = counted(n_phases, lambda: smoothed_scores(spectra, grid, settings), grid, settings)
         if k == 1:
             return np.ones((self.maps.shape[0], 1), np.float32), True, estimate
-        lattices = partial(self._lattices, rank=max(LATTICE_RANK, k + 8), smooth=smooth, settings=settings)
-        pixels = self._large_phases(lattices(self.large), k, whiten, seeded)
+        n_lattices = max(LATTICE_RANK, k + 8)
+        pixels = self._large_phases(k, n_lattices, settings)
+        plain = replace(settings, whiten=False)
 
         def learn(scores: Array, grid: Grid) -> Learnt | None:
-            return _learn(scores, grid, pixels, k, settings)
+            return _learn(scores, grid, pixels, k, settings.threads)
 
-        own = scores(spectra, grid, whiten=False)
+        own = smoothed_scores(spectra, grid, plain)
         learnt = learn(own, grid)
         if learnt is None:  # these windows are too large for one of the phases
-            return by_kmeans(own, grid, k, seeded), True, estimate
+            return by_kmeans(own, grid, k, settings.seeded), True, estimate
         del own
         points, means = [learnt[0]], [learnt[1]]
 
@@ -176,55 +155,58 @@ class Scales:
                 points.append(_resampled(learnt[0], of, grid))
                 means.append(learnt[1])
 
+        def by_spectra(matrix: WindowMatrix, of: Grid) -> Learnt | None:
+            return learn(smoothed_scores(Spectra(matrix, self.k_min, spectra.normalize), of, plain), of)
+
         for matrix in self.small[1:]:
-            of = _grid(matrix)
-            learnt = learn(scores(Spectra(matrix, self.k_min, spectra.normalize), of, whiten=False), of)
+            of = Grid.of(matrix)
+            learnt = by_spectra(matrix, of)
             if learnt is None or learnt[2] <= NOISY or not self.between:
                 add(learnt, of)
                 continue
-            of = _grid(self.between[0])  # larger windows in place of boundaries in noise
-            add(learn(scores(Spectra(self.between[0], self.k_min, spectra.normalize), of, whiten=False), of), of)
-            add(learn(lattices(self.between[1]), of), of)
+            of = Grid.of(self.between[0])  # larger windows in place of boundaries in noise
+            add(by_spectra(self.between[0], of), of)
+            add(learn(self._lattices(self.between[1], n_lattices, settings), of), of)
         place, phases = np.concatenate(points, axis=1), np.concatenate(means, axis=1)
         points.clear()
-        labels = np.full(grid.included.shape, -1, np.int32)
-        labels[grid.included] = squares_to(place, phases).argmin(axis=1)
-        allowed = without_rims(place, phases, labels, grid.window, grid.step)
-        return memberships_of(place, phases, allowed), True, estimate
+        squares = without_rims(place, phases, grid.included, grid.window, grid.step)
+        return memberships_of(place, squares), True, estimate
 
-    def _large_phases(self, lattices: Array, k: int, whiten: bool, seeded: dict[str, Any]) -> NDArray[np.int32]:
+    def _large_phases(self, k: int, n_lattices: int, settings: Settings) -> NDArray[np.int32]:
         """Phase of each pixel by the large windows."""
-        grid = _grid(self.large)
-        if whiten:
+        grid = Grid.of(self.large)
+        lattices = self._lattices(self.large, n_lattices, settings)
+        if settings.whiten:
             lattices = whiten_noise(lattices, grid.noise_covariance(lattices))
-        clustered = by_kmeans(lattices, grid, k, seeded)
-        return grid.label_image(clustered, self.large.image.shape[-2:], n_jobs=seeded["n_jobs"])
+        clustered = by_kmeans(lattices, grid, k, settings.seeded)
+        return grid.label_image(clustered, self.large.image.shape[-2:], n_jobs=settings.n_jobs)
 
-    def _lattices(self, matrix: WindowMatrix, *, rank: int, smooth: float, settings: dict[str, Any]) -> Array:
+    def _lattices(self, matrix: WindowMatrix, rank: int, settings: Settings) -> Array:
         """Scores of the smoothed power spectra of windows, each of length 1."""
         spectra = Spectra(matrix, self.k_min, 0, unit=_modulus(matrix))
-        powers = compress(spectra, POWER_RANK, **settings)
-        smoothed = _grid(matrix).smooth(powers.scores, smooth, n_jobs=settings["n_jobs"], progress=settings["progress"])
-        return compress(ArrayRows(SmoothedSpectra(smoothed, powers.basis, powers.mean)), rank, **settings).scores
-
-
-def _grid(matrix: WindowMatrix) -> Grid:
-    return Grid(matrix.included, matrix.window, matrix.step)
+        powers = compress(spectra, POWER_RANK, **settings.limits)
+        smoothed = Grid.of(matrix).smooth(powers.scores, settings.smooth, **settings.threads)
+        lattices = SmoothedSpectra(smoothed, powers.basis, powers.mean)
+        return compress(ArrayRows(lattices), rank, **settings.limits).scores
 
 
 def _learn(
-    scores: Array, grid: Grid, pixels: NDArray[np.int32], n_phases: int, settings: dict[str, Any]
+    scores: Array, grid: Grid, pixels: NDArray[np.int32], n_phases: int, threads: dict[str, Any]
 ) -> Learnt | None:
     """`discriminate` from the windows deep in the phases of `pixels`, and the share of these that it mistakes."""
     labels = _at_centers(pixels, grid)
     taught = np.where(deep_windows(labels), labels, -1)[grid.included]
-    found = discriminate(scores, taught, n_phases, n_jobs=settings["n_jobs"], progress=settings["progress"])
+    found = discriminate(scores, taught, n_phases, **threads)
     if found is None:
         return None
     points, means = found[0], found[1].astype(np.float32)
     deep = taught >= 0
     wrong = squares_to(points[deep], means).argmin(axis=1) != taught[deep]
     return points, means, float(np.mean([wrong[taught[deep] == phase].mean() for phase in range(n_phases)]))
+
+
+def _largest_first(sizes: set[Size]) -> list[Size]:
+    return sorted(sizes, key=lambda size: (-size[0] * size[1], size))
 
 
 def step_of(window: Size, step: Any) -> Size:

@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from stemseg_core.blocks import BLOCK_BYTES, Rows, run
 from stemseg_core.compress import CANCELLED
-from stemseg_core.estimator import check_whole
+from stemseg_core.estimator import check_seed, check_whole
 from stemseg_core.kept import keep
 from stemseg_core.maps import Grid, first_and_lead, order_by_size
 from stemseg_core.memory import require_memory, spare_memory
-from stemseg_core.phases import AUTO, MAX_PHASES, METHODS, find_phases, phases_bytes
+from stemseg_core.phases import AUTO, MAX_PHASES, METHODS, Settings, find_phases, phases_bytes
 from stemseg_core.scales import Scales, step_of, window_sizes
 from stemseg_core.segmentation import Segmentation
 from stemseg_core.spectra import Spectra, row_norms
@@ -153,11 +153,10 @@ def segment(
     if windows is not None and method != "kmeans":
         raise ValueError(f"windows is for method='kmeans', others use one size; got method={method!r}: give window")
     _check(k_min=k_min, normalize=normalize, smooth=smooth, whiten=whiten, units=units, progress=progress)
-    _check_seed(random_state)
+    check_seed(random_state, or_none=True)
     calibration = _pixel_size(pixel_size)
     if random_state is None:
         random_state = int(np.random.SeedSequence().generate_state(1)[0])
-    settings = {"n_jobs": n_jobs, "max_memory": max_memory, "progress": progress}
     features = WindowFFT(step=step, taper=taper, detrend=detrend, zoom=zoom, scale=scale, invalid=invalid)
     sizes = window_sizes(image, mask, window, windows, n_jobs)
     scales = Scales(sizes, features, image, mask, k_min=k_min) if method == "kmeans" else None
@@ -188,11 +187,11 @@ def segment(
     # NMF, which passes over the spectra many times, keeps them itself.
     rows = matrix if method == "nmf" else keep(matrix, spare_memory(needed, max_memory))
     spectra = Spectra(matrix, k_min, normalize, rows)
-    grid = Grid(matrix.included, matrix.window, matrix.step)
-    finders: dict[str, Any] = {"rank": rank, "smooth": smooth, "whiten": whiten, "random_state": random_state}
+    grid = Grid.of(matrix)
+    settings = Settings(rank, smooth, bool(whiten), random_state, n_jobs, max_memory, progress)
     with one_blas_thread():
         find = scales.find_phases if scales else partial(find_phases, method)
-        memberships, partition, estimate = find(spectra, grid, n_phases, settings=settings, **finders)
+        memberships, partition, estimate = find(spectra, grid, n_phases, settings)
         label_image = grid.label_image(memberships, matrix.image.shape[-2:], n_jobs=n_jobs)
         k = memberships.shape[1]
         order = order_by_size(label_image, k)
@@ -267,11 +266,6 @@ def _check(
         raise TypeError(f"units must be the name of a unit of length, got {units!r}")
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be a function of (done, total, stage), got {progress!r}")
-
-
-def _check_seed(seed: Any) -> None:
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
-        raise ValueError(f"random_state must be a whole number, at least 0, or None; got {seed!r}")
 
 
 def _pixel_size(value: float | Sequence[float] | None) -> tuple[float, float] | None:
