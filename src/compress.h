@@ -2,38 +2,48 @@
 
 #include "vectors.h"
 
-/* out (8 x vectors) += tile (8 x d) b (d x vectors): a sum in registers of the type of the numbers, added in float64. */
+/* A vector of as many float64 numbers as a vector of REAL has: what sums of products are added in. */
+typedef double TYPED(wide) __attribute__((vector_size(sizeof(double) * TYPED(lanes)), aligned(8), may_alias));
+
+/* out (8 x vectors) += tile (8 x d) b (d x vectors): a sum in registers of the type of the numbers, added in float64.
+ * `ahead` points to the 8 rows, `row` bytes apart, that are wanted next, if there are any: their pieces as long as the
+ * tile, of which a cache line holds `line` numbers, are asked for evenly between the products. In bursts they would wait
+ * for each other, and the products for them. */
 static inline __attribute__((always_inline)) void TYPED(multiply)(
     const int vectors, const REAL *tile, ptrdiff_t stride, ptrdiff_t d, const REAL *b, ptrdiff_t ldb, double *out,
-    ptrdiff_t ldo)
+    ptrdiff_t ldo, const char *ahead, ptrdiff_t row, ptrdiff_t line)
 {
     TYPED(vector) sum[8][2];
     for (int i = 0; i < 8; i++)
         for (int v = 0; v < vectors; v++)
             sum[i][v] = (TYPED(vector)){0};
-    for (ptrdiff_t j = 0; j < d; j++) {
-        const TYPED(vector) *row = (const TYPED(vector) *)(b + j * ldb);
-        for (int i = 0; i < 8; i++)
-            for (int v = 0; v < vectors; v++)
-                sum[i][v] += tile[i * stride + j] * row[v];
+    for (ptrdiff_t start = 0; start < d; start += line) {
+        const ptrdiff_t stop = start + line < d ? start + line : d;
+        if (ahead)
+            for (int i = 0; i < 8; i++)
+                __builtin_prefetch(ahead + i * row + start / line * 64);
+        for (ptrdiff_t j = start; j < stop; j++) {
+            const TYPED(vector) *columns = (const TYPED(vector) *)(b + j * ldb);
+            for (int i = 0; i < 8; i++)
+                for (int v = 0; v < vectors; v++)
+                    sum[i][v] += tile[i * stride + j] * columns[v];
+        }
     }
-    for (int i = 0; i < 8; i++) {
-        REAL part[2 * TYPED(lanes)];
-        memcpy(part, sum[i], vectors * sizeof *sum[i]);
-        for (int lane = 0; lane < vectors * TYPED(lanes); lane++)
-            out[i * ldo + lane] += part[lane];
-    }
+    for (int i = 0; i < 8; i++)
+        for (int v = 0; v < vectors; v++)
+            *(TYPED(wide) *)(out + i * ldo + v * TYPED(lanes)) += __builtin_convertvector(sum[i][v], TYPED(wide));
 }
 
 /* The same for n columns, a multiple of the lanes. */
 static inline void TYPED(multiply_tile)(
-    const REAL *tile, ptrdiff_t stride, ptrdiff_t d, ptrdiff_t n, const REAL *b, double *out)
+    const REAL *tile, ptrdiff_t stride, ptrdiff_t d, ptrdiff_t n, const REAL *b, double *out, const char *ahead,
+    ptrdiff_t row, ptrdiff_t line)
 {
     ptrdiff_t x = 0;
-    for (; x + 2 * TYPED(lanes) <= n; x += 2 * TYPED(lanes))
-        TYPED(multiply)(2, tile, stride, d, b + x, n, out + x, n);
+    for (; x + 2 * TYPED(lanes) <= n; x += 2 * TYPED(lanes), ahead = NULL)
+        TYPED(multiply)(2, tile, stride, d, b + x, n, out + x, n, ahead, row, line);
     if (x < n)
-        TYPED(multiply)(1, tile, stride, d, b + x, n, out + x, n);
+        TYPED(multiply)(1, tile, stride, d, b + x, n, out + x, n, ahead, row, line);
 }
 
 /* Z (k x 64) += At (k x m) tile (m x 64), k a multiple of 4; `valid` columns of it are kept. */

@@ -18,10 +18,12 @@ cdef extern from *:
     #define stemseg_prefetch(x) __builtin_prefetch(x)
     """
     void multiply_tile_float(
-        const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, double*
+        const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, double*, const char*, Py_ssize_t,
+        Py_ssize_t
     ) nogil
     void multiply_tile_double(
-        const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, double*
+        const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, double*, const char*, Py_ssize_t,
+        Py_ssize_t
     ) nogil
     void add_products_float(
         const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, float*, Py_ssize_t
@@ -148,6 +150,8 @@ cdef inline void project_rows(
     cdef Py_ssize_t i, j, piece, r, start, tile_i, width
     cdef double part[FEATURES]
     cdef floating tile[N_ROWS * FEATURES]
+    cdef const char* ahead
+    cdef Py_ssize_t bytes = d * <Py_ssize_t> sizeof(floating), line = 64 // <Py_ssize_t> sizeof(floating)
     for j in range(N_ROWS * FEATURES):
         tile[j] = 0
     for piece in range((d + FEATURES - 1) // FEATURES):
@@ -157,9 +161,8 @@ cdef inline void project_rows(
             part[j] = 0
         for tile_i in range((m + N_ROWS - 1) // N_ROWS):
             i = tile_i * N_ROWS
+            ahead = <const char*> (x + (i + N_ROWS) * d + start) if i + 2 * N_ROWS <= m else NULL
             for r in range(m - i if m - i < N_ROWS else N_ROWS):
-                if i + r + AHEAD < m:
-                    prefetch(x + (i + r + AHEAD) * d + start, width)
                 if sums == NULL:
                     for j in range(width):
                         tile[r * FEATURES + j] = x[(i + r) * d + start + j] - mean[start + j]
@@ -168,9 +171,9 @@ cdef inline void project_rows(
                         x + (i + r) * d + start, mean + start, width, &tile[r * FEATURES], part
                     )
             if floating is float:
-                multiply_tile_float(tile, FEATURES, width, k, V + start * k, A + i * k)
+                multiply_tile_float(tile, FEATURES, width, k, V + start * k, A + i * k, ahead, bytes, line)
             else:
-                multiply_tile_double(tile, FEATURES, width, k, V + start * k, A + i * k)
+                multiply_tile_double(tile, FEATURES, width, k, V + start * k, A + i * k, ahead, bytes, line)
         if sums != NULL:
             for j in range(width):
                 sums[start + j] += part[j]

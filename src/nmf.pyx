@@ -16,7 +16,8 @@ cdef extern from *:
     #include "nmf.h"
     """
     void multiply_tile_double(
-        const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, double*
+        const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, double*, const char*, Py_ssize_t,
+        Py_ssize_t
     ) nogil
     void add_products_double(
         const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, double*, Py_ssize_t
@@ -107,6 +108,8 @@ cdef inline void project(
 ) noexcept nogil:
     """A (HEIGHT, k) = X V for the first `rows`, through tiles of float64."""
     cdef Py_ssize_t group, piece, i, r, start, width
+    cdef Py_ssize_t bytes = d * <Py_ssize_t> sizeof(floating), line = 64 // <Py_ssize_t> sizeof(floating)
+    cdef const char* ahead
     for i in range(HEIGHT * k):
         A[i] = 0
     for group in range((rows + N_ROWS - 1) // N_ROWS):
@@ -116,7 +119,8 @@ cdef inline void project(
             width = min(d - start, <Py_ssize_t> FEATURES)
             for r in range(N_ROWS):
                 to_double(X + min(i + r, rows - 1) * d + start, width, tile + r * FEATURES)
-            multiply_tile_double(tile, FEATURES, width, k, V + start * k, A + i * k)
+            ahead = <const char*> (X + (i + N_ROWS) * d + start) if i + 2 * N_ROWS <= rows else NULL
+            multiply_tile_double(tile, FEATURES, width, k, V + start * k, A + i * k, ahead, bytes, line)
 
 
 cdef inline void add_scatter(
