@@ -1,139 +1,69 @@
 """Least squares with constraints in Gram form: one small problem a row, solved exactly by its KKT conditions."""
 
 from cython cimport floating
-from libc.math cimport INFINITY, fabs, fmax, fmin, sqrt
+from libc.math cimport fabs, fmax, fmin, sqrt
+
+cdef extern from *:
+    """
+    #define ENUMERATED 6
+    #define REAL double
+    #define TYPED(name) name##_double
+    #include "vectors.h"
+    #include "abundances.h"
+    """
+    const Py_ssize_t ENUMERATED         # most components for `enumerate_block`
+    const Py_ssize_t lanes_double       # rows side by side
+    void best_supports(Py_ssize_t, const double*, const double*, const double*, Py_ssize_t, double*) nogil
+
+ENUMERATE_MOST = ENUMERATED
 
 cdef enum:
-    LANES = 32  # rows side by side: whole vectors at every SIMD level, all state of a group in the first-level cache
-    MOST = 8    # most components for `enumerate_block`
-
-ctypedef double[LANES] Lanes
+    MOST_LANES = 8
 
 
 def enumerate_block(
     const floating[:, ::1] B,
     const double[::1] offset,
     const double[::1] scale,
-    const double[::1] c,
-    const double[:, ::1] G,
-    const Py_ssize_t[::1] sizes,
-    const Py_ssize_t[:, ::1] members,
-    const double[:, :, ::1] L,
-    const double[:, ::1] y_c,
-    const double[:, ::1] w,
-    const double[::1] h,
+    bint sum_to_one,
+    const double[:, :, ::1] maps,
+    const double[:, ::1] members,
     floating[:, ::1] out,
 ):
-    """``out = argmin_a a' G a / 2 - b' a`` over a >= 0, and c' a = 1 if c is not 0, by trying every support.
+    """``out = argmin_a a' G a / 2 - b' a`` over a >= 0, and c' a = 1 with sum 1, by trying every support.
 
-    The solution on each support is scored by its largest violation of the KKT conditions, a >= 0 and
-    G a - b + mu c >= 0; the least is the optimum. (The least objective would only find it to sqrt(eps).)
-    Here b = scale * (B row + offset - top), top = max(B row + offset) with sum 1, else 0; what is written is scale * a.
+    On a support the solution and the violations of the KKT conditions, a >= 0 and G a - b + mu c >= 0, are linear in b:
+    ``maps[s] [b, 1]`` has minus the solution where members[s] is 1, and b - mu c - G a where it is 0. The support whose
+    largest violation is the least has the optimum. (The least objective would only find it to sqrt(eps).)
+    Here b = scale * (B row + offset - top), top = max(B row + offset) with sum 1, where a constant is free and this one
+    saves the digits of far rows, else 0; what is written is scale * a.
 
-    Shapes: B, out (n, k <= 8); offset, scale, c (k,); G (k, k), diagonal 1; for each of m supports sizes (m,), members
-    (m, k), and as `solve_support` takes them L (m, k, k), y_c and w (m, k), h (m,).
-    Cost: 2 s (s + k) flops a support of s components and row, in vectors over rows.
+    Shapes: B, out (n, k <= ENUMERATE_MOST); offset, scale (k,); of m supports maps (m, k, k + 1), members (m, k).
+    Cost: k (k + 2) multiply-adds a support and row, in vectors over rows.
     """
-    cdef Py_ssize_t n = B.shape[0], k = B.shape[1], group, start, rows, s, i, q, r
-    cdef Lanes[MOST] b, y, z, a
-    cdef Lanes mu, t, worst, best
+    cdef Py_ssize_t n = B.shape[0], k = B.shape[1], group, start, rows, row, q, r
+    cdef double top, value
+    cdef double[6 * MOST_LANES] b, a
     with nogil:
-        for group in range((n + LANES - 1) // LANES):
-            start = group * LANES
-            rows = min(<Py_ssize_t>LANES, n - start)
-            load(B, start, rows, offset, scale, c[0] > 0, b, t)
-            for r in range(LANES):
-                best[r] = INFINITY
+        for group in range((n + lanes_double - 1) // lanes_double):
+            start = group * lanes_double
+            rows = min(lanes_double, n - start)
+            for r in range(lanes_double):
+                row = start + r if r < rows else n - 1
                 for q in range(k):
-                    a[q][r] = 0
-            for s in range(sizes.shape[0]):
-                solve_support(b, members[s], sizes[s], L[s], y_c[s], w[s], h[s], y, z, mu, t)
-                for r in range(LANES):
-                    worst[r] = 0
-                for i in range(sizes[s]):
-                    for r in range(LANES):
-                        worst[r] = -z[i][r] if -z[i][r] > worst[r] else worst[r]
+                    b[q * lanes_double + r] = B[row, q]
+            for r in range(lanes_double):
+                top = b[r] + offset[0] if sum_to_one else 0
+                if sum_to_one:
+                    for q in range(1, k):
+                        value = b[q * lanes_double + r] + offset[q]
+                        top = value if value > top else top
                 for q in range(k):
-                    for r in range(LANES):
-                        t[r] = b[q][r] - c[q] * mu[r]
-                    for i in range(sizes[s]):
-                        subtract(t, G[q, members[s, i]], z[i])
-                    for r in range(LANES):
-                        worst[r] = t[r] if t[r] > worst[r] else worst[r]
-                take_better(k, members[s], sizes[s], z, worst, best, a, t)
-            for q in range(k):
-                for r in range(rows):
-                    out[start + r, q] = <floating>(scale[q] * a[q][r])
-
-
-cdef inline void load(
-    const floating[:, ::1] B, Py_ssize_t start, Py_ssize_t rows, const double[::1] offset, const double[::1] scale,
-    bint sum_to_one, Lanes *b, double *top,
-) noexcept nogil:
-    """``b = scale (B + offset - top)``: with sum 1 a constant is free, and the largest saves the digits of far rows."""
-    cdef Py_ssize_t q, r
-    for r in range(LANES):
-        top[r] = -INFINITY if sum_to_one else 0
-    for q in range(B.shape[1]):
-        for r in range(LANES):
-            b[q][r] = B[start + min(r, rows - 1), q] + offset[q]
-            top[r] = b[q][r] if sum_to_one and b[q][r] > top[r] else top[r]
-    for q in range(B.shape[1]):
-        for r in range(LANES):
-            b[q][r] = scale[q] * (b[q][r] - top[r])
-
-
-cdef inline void solve_support(
-    Lanes *b, const Py_ssize_t[::1] members, Py_ssize_t size, const double[:, ::1] L,
-    const double[::1] y_c, const double[::1] w, double h, Lanes *y, Lanes *z, double *mu, double *t,
-) noexcept nogil:
-    """The solution z on a support, G = L L' there (L holds the inverse of its diagonal), y_c = L^-1 c:
-    y = L^-1 b, mu = w' y - h, z = L'^-1 (y - mu y_c), with w = y_c / y_c' y_c and h = 1 / y_c' y_c, or 0 if c is 0.
-    """
-    cdef Py_ssize_t i, j, r
-    for r in range(LANES):
-        mu[r] = -h
-    for i in range(size):
-        for r in range(LANES):
-            t[r] = b[members[i]][r]
-        for j in range(i):
-            subtract(t, L[i, j], y[j])
-        for r in range(LANES):
-            y[i][r] = L[i, i] * t[r]
-        subtract(mu, -w[i], y[i])
-    for i in range(size - 1, -1, -1):
-        for r in range(LANES):
-            t[r] = y[i][r] - y_c[i] * mu[r]
-        for j in range(i + 1, size):
-            subtract(t, L[j, i], z[j])
-        for r in range(LANES):
-            z[i][r] = L[i, i] * t[r]
-
-
-cdef inline void take_better(
-    Py_ssize_t k, const Py_ssize_t[::1] members, Py_ssize_t size, Lanes *z,
-    double *worst, double *best, Lanes *a, double *t,
-) noexcept nogil:
-    """Where worst < best, replace a by z, clipped at 0, on the members and by 0 elsewhere, and best by worst."""
-    cdef Py_ssize_t q, i = 0, r
-    for q in range(k):
-        for r in range(LANES):
-            t[r] = 0
-        if i < size and members[i] == q:
-            for r in range(LANES):
-                t[r] = z[i][r] if z[i][r] > 0 else 0
-            i += 1
-        for r in range(LANES):
-            a[q][r] = t[r] if worst[r] < best[r] else a[q][r]
-    for r in range(LANES):
-        best[r] = worst[r] if worst[r] < best[r] else best[r]
-
-
-cdef inline void subtract(double *t, double f, const double *v) noexcept nogil:
-    """``t -= f v`` over the lanes."""
-    cdef Py_ssize_t r
-    for r in range(LANES):
-        t[r] -= f * v[r]
+                    b[q * lanes_double + r] = scale[q] * (b[q * lanes_double + r] + offset[q] - top)
+            best_supports(k, b, &maps[0, 0, 0], &members[0, 0], maps.shape[0], a)
+            for r in range(rows):
+                for q in range(k):
+                    out[start + r, q] = <floating>(scale[q] * a[q * lanes_double + r])
 
 
 def active_set_block(

@@ -257,15 +257,17 @@ def test_solve_gram(constraint):
 def test_kernels_are_their_twins(reference, level, dtype, constraint, n):
     kernels, twins = importlib.import_module(f"stemseg_core._kernels.abundances_{level}"), reference("abundances")
     tolerance = 1e-6 if dtype == np.float32 else 1e-12
-    for k in (1, 2, 3, 4, 5, 8):
+    for k in (1, 2, 3, 4, 5, 6, 8):
         X, E = mixtures(n=n, k=k, seed=n)
         solver = GramSolver(E @ E.T, constraint)
         supports = sys.modules["stemseg_core.abundances"]._supports(solver.G, solver.c)
         problem = ((X @ E.T).astype(dtype), solver.offset, solver.scale, solver.c, solver.G)
         got, want = np.full((n, k), np.nan, dtype), np.full((n, k), np.nan, dtype)
-        kernels.enumerate_block(*problem, *supports, got)
-        twins.enumerate_block(*problem, *supports, want)
-        assert_allclose(got, want, atol=tolerance)
+        if k <= kernels.ENUMERATE_MOST:
+            start = (*problem[:3], constraint == "fcls", *supports)
+            kernels.enumerate_block(*start, got)
+            twins.enumerate_block(*start, want)
+            assert_allclose(got, want, atol=tolerance)
         scratch = np.empty((k, k)), np.empty((6, k)), np.empty((2, k), np.intp)
         assert kernels.active_set_block(*problem, 100, *scratch, got) == 0
         assert twins.active_set_block(*problem, 100, *scratch, want) == 0

@@ -13,7 +13,7 @@ import joblib
 import numpy as np
 import pytest
 
-from stemseg_core import SVD, Stopped
+from stemseg_core import SVD, Stopped, threads
 from stemseg_core.threads import AHEAD, _controller, blas_libraries, effective_n_jobs, map_tasks, one_blas_thread
 
 N_JOBS = (1, 2, 3, 8)
@@ -119,7 +119,7 @@ def test_threads_are_kept():
 
 
 def test_effective_n_jobs(monkeypatch):
-    monkeypatch.setattr(joblib, "cpu_count", lambda: 6)
+    monkeypatch.setattr(threads, "usable_cpus", lambda: 6)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert [effective_n_jobs(n) for n in (None, 1, 4, np.int64(3), 64, -1, -2, -6, -7, -100)] == [
         6,
@@ -141,7 +141,7 @@ def test_effective_n_jobs(monkeypatch):
     ("value", "expected"), [("2", 2), ("64", 6), ("2,1", 2), ("", 6), ("0", 6), ("-1", 6), ("all", 6), (" 3 ", 3)]
 )
 def test_omp_num_threads_is_a_limit_of_the_default(monkeypatch, value, expected):
-    monkeypatch.setattr(joblib, "cpu_count", lambda: 6)
+    monkeypatch.setattr(threads, "usable_cpus", lambda: 6)
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     assert effective_n_jobs(None) == expected
     assert effective_n_jobs(5) == 5
@@ -151,6 +151,23 @@ def test_omp_num_threads_is_a_limit_of_the_default(monkeypatch, value, expected)
 def test_n_jobs_of_the_wrong_kind(value):
     with pytest.raises(TypeError, match="n_jobs must be a whole number or None, got"):
         effective_n_jobs(value)
+
+
+def test_usable_cpus(monkeypatch):
+    assert threads.usable_cpus() == joblib.cpu_count()
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    assert threads.usable_cpus() == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs a system that binds processes to CPUs")
+def test_usable_cpus_follow_the_affinity():
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert threads.usable_cpus() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert threads.usable_cpus() == joblib.cpu_count()
 
 
 def test_joblib_parallel_config_reaches_us():

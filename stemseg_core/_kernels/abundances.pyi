@@ -7,18 +7,15 @@ from numpy.typing import NDArray
 
 _Floating = TypeVar("_Floating", np.float32, np.float64)
 
+ENUMERATE_MOST: int
+
 def enumerate_block(
     B: NDArray[_Floating],
     offset: NDArray[np.float64],
     scale: NDArray[np.float64],
-    c: NDArray[np.float64],
-    G: NDArray[np.float64],
-    sizes: NDArray[np.intp],
-    members: NDArray[np.intp],
-    L: NDArray[np.float64],
-    y_c: NDArray[np.float64],
-    w: NDArray[np.float64],
-    h: NDArray[np.float64],
+    sum_to_one: bool,
+    maps: NDArray[np.float64],
+    members: NDArray[np.float64],
     out: NDArray[_Floating],
 ) -> None: ...
 def active_set_block(

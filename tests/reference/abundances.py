@@ -3,25 +3,17 @@
 import numpy as np
 
 
-def enumerate_block(B, offset, scale, c, G, sizes, members, L, y_c, w, h, out):
-    b = _load(B, offset, scale, c)
-    best = np.full(len(B), np.inf)
-    for s, size in enumerate(sizes):
-        support = members[s, :size]
-        factor = np.tril(L[s, :size, :size], -1) + np.diag(1 / L[s].diagonal()[:size])
-        y = np.linalg.solve(factor, b[:, support].T).T
-        mu = y @ w[s, :size] - h[s]
-        z = np.zeros_like(b)
-        z[:, support] = np.linalg.solve(factor.T, (y - np.outer(mu, y_c[s, :size])).T).T
-        worst = np.maximum((-z).max(axis=1), (b - np.outer(mu, c) - z @ G).max(axis=1))
-        better = worst < best
-        out[better] = (scale * np.maximum(z, 0))[better]
-        best[better] = worst[better]
+def enumerate_block(B, offset, scale, sum_to_one, maps, members, out):
+    b = _load(B, offset, scale, sum_to_one)
+    violations = np.einsum("sqj,nj->snq", maps, np.column_stack([b, np.ones(len(b))]))
+    best = violations.max(axis=2).clip(0).argmin(axis=0)
+    amounts = -violations[best, np.arange(len(b))] * members[best]
+    out[...] = scale * np.maximum(amounts, 0)
 
 
 def active_set_block(B, offset, scale, c, G, max_iter, L, work, index, out):
     unfinished = 0
-    for row, b in enumerate(_load(B, offset, scale, c)):
+    for row, b in enumerate(_load(B, offset, scale, c[0] > 0)):
         a = np.zeros(len(b))
         if c[0] > 0:
             first = np.argmin((0.5 / c - b) / c)
@@ -57,9 +49,9 @@ def active_set_block(B, offset, scale, c, G, max_iter, L, work, index, out):
     return unfinished
 
 
-def _load(B, offset, scale, c):
+def _load(B, offset, scale, sum_to_one):
     b = B.astype(np.float64) + offset
-    return scale * (b - b.max(axis=1, keepdims=True) if c[0] > 0 else b)
+    return scale * (b - b.max(axis=1, keepdims=True) if sum_to_one else b)
 
 
 def _solve(G, b, c, members):
