@@ -79,9 +79,10 @@ def abundances(
     Notes
     -----
     Solved in float64 by the conditions of Karush, Kuhn and Tucker (KKT), which hold to rounding: all supports are tried
-    for few components that differ well, else the active-set method is used [1]_. The problem with sum 1 [2]_ is centred at the mean of
-    the components, so an offset common to all data does no harm. For float32 rows the products with the components are
-    float32 too, unless the components are so alike, or so far from the origin, that the abundances would lose digits.
+    for few components that differ well, else the active-set method is used [1]_. The problem with sum 1 [2]_ is centred
+    at the mean of the components, so an offset common to all data does no harm. For float32 rows the products with the
+    components are float32 too, unless the components are so alike, or so far from the origin, that the abundances would
+    lose digits.
 
     Cost: one read of X, n k d products, and 12 ns (k = 3) to 150 ns (k = 6) a row and thread, above that
     some 10 k^2; memory: the result.
