@@ -1,4 +1,28 @@
-/* The inner loop of `residual_block` in src/nmf.pyx, for one type of rows; vectors.h is included for double before. */
+/* Inner loops of src/nmf.pyx, for one type of rows; vectors.h is included for that type, and for double, before. */
+
+/* Sweeps of `hals_block` over 64 columns of b and z, whose rows lie `stride` apart; g (k x k). Eight vectors of columns
+ * at a time: what a component changes by is summed up in registers. */
+static inline void TYPED(sweep_columns)(
+    ptrdiff_t k, const REAL *b, const REAL *g, ptrdiff_t n_sweeps, REAL *z, ptrdiff_t stride)
+{
+    enum { VECTORS = 64 / TYPED(lanes) < 8 ? 64 / TYPED(lanes) : 8 };
+    const TYPED(vector) zero = {0};
+    for (int start = 0; start < 64; start += VECTORS * TYPED(lanes))
+        for (ptrdiff_t sweep = 0; sweep < n_sweeps; sweep++)
+            for (ptrdiff_t p = 0; p < k; p++) {
+                TYPED(vector) *own = (TYPED(vector) *)(z + p * stride + start), step[VECTORS];
+                const REAL diagonal = g[p * k + p], inverse = diagonal > 0 ? 1 / diagonal : 0;
+                for (int v = 0; v < VECTORS; v++)
+                    step[v] = ((const TYPED(vector) *)(b + p * stride + start))[v];
+                for (ptrdiff_t m = 0; m < k; m++)
+                    for (int v = 0; v < VECTORS; v++)
+                        step[v] -= g[p * k + m] * ((const TYPED(vector) *)(z + m * stride + start))[v];
+                for (int v = 0; v < VECTORS; v++) {
+                    const TYPED(vector) value = own[v] + step[v] * inverse;
+                    own[v] = diagonal > 0 ? (TYPED(vector))((__typeof__(value > zero))value & (value > zero)) : zero;
+                }
+            }
+}
 
 /* sums (64) += (x - w h)^2 over rows, for rows of x (n x 64), w (n x k) and h (k x 64), in registers of float64. */
 static inline void TYPED(add_squares)(

@@ -13,6 +13,7 @@ cdef extern from *:
     #undef TYPED
     #define REAL float
     #define TYPED(name) name##_float
+    #include "vectors.h"
     #include "nmf.h"
     """
     void multiply_tile_double(
@@ -21,6 +22,12 @@ cdef extern from *:
     ) nogil
     void add_products_double(
         const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, double*, Py_ssize_t
+    ) nogil
+    void sweep_columns_float(
+        Py_ssize_t, const float*, const float*, Py_ssize_t, float*, Py_ssize_t
+    ) nogil
+    void sweep_columns_double(
+        Py_ssize_t, const double*, const double*, Py_ssize_t, double*, Py_ssize_t
     ) nogil
     void add_squares_float(
         const float*, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const double*, Py_ssize_t, double*
@@ -40,26 +47,36 @@ LANES, ROWS = MULTIPLE, HEIGHT  # what components, and rows of scratch, are padd
 
 
 cdef inline void sweep(
-    Py_ssize_t k, Py_ssize_t width, const floating* B, const floating* G, Py_ssize_t ldg, Py_ssize_t n_sweeps,
-    floating* Z, Py_ssize_t stride,
+    Py_ssize_t k, const floating* B, const floating* G, Py_ssize_t n_sweeps, floating* Z, Py_ssize_t stride,
 ) noexcept nogil:
-    """Sweeps of `hals_block` over `width` <= HEIGHT columns of B and Z, whose rows lie `stride` apart."""
+    """Sweeps of `hals_block` over HEIGHT columns of B and Z, whose rows lie `stride` apart."""
+    if floating is float:
+        sweep_columns_float(k, B, G, n_sweeps, Z, stride)
+    else:
+        sweep_columns_double(k, B, G, n_sweeps, Z, stride)
+
+
+cdef inline void sweep_few(
+    Py_ssize_t k, Py_ssize_t width, const floating* B, const floating* G, Py_ssize_t n_sweeps, floating* Z,
+    Py_ssize_t stride,
+) noexcept nogil:
+    """The same over `width` < HEIGHT columns."""
     cdef Py_ssize_t _sweep, p, m, i
     cdef floating[HEIGHT] step
     cdef floating g, inverse, value
     for _sweep in range(n_sweeps):
         for p in range(k):
-            if G[p * ldg + p] <= 0:
+            if G[p * k + p] <= 0:
                 for i in range(width):
                     Z[p * stride + i] = 0
                 continue
             for i in range(width):
                 step[i] = B[p * stride + i]
             for m in range(k):
-                g = G[p * ldg + m]
+                g = G[p * k + m]
                 for i in range(width):
                     step[i] -= g * Z[m * stride + i]
-            inverse = 1 / G[p * ldg + p]
+            inverse = 1 / G[p * k + p]
             for i in range(width):
                 value = Z[p * stride + i] + step[i] * inverse
                 Z[p * stride + i] = value if value > 0 else 0
@@ -86,12 +103,12 @@ def hals_block(
     """
     cdef Py_ssize_t k = B.shape[0], n = B.shape[1], group, start
     with nogil:
-        for group in range(n // HEIGHT):  # the compiler unrolls what has a constant width
+        for group in range(n // HEIGHT):
             start = group * HEIGHT
-            sweep(k, HEIGHT, &B[0, start], &G[0, 0], k, n_sweeps, &Z[0, start], n)
+            sweep(k, &B[0, start], &G[0, 0], n_sweeps, &Z[0, start], n)
         if n % HEIGHT:
             start = n - n % HEIGHT
-            sweep(k, n % HEIGHT, &B[0, start], &G[0, 0], k, n_sweeps, &Z[0, start], n)
+            sweep_few(k, n % HEIGHT, &B[0, start], &G[0, 0], n_sweeps, &Z[0, start], n)
 
 
 cdef inline void to_double(const floating* x, Py_ssize_t n, double* out) noexcept nogil:
@@ -191,7 +208,7 @@ def sweep_block(
                 for r in range(HEIGHT):
                     B[p, r] = A[r, p] if r < rows else 0
                     Wt[p, r] = W[start + r, p] if r < rows else 0
-            sweep(k, HEIGHT, &B[0, 0], &G[0, 0], k, n_sweeps, &Wt[0, 0], HEIGHT)
+            sweep(k, &B[0, 0], &G[0, 0], n_sweeps, &Wt[0, 0], HEIGHT)
             for r in range(rows):
                 for p in range(k):
                     out[start + r, p] = Wt[p, r]
