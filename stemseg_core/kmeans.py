@@ -24,13 +24,15 @@ from stemseg_core.threads import Progress, effective_n_jobs, map_tasks
 
 #: Directions that restarts are run on, or as many as there are clusters: these many centres span no more.
 RANK = 32
+#: How much more than the largest gain seen another restart may gain, as a share of it.
+GAIN_SPREAD = 0.1
 
 
 class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, RowsEstimator):
     """k-means by Lloyd's algorithm: exact labels, the same bits for any number of threads.
 
     Restarts are run on the rows projected to their leading directions (`compress`); the best of them is then iterated
-    to convergence on all features. Where the features left out could change which is the best, the next ones are too.
+    to convergence on all features, and so are those that come so near to it that the features left out may decide.
 
     Parameters
     ----------
@@ -183,10 +185,11 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ro
         compressed = compress(rows, rank, n_jobs=self.n_jobs, max_memory=self.max_memory, progress=self.progress)
         left = float((compressed.residual**2).sum())
         best, most = None, 0.0
-        # On all features a partition costs `left` more than on the scores, less what its centres gain there. While no
-        # gain seen could put the next restart in front, the best is known; else that one is made exact as well.
+        # On all features a partition costs `left` more than on the scores, less what its centres gain there. Gains are
+        # much alike: while one that is larger by a share than any seen would not put the next restart in front, the
+        # best is known; else that one is made exact as well.
         for start in sorted(self._starts(ArrayRows(compressed.scores)), key=_inertia):
-            if best is not None and start.inertia + left - most >= best.inertia:
+            if best is not None and start.inertia + left - (1 + GAIN_SPREAD) * most >= best.inertia:
                 break
             exact = self._lloyd(rows, compressed.mean + start.centers @ compressed.basis)
             most = max(most, start.inertia + left - exact.inertia)

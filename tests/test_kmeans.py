@@ -326,6 +326,23 @@ def test_lost_directions_are_made_good():
     assert ours.inertia_ <= theirs.inertia_ * 1.001
 
 
+@pytest.mark.parametrize(("separation", "several"), [(0.0, True), (20.0, False)])
+def test_restarts_that_may_be_the_best_are_made_exact(separation, several, monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((3000, 120)) + separation * rng.standard_normal((3, 120))[rng.integers(0, 3, 3000)]
+    exact = []
+    on_all_features = KMeans._lloyd
+
+    def counted(self, rows, centers):
+        exact.append(on_all_features(self, rows, centers))
+        return exact[-1]
+
+    monkeypatch.setattr(KMeans, "_lloyd", counted)
+    model = KMeans(3).fit(X)
+    assert (len(exact) > 1) == several
+    assert model.inertia_ == min(clustering.inertia for clustering in exact)
+
+
 def test_empty_clusters_continue_from_the_farthest_rows():
     X = np.array([[0.0], [1.0], [2.0], [10.0], [11.0], [30.0]])
     init = np.array([[1.0], [100.0], [200.0], [10.5]])
