@@ -185,12 +185,16 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ro
         compressed = compress(rows, rank, n_jobs=self.n_jobs, max_memory=self.max_memory, progress=self.progress)
         left = float((compressed.residual**2).sum())
         best, most = None, 0.0
+        tried: list[Clustering] = []
         # On all features a partition costs `left` more than on the scores, less what its centres gain there. Gains are
         # much alike: while one that is larger by a share than any seen would not put the next restart in front, the
         # best is known; else that one is made exact as well.
         for start in sorted(self._starts(ArrayRows(compressed.scores)), key=_inertia):
             if best is not None and start.inertia + left - (1 + GAIN_SPREAD) * most >= best.inertia:
                 break
+            if any(_same_clusters(start, other) for other in tried):
+                continue
+            tried.append(start)
             exact = self._lloyd(rows, compressed.mean + start.centers @ compressed.basis)
             most = max(most, start.inertia + left - exact.inertia)
             best = exact if best is None else min(best, exact, key=_inertia)
@@ -266,6 +270,13 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ro
 
 def _inertia(clustering: Clustering) -> float:
     return clustering.inertia
+
+
+def _same_clusters(a: Clustering, b: Clustering) -> bool:
+    """Whether two clusterings of the same rows have the same clusters, however these are numbered."""
+    pairs = np.bincount(a.labels.astype(np.intp) * len(b.centers) + b.labels)
+    sizes = np.bincount(a.labels)
+    return np.array_equal(np.sort(pairs[pairs > 0]), np.sort(sizes[sizes > 0]))
 
 
 def _streams(random_state: Any, n: int) -> list[np.random.SeedSequence]:
