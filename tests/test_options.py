@@ -112,11 +112,18 @@ def test_materials_and_not_orientations(grains):
     assert turned.components.shape[1:] == (len(turned.ky), len(turned.kx))
 
 
-@pytest.mark.parametrize("method", ["nmf", "nfindr", "ica", KMeans(2, random_state=0)], ids=str)
-def test_materials_by_any_method(grains, method):
+@pytest.mark.parametrize("method", ["ica", KMeans(2, random_state=0)], ids=str)
+def test_materials_by_other_methods(grains, method):
     image, material, _ = grains
-    v = [index(material, segment(image, 2, method=method, rotation_invariant=t)) for t in (True, False)]
-    assert v == 0
+    assert index(material, segment(image, 2, method=method, rotation_invariant=True)) > 0.4
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("angle", [0, 25])
+def test_a_material_and_another_at_any_angle(method, angle):
+    crystals = datasets.SRTIO3, datasets.COPPER
+    image, truth = datasets.two_phase((288, 288), crystals=crystals, angle=angle, dose=20)
+    assert index(truth, segment(image, 2, method=method, rotation_invariant=True, **OPTIONS)) > 0.75
 
 
 @pytest.mark.parametrize("dose", [60, 8])
