@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import NDArray
 
 from stemseg_core.windows import WindowMatrix
@@ -82,9 +81,22 @@ class Frequencies:
         last = complete if self.k_max is None else min(complete, self.k_max)
         return self.k_min, float(last / self.bin_of(matrix))
 
+    def columns(self, matrix: WindowMatrix) -> list[tuple[float, int]]:
+        """Radius and order of each of the moments; one ring in the middle if there is no room for a whole one."""
+        first, last = self.cycles(matrix)
+        rings = np.arange(first + REACH, last - REACH + 1e-9)
+        rings = rings if len(rings) else np.array([(first + last) / 2])
+        return [(float(ring), order) for ring in rings for order in ORDERS if order <= ORDERS_PER_CYCLE * ring]
+
     def moments(self, matrix: WindowMatrix) -> AngularMoments | None:
         """What replaces the features if directions do not count."""
         return AngularMoments(self, matrix) if self.rotation_invariant else None
+
+    def moments_bytes(self, matrix: WindowMatrix) -> float:
+        """Memory of `moments`."""
+        if not self.rotation_invariant:
+            return 0.0
+        return 2.0 * len(self.columns(matrix)) * matrix.shape[1] * matrix.dtype.itemsize
 
 
 class AngularMoments:
@@ -98,8 +110,8 @@ class AngularMoments:
 
     Notes
     -----
-    The angles between the rings are lost. Each frequency counts in two or three rings and all their orders: some
-    35 multiplications and additions a feature and row.
+    The angles between the rings are lost. Cost: a product of the rows with a matrix of (d, 2 q); 2 us a window of 64
+    px, 22 us of 128 px, on one thread.
 
     The expansion of patterns on circles is that of Y.-N. Hsu and H. H. Arsenault, Appl. Opt. 21 (1982) 4016-4019,
     doi:10.1364/AO.21.004016.
@@ -112,30 +124,17 @@ class AngularMoments:
         angles = matrix.from_image(np.arctan2(y, x))[kept]
         # The weights of features, see `WindowFFT`: all frequencies but zero are there twice.
         weights = np.where(cycles > 0, np.sqrt(2), 1)
-        rings = _rings(*frequencies.cycles(matrix))
-        away = np.clip((cycles - rings[:, np.newaxis]) / REACH, -1, 1)
-        shares = np.cos(np.pi / 2 * away) ** 2 * weights
-        parts = [part for ring, share in zip(rings, shares, strict=True) for part in _parts(share, angles, ring)]
-        coefficients = np.zeros((len(parts), matrix.shape[1]), complex)
-        coefficients[:, kept] = parts
-        both = np.concatenate([coefficients.real, coefficients.imag])
-        self.to_both = scipy.sparse.csr_array(both.astype(matrix.dtype))
-        self.n = len(parts)
+        columns = frequencies.columns(matrix)
+        self.n = len(columns)
+        self.to_both = np.zeros((matrix.shape[1], 2 * self.n), matrix.dtype)
+        for column, (ring, order) in enumerate(columns):
+            share = np.cos(np.pi / 2 * np.clip((cycles - ring) / REACH, -1, 1)) ** 2 * weights
+            # An order stands for its negative too.
+            part = share * np.exp(1j * order * angles) * (np.sqrt(2) if order else 1) / np.linalg.norm(share)
+            self.to_both[kept, column], self.to_both[kept, self.n + column] = part.real, part.imag
 
     def __call__(self, rows: Array) -> Array:
         """Moduli (n, q) for rows (n, d)."""
-        both = self.to_both @ np.ascontiguousarray(rows.T)
-        return np.ascontiguousarray(np.hypot(both[: self.n], both[self.n :]).T)
-
-
-def _rings(first: float, last: float) -> Array:
-    """Radii of the rings between two limits; one in the middle if there is no room for a whole one."""
-    rings = np.arange(first + REACH, last - REACH + 1e-9)
-    return rings if len(rings) else np.array([(first + last) / 2])
-
-
-def _parts(share: Array, angles: Array, ring: float) -> list[Array]:
-    """What each order takes of the frequencies, given their shares in a ring; an order stands for its negative too."""
-    scaled = share / np.linalg.norm(share)
-    orders = [order for order in ORDERS if order <= ORDERS_PER_CYCLE * ring]
-    return [scaled * np.exp(1j * order * angles) * (np.sqrt(2) if order else 1) for order in orders]
+        both = rows @ self.to_both
+        moduli: Array = np.hypot(both[:, : self.n], both[:, self.n :])
+        return moduli

@@ -214,6 +214,7 @@ def segment(
     finding = scales.needed_bytes(*job) if scales else phases_bytes(matrix, method, *job)
     if regularize:
         finding = max(finding, regularized_bytes(matrix.included.size, most))
+    finding += frequencies.moments_bytes(scales.large if scales else matrix)
     needed = _needed_memory(matrix, finding, most, n_threads, regions=min_area > 1)
     require_memory(needed, max_memory, f"segmenting {matrix.shape[0]} windows", "take a larger step or a smaller rank")
     # NMF, which passes over the spectra many times, keeps them itself.

@@ -72,6 +72,7 @@ def test_formula(window, pixel_size, k_min):
                 factor = np.sqrt(2) if order else 1
                 expected.append(np.abs((spectra * share * np.exp(1j * order * angles)).sum(axis=(1, 2))) * factor)
     assert moments.n == len(expected) > 3
+    assert moments.to_both.nbytes == Frequencies(k_min, None, pixel_size, True).moments_bytes(matrix)
     np.testing.assert_allclose(moments(rows), np.transpose(expected), rtol=1e-4, atol=1e-4 * rows.max())
 
 
