@@ -176,6 +176,18 @@ def _add_segment(commands: Any) -> None:
     scores = p.add_argument_group("what is compared")
     scores.add_argument("--k-min", metavar="N", type=_number, help="ignore less than N cycles a window (default: 3)")
     scores.add_argument(
+        "--k-max",
+        metavar="K",
+        type=_number,
+        help="ignore frequencies above, in 1/nm, or in cycles per pixel without a calibration (default: none)",
+    )
+    scores.add_argument(
+        "--rotation-invariant",
+        action="store_const",
+        const=True,
+        help="grains of one material are one phase, however they are turned",
+    )
+    scores.add_argument(
         "--normalize", metavar="P", type=_number, help="divide spectra by their norm to the power P (default: 0.5)"
     )
     scores.add_argument("--rank", metavar="N", type=_whole(1), help="scores kept of each spectrum (default: 32)")
@@ -184,6 +196,19 @@ def _add_segment(commands: Any) -> None:
     )
     scores.add_argument(
         "--whiten", action="store_const", const=True, help="make noise equal in all scores, for faint differences"
+    )
+    maps = p.add_argument_group("maps")
+    maps.add_argument(
+        "--regularize",
+        metavar="PX",
+        type=_number,
+        help="make boundaries short: patches of a smaller radius, in pixels, are given up (default: 0, none)",
+    )
+    maps.add_argument(
+        "--min-area",
+        metavar="PX",
+        type=_whole(0),
+        help="regions of fewer pixels go to the phases around them (default: 0, none)",
     )
     source = p.add_argument_group("image")
     source.add_argument("--signal", metavar="N", type=_whole(0), help="which data set, as 'stemseg info' numbers them")
@@ -285,10 +310,14 @@ def _segment(arguments: argparse.Namespace) -> None:
         "zoom": arguments.zoom,
         "scale": arguments.scale,
         "k_min": arguments.k_min,
+        "k_max": arguments.k_max,
+        "rotation_invariant": arguments.rotation_invariant,
         "normalize": arguments.normalize,
         "rank": arguments.rank,
         "smooth": arguments.smooth,
         "whiten": arguments.whiten,
+        "regularize": arguments.regularize,
+        "min_area": arguments.min_area,
         "mask": None if arguments.mask is None else job.read_mask(arguments.mask),
         "invalid": arguments.invalid,
         "random_state": arguments.seed,

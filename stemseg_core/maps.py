@@ -162,6 +162,14 @@ class Grid:
         centers[..., 0], centers[..., 1] = y[:, np.newaxis], x
         return centers.reshape(-1, 2)
 
+    def at_centers(self, pixels: Array) -> Array:
+        """Values of an image (y, x) in the pixels at, or before, the centres of all windows, (ny, nx)."""
+        y, x = (
+            np.arange(n) * s + (w - 1) // 2 for n, w, s in zip(self.included.shape, self.window, self.step, strict=True)
+        )
+        values: Array = pixels[np.ix_(y, x)]
+        return values
+
     def label_image(
         self, memberships: NDArray[Any], shape: tuple[int, int], *, n_jobs: int | None = None
     ) -> NDArray[np.int32]:
@@ -324,13 +332,11 @@ def order_by_size(label_image: NDArray[np.int32], k: int) -> Sequence[int]:
     return sorted(range(k), key=place)
 
 
-def first_and_lead(planes: Array) -> tuple[NDArray[np.int32], Array]:
-    """Of planes (k, y, x): where the largest value is, ties to the first, and how far it is above the next (or 0)."""
-    labels = np.zeros(planes.shape[1:], np.int32)
+def lead(planes: Array) -> Array:
+    """How far the largest value of planes (k, y, x) is above the next (or 0), (y, x)."""
     best, second = planes[0].copy(), np.zeros_like(planes[0])
-    for phase, plane in enumerate(planes[1:], start=1):
+    for plane in planes[1:]:
         np.maximum(second, np.minimum(best, plane), out=second)
-        np.copyto(labels, phase, where=plane > best)
         np.maximum(best, plane, out=best)
     best -= second
-    return labels, best
+    return best

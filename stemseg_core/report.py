@@ -20,6 +20,7 @@ from stemseg_core import plot
 from stemseg_core.files import atomic
 from stemseg_core.segment import segment
 from stemseg_core.segmentation import Segmentation
+from stemseg_core.signals import nanometres
 
 #: Parameters of `segment` that the command has an option for.
 OPTIONS = {
@@ -35,9 +36,13 @@ OPTIONS = {
     "normalize": "normalize",
     "rank": "rank",
     "smooth": "smooth",
+    "regularize": "regularize",
+    "min_area": "min-area",
     "invalid": "invalid",
     "random_state": "seed",
 }
+#: Those that are an option without a value.
+SWITCHES = {"whiten": "whiten", "rotation_invariant": "rotation-invariant"}
 
 CONFIDENCE = (
     "Confidence is the largest membership of a window minus the next largest: 1 where the window is clearly of one "
@@ -223,8 +228,17 @@ def _command(s: Segmentation, name: str, reading: Sequence[str]) -> tuple[str, l
         if key in OPTIONS and value is not None:
             parts = [_word(part, "x") for part in value] if key == "windows" else value
             words += [f"--{OPTIONS[key]}", _word(parts, "x" if key in ("window", "step") else ",")]
-        elif key == "whiten" and value:
-            words.append("--whiten")
+        elif key == "k_max":
+            nm = 1.0 if s.pixel_size is None else nanometres(1, s.units)
+            if value is not None and nm is None:
+                beyond.append(key)
+            elif value is not None:  # of the command it is in 1/nm
+                words += ["--k-max", f"{value / nm:g}"]
+        elif key in SWITCHES:
+            words += [f"--{SWITCHES[key]}"] * value
+        elif key == "pixel_size":  # is in the file, unless it was given
+            if "--pixel-size" not in reading:
+                words += ["--pixel-size", f"{_word(value, 'x')}{s.units}"]
         elif key in defaults and not _same(value, defaults[key].default):
             beyond.append(key)
     return " ".join(map(quote, words)), beyond

@@ -15,6 +15,7 @@ from stemseg_core.blocks import ArrayRows
 from stemseg_core.boundaries import deep_windows, discriminate, memberships_of, squares_to, without_rims
 from stemseg_core.compress import compress
 from stemseg_core.directions import leading_bytes
+from stemseg_core.frequencies import Frequencies
 from stemseg_core.images import pair
 from stemseg_core.maps import Grid, between, neighbours, whiten_noise
 from stemseg_core.periods import strongest_period, suited_window
@@ -63,11 +64,18 @@ class Scales:
         Its window is set here, and so is its step, which is that of the maps.
     image, mask
         As for `WindowFFT.matrix`.
-    k_min : float
+    frequencies : Frequencies
+        Which are compared.
     """
 
     def __init__(
-        self, sizes: list[Size], features: WindowFFT, image: ArrayLike, mask: ArrayLike | None, *, k_min: float
+        self,
+        sizes: list[Size],
+        features: WindowFFT,
+        image: ArrayLike,
+        mask: ArrayLike | None,
+        *,
+        frequencies: Frequencies,
     ) -> None:
         def matrix(size: Size, step: Size, **parameters: Any) -> WindowMatrix:
             return clone(features).set_params(window=size, step=step, **parameters).matrix(image, mask)
@@ -75,7 +83,7 @@ class Scales:
         step = step_of(sizes[0], features.step)
         self.small = [matrix(sizes[0], step)]
         if len(sizes) == 1:
-            sizes = _around(sizes[0], np.shape(image), features.zoom, k_min)
+            sizes = _around(sizes[0], np.shape(image), features.zoom, frequencies)
         large = max(sizes, key=lambda size: size[0] * size[1])
         self.small += [matrix(size, _apart(step, size, SMALL_STEPS)) for size in sizes[1:] if size != large]
         self.between: list[WindowMatrix] = []
@@ -91,7 +99,9 @@ class Scales:
             enough = False
         if not enough:  # large ones meet the edge, or excluded pixels, everywhere
             self.large, self.between = matrix(sizes[0], step, scale="abs"), []
-        self.k_min = k_min
+        self.frequencies = frequencies
+        for size in (self.large, *self.small, *self.between):
+            frequencies.kept(size)  # refused before any work
 
     @property
     def sizes(self) -> list[Size]:
@@ -156,7 +166,7 @@ class Scales:
                 means.append(learnt[1])
 
         def by_spectra(matrix: WindowMatrix, of: Grid) -> Learnt | None:
-            return learn(smoothed_scores(Spectra(matrix, self.k_min, spectra.normalize), of, plain), of)
+            return learn(smoothed_scores(Spectra(matrix, self.frequencies, spectra.normalize), of, plain), of)
 
         for matrix in self.small[1:]:
             of = Grid.of(matrix)
@@ -183,10 +193,11 @@ class Scales:
 
     def _lattices(self, matrix: WindowMatrix, rank: int, settings: Settings) -> Array:
         """Scores of the smoothed power spectra of windows, each of length 1."""
-        spectra = Spectra(matrix, self.k_min, 0, unit=_modulus(matrix))
+        spectra = Spectra(matrix, self.frequencies, 0, unit=_modulus(matrix))
         powers = compress(spectra, POWER_RANK, **settings.limits)
         smoothed = Grid.of(matrix).smooth(powers.scores, settings.smooth, **settings.threads)
-        lattices = SmoothedSpectra(smoothed, powers.basis, powers.mean)
+        moments = self.frequencies.moments(matrix)
+        lattices = SmoothedSpectra(smoothed, powers.basis, powers.mean, moments)
         return compress(ArrayRows(lattices), rank, **settings.limits).scores
 
 
@@ -218,14 +229,16 @@ def _apart(step: Size, window: Size, parts: int) -> Size:
     return max(step[0], window[0] // parts), max(step[1], window[1] // parts)
 
 
-def _around(window: Size, shape: tuple[int, ...], zoom: Any, k_min: float) -> list[Size]:
+def _around(window: Size, shape: tuple[int, ...], zoom: Any, frequencies: Frequencies) -> list[Size]:
     """Sizes of windows: that of the maps, that for the lattices, and a smaller one for the boundaries."""
     (y, x), (height, width) = window, shape[-2:]
     large = max(y, min(2 * y, height // 2)), max(x, min(2 * x, width // 2))
     small = 3 * y // 4, 3 * x // 4
-    # Frequencies that a window of this size keeps.
-    enough = (min(small) - 1) // (2 * zoom) > k_min
-    return [window, large, small] if enough else [window, large]
+    # Frequencies that a window of this size keeps, in cycles a window.
+    last: float = (min(small) - 1) // (2 * zoom)
+    if frequencies.k_max is not None:
+        last = min(last, *(frequencies.k_max * s * w for s, w in zip(frequencies.pixel_size, small, strict=True)))
+    return [window, large, small] if last > frequencies.k_min else [window, large]
 
 
 def _modulus(matrix: WindowMatrix) -> float:
@@ -238,8 +251,7 @@ def _modulus(matrix: WindowMatrix) -> float:
 
 def _at_centers(pixels: NDArray[np.int32], grid: Grid) -> NDArray[np.int32]:
     """Labels (ny, nx) of the pixels at the centres of included windows; -1 elsewhere."""
-    y, x = grid.centers().astype(np.intp).T
-    return np.where(grid.included, pixels[y, x].reshape(grid.included.shape), -1).astype(np.int32)
+    return np.where(grid.included, grid.at_centers(pixels), -1).astype(np.int32)
 
 
 def _resampled(rows: Array, of: Grid, at: Grid) -> Array:

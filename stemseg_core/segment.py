@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stemseg_core.blocks import BLOCK_BYTES, Rows, run
-from stemseg_core.compress import CANCELLED
+from stemseg_core.blocks import BLOCK_BYTES
 from stemseg_core.estimator import check_seed, check_whole
+from stemseg_core.frequencies import Frequencies
 from stemseg_core.kept import keep
-from stemseg_core.maps import Grid, first_and_lead, order_by_size
+from stemseg_core.maps import Grid, lead, order_by_size
 from stemseg_core.memory import require_memory, spare_memory
+from stemseg_core.patterns import patterns
 from stemseg_core.phases import AUTO, MAX_PHASES, METHODS, Settings, find_phases, phases_bytes
+from stemseg_core.regions import BYTES_A_PIXEL, without_small_regions
+from stemseg_core.regularize import regularized, regularized_bytes
 from stemseg_core.scales import Scales, step_of, window_sizes
 from stemseg_core.segmentation import Segmentation
-from stemseg_core.spectra import Spectra, row_norms
+from stemseg_core.spectra import Spectra
 from stemseg_core.threads import Progress, effective_n_jobs, one_blas_thread
 from stemseg_core.versions import versions
 from stemseg_core.windows import WindowFFT, WindowMatrix
@@ -38,10 +41,14 @@ def segment(
     zoom: int = 2,
     scale: str = "sqrt",
     k_min: float = 3,
+    k_max: float | None = None,
+    rotation_invariant: bool = False,
     normalize: float = 0.5,
     rank: int = 32,
     smooth: float = 12,
     whiten: bool = False,
+    regularize: float = 0,
+    min_area: int = 0,
     mask: ArrayLike | None = None,
     invalid: str = "raise",
     pixel_size: float | Sequence[float] | None = None,
@@ -85,6 +92,11 @@ def segment(
         Of the spectra, see `WindowFFT`; `step` is by default an eighth of the window.
     k_min : float, default=3
         Frequencies below so many cycles a window are ignored: thickness, contamination and the zero beam's skirt.
+    k_max : float, optional
+        Frequencies above are ignored: the information limit, beyond which there is noise alone. In cycles per unit of
+        length, as on `Segmentation.frequency_axes`: 1/nm if `pixel_size` is in nm, per pixel if there is none.
+    rotation_invariant : bool, default=False
+        Compare lattices however they are turned: grains of one material are one phase. Else orientations are phases.
     normalize : float, default=0.5
         Spectra are divided by their norm to this power; 0: amplitude counts in full, 1: not at all. The default method
         groups the large windows without their amplitudes, and uses this for the small ones.
@@ -95,6 +107,12 @@ def segment(
     whiten : bool, default=False
         Scale the scores so that their noise, seen in the differences of neighbours, is equal in all directions. It
         brings out faint differences at low dose, and gradual ones such as drift and tilt as well. Not for "nfindr".
+    regularize : float, default=0
+        Make the boundaries of the memberships short: round patches of sure windows whose radius in pixels is smaller
+        are given up, ragged boundaries straightened (total variation, see `stemseg_core.regularize`); 0: none.
+    min_area : int, default=0
+        Regions of `label_image` with fewer pixels go to the phases around them; 0: none. Pixels of a region hang
+        together by their edges. Memberships stay as they are.
     mask : array-like of bool of shape (y, x), optional
         True: excluded pixels.
     pixel_size : float or (float, float), optional
@@ -134,6 +152,9 @@ def segment(
     are no better separated than those of random maps with the spectra of these scores, it is 1. A phase that nowhere
     fills a window is not counted, and a gradual change counts as phases only if it ends in places that are alike.
 
+    With `rotation_invariant`, a spectrum is compared by the moduli of the angular Fourier coefficients of its rings,
+    orders 0, 2, ... 12 (`stemseg_core.frequencies`); patterns and residuals are those of the spectra themselves.
+
     Cost: three passes over the virtual matrix of spectra of each size, plus work on the scores. Memory: 4 bytes times
     rank a window and a quarter more for the default method, checked against `max_memory` before work starts; the image,
     and some 200 MB of interpreter and libraries, are not counted. Memory that is left keeps rows for the later passes.
@@ -152,26 +173,35 @@ def segment(
     _check_phases(image, n_phases, method, rank)
     if windows is not None and method != "kmeans":
         raise ValueError(f"windows is for method='kmeans', others use one size; got method={method!r}: give window")
-    _check(k_min=k_min, normalize=normalize, smooth=smooth, whiten=whiten, units=units, progress=progress)
+    _check_numbers(k_min=k_min, normalize=normalize, smooth=smooth, regularize=regularize, min_area=min_area)
+    _check_others(whiten=whiten, rotation_invariant=rotation_invariant, units=units, progress=progress)
     check_seed(random_state, or_none=True)
     calibration = _pixel_size(pixel_size)
+    _check_k_max(k_max, calibration, units)
     if random_state is None:
         random_state = int(np.random.SeedSequence().generate_state(1)[0])
     features = WindowFFT(step=step, taper=taper, detrend=detrend, zoom=zoom, scale=scale, invalid=invalid)
     sizes = window_sizes(image, mask, window, windows, n_jobs)
-    scales = Scales(sizes, features, image, mask, k_min=k_min) if method == "kmeans" else None
+    frequencies = Frequencies(k_min, k_max, calibration or (1.0, 1.0), bool(rotation_invariant))
+    scales = Scales(sizes, features, image, mask, frequencies=frequencies) if method == "kmeans" else None
     features.set_params(window=sizes[0], step=step_of(sizes[0], step))
     used = {name: value for name, value in features.get_params().items() if name not in _SETTINGS} | {
         "n_phases": n_phases,
         "method": method if isinstance(method, str) else repr(method),
         "windows": tuple(scales.sizes) if scales else None,
         "k_min": k_min,
+        "k_max": k_max,
+        "rotation_invariant": rotation_invariant,
         "normalize": normalize,
         "rank": rank,
         "smooth": smooth,
         "whiten": whiten,
+        "regularize": regularize,
+        "min_area": min_area,
         "random_state": random_state,
     }
+    if calibration and (k_max is not None or rotation_invariant):
+        used["pixel_size"] = calibration  # of which the result does not depend otherwise
     params = {name: value.item() if isinstance(value, np.generic) else value for name, value in used.items()}
     matrix = scales.maps if scales else features.matrix(image, mask)
     most = MAX_PHASES if n_phases == AUTO else int(n_phases)
@@ -182,37 +212,34 @@ def segment(
     n_threads = effective_n_jobs(n_jobs)
     job = (most, rank, n_threads)
     finding = scales.needed_bytes(*job) if scales else phases_bytes(matrix, method, *job)
-    needed = _needed_memory(matrix, finding, most, n_threads)
+    if regularize:
+        finding = max(finding, regularized_bytes(matrix.included.size, most))
+    finding += frequencies.moments_bytes(scales.large if scales else matrix)
+    needed = _needed_memory(matrix, finding, most, n_threads, regions=min_area > 1)
     require_memory(needed, max_memory, f"segmenting {matrix.shape[0]} windows", "take a larger step or a smaller rank")
     # NMF, which passes over the spectra many times, keeps them itself.
     rows = matrix if method == "nmf" else keep(matrix, spare_memory(needed, max_memory))
-    spectra = Spectra(matrix, k_min, normalize, rows)
+    spectra = Spectra(matrix, frequencies, normalize, rows)
     grid = Grid.of(matrix)
     settings = Settings(rank, smooth, bool(whiten), random_state, n_jobs, max_memory, progress)
     with one_blas_thread():
         find = scales.find_phases if scales else partial(find_phases, method)
         memberships, partition, estimate = find(spectra, grid, n_phases, settings)
-        label_image = grid.label_image(memberships, matrix.image.shape[-2:], n_jobs=n_jobs)
-        k = memberships.shape[1]
-        order = order_by_size(label_image, k)
-        label_image = np.append(np.argsort(order), -1).astype(np.int32)[label_image]
-        if matrix.mask is not None:
-            label_image[matrix.mask[0]] = -1
-        memberships = memberships[:, order]
-        components, residual = _components(rows, memberships, partition, n_jobs, progress)
+        memberships = regularized(memberships, grid, regularize, progress=progress)
+        memberships, labels, label_image = _place(memberships, matrix, min_area, n_jobs)
+        components, residual = patterns(rows, memberships, labels if partition else None, n_jobs, progress)
     planes = grid.to_planes(memberships)
     del memberships
-    labels, confidence = first_and_lead(planes)
-    labels[~matrix.included] = -1
+    k = len(planes)
     counted = np.array([np.count_nonzero(label_image == phase) for phase in range(k)])
     return Segmentation(
         image=matrix.image[0],
-        labels=labels,
+        labels=grid.to_map(labels, fill=-1),
         label_image=label_image,
         abundances=planes,
         components=matrix.to_image(components),
         fractions=counted / max(1, counted.sum()),
-        confidence=confidence,
+        confidence=lead(planes),
         residual=grid.to_map(residual),
         centers=grid.centers(),
         ky=matrix.ky,
@@ -253,19 +280,36 @@ def _check_phases(image: ArrayLike, n_phases: Any, method: Any, rank: Any) -> No
         raise TypeError(f"method must be one of {METHODS} or an object with fit(), got {type(method).__name__}")
 
 
-def _check(
-    *, k_min: object, normalize: object, smooth: object, whiten: object, units: object, progress: object
-) -> None:
-    """Refuse other wrong parameters before any work."""
-    for name, number, high in (("k_min", k_min, np.inf), ("normalize", normalize, 1), ("smooth", smooth, np.inf)):
-        if not isinstance(number, Real) or not 0 <= float(number) <= high:
-            raise ValueError(f"{name} must be a number from 0 to {high}, got {number!r}")
-    if not isinstance(whiten, bool | np.bool_):
-        raise TypeError(f"whiten must be True or False, got {whiten!r}")
+def _check_numbers(**parameters: object) -> None:
+    """Refuse other wrong numbers before any work."""
+    for name, number in parameters.items():
+        high = {"normalize": 1, "regularize": 1e6, "min_area": 1e15}.get(name, np.inf)
+        whole = name == "min_area"
+        wanted, kind = ("whole number", Integral) if whole else ("number", Real)
+        if isinstance(number, bool) or not isinstance(number, kind) or not 0 <= float(number) <= high:
+            raise ValueError(f"{name} must be a {wanted} from 0 to {high:g}, got {number!r}")
+
+
+def _check_others(*, whiten: object, rotation_invariant: object, units: object, progress: object) -> None:
+    for name, switch in (("whiten", whiten), ("rotation_invariant", rotation_invariant)):
+        if not isinstance(switch, bool | np.bool_):
+            raise TypeError(f"{name} must be True or False, got {switch!r}")
     if not isinstance(units, str):
         raise TypeError(f"units must be the name of a unit of length, got {units!r}")
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be a function of (done, total, stage), got {progress!r}")
+
+
+def _check_k_max(k_max: object, calibration: tuple[float, float] | None, units: str) -> None:
+    if k_max is None:
+        return
+    if isinstance(k_max, bool) or not isinstance(k_max, Real) or not 0 < float(k_max) < np.inf:
+        raise ValueError(f"k_max must be a positive number or None, got {k_max!r}")
+    if calibration is None and float(k_max) > np.sqrt(0.5):
+        raise ValueError(
+            f"k_max={k_max!r} cycles per pixel is above every frequency of an image, which are at most 0.71; "
+            f"give pixel_size, by which k_max is in cycles per {units}"
+        )
 
 
 def _pixel_size(value: float | Sequence[float] | None) -> tuple[float, float] | None:
@@ -281,58 +325,33 @@ def _pixel_size(value: float | Sequence[float] | None) -> tuple[float, float] | 
     return float(y), float(x)
 
 
-def _needed_memory(matrix: WindowMatrix, finding: float, n_phases: int, n_threads: int) -> float:
+def _place(
+    memberships: NDArray[np.float32], matrix: WindowMatrix, min_area: int, n_jobs: int | None
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
+    """Memberships (n, k), the largest phase first; phases of the windows (n,); and of the pixels (y, x)."""
+    grid = Grid.of(matrix)
+    label_image = grid.label_image(memberships, matrix.image.shape[-2:], n_jobs=n_jobs)
+    if matrix.mask is not None:
+        label_image[matrix.mask[0]] = -1
+    found = without_small_regions(label_image, min_area)
+    moved = None if found is label_image else grid.at_centers(found != label_image)[grid.included]
+    order = order_by_size(found, memberships.shape[1])
+    label_image = np.append(np.argsort(order), -1).astype(np.int32)[found]
+    del found
+    memberships = memberships[:, order]
+    labels = memberships.argmax(axis=1).astype(np.int32)
+    if moved is not None:
+        labels[moved] = grid.at_centers(label_image)[grid.included][moved]
+    return memberships, labels, label_image
+
+
+def _needed_memory(matrix: WindowMatrix, finding: float, n_phases: int, n_threads: int, *, regions: bool) -> float:
     """Bytes that `segment` holds at once beside the image: while phases are found, or when the maps are made."""
     n_grid, n_pixels = matrix.included.size, matrix.image.size
     # Labels of the pixels, twice while they are put in order, of a masked image with what finds the nearest pixels;
     # memberships twice while they are put in order, then with labels, confidence, residual and centres.
     ordered = 4 * n_pixels * (2 if matrix.mask is None else 5) + matrix.shape[0] * 4 * n_phases
-    maps = 4 * n_pixels + n_grid * (4 * n_phases + max(4 + 4 * n_phases, 28))
+    maps = 4 * n_pixels + n_grid * (4 * n_phases + max(12 + 4 * n_phases, 28))
+    if regions:
+        ordered = max(ordered, BYTES_A_PIXEL * n_pixels + matrix.shape[0] * 4 * n_phases)
     return max(finding, ordered, maps) + n_threads * SCRATCH_BLOCKS * BLOCK_BYTES
-
-
-def _components(
-    rows: Rows,
-    memberships: NDArray[np.float32],
-    partition: bool,
-    n_jobs: int | None,
-    progress: Progress | None,
-) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """Spectrum of each phase (k, d) in the chosen scale, and how much of each window's spectrum they leave out (n,).
-
-    The spectra are those that, mixed by the memberships, are nearest to the windows' spectra in least squares; for a
-    partition that is the mean over each phase. No spectrum is negative.
-    """
-    options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress}
-    gram, sums = run(_weighted_sums, rows, partition, along=(memberships,), stage="components", **options)
-    components = np.maximum(np.linalg.lstsq(gram, sums, rcond=None)[0], 0).astype(rows.dtype)
-    residual = np.empty(len(memberships), np.float32)
-    exact = components.astype(np.float64)
-    options |= {"along": (memberships,), "out": (residual,), "stage": "residual"}
-    run(_residual_block, rows, components, exact @ exact.T, **options)
-    return components, residual
-
-
-def _weighted_sums(
-    block: NDArray[Any], memberships: NDArray[Any], partition: bool
-) -> tuple[None, tuple[NDArray[Any], NDArray[Any]]]:
-    k = memberships.shape[1]
-    weights = np.eye(k, dtype=memberships.dtype)[memberships.argmax(axis=1)] if partition else memberships
-    weights64 = weights.astype(np.float64)
-    return None, (weights64.T @ weights64, (weights.T @ block).astype(np.float64))
-
-
-def _residual_block(
-    block: NDArray[Any], memberships: NDArray[Any], components: NDArray[Any], gram: NDArray[np.float64]
-) -> tuple[tuple[NDArray[Any]], None]:
-    """|x - a C| / |x| of rows x, with |x - a C|^2 = |x|^2 - 2 a (C x) + a C C^T a^T where that does not cancel."""
-    norms = row_norms(block)
-    squares = norms**2
-    a = memberships.astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        left = squares + np.einsum("ij,ij->i", a, a @ gram - 2 * (block @ components.T))
-        direct = ~((left >= CANCELLED * squares) & (left < np.inf))
-        left = np.sqrt(np.maximum(left, 0))
-    if direct.any():
-        left[direct] = row_norms(block[direct] - memberships[direct].astype(block.dtype) @ components)
-    return (left / np.where(norms > 0, norms, 1),), None

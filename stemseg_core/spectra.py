@@ -1,4 +1,4 @@
-"""What a segmentation compares: window spectra without the lowest frequencies, their amplitude partly normalised."""
+"""What a segmentation compares: some of the frequencies of window spectra, their amplitude partly normalised."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.blocks import Index, Rows
+from stemseg_core.frequencies import AngularMoments, Frequencies
 from stemseg_core.windows import WindowMatrix
 
 #: Sums of squares in this range neither overflowed nor lost digits below the smallest numbers.
 SAFE_SQUARES = {np.dtype(np.float32): (1e-25, 1e37), np.dtype(np.float64): (1e-280, 1e307)}
+
+#: Spectra whose moments are taken at once: blocks of moments have many rows, and these are long before.
+MOMENT_ROWS = 256
 
 
 def row_norms(block: NDArray[Any]) -> NDArray[np.float64]:
@@ -31,7 +35,7 @@ def row_norms(block: NDArray[Any]) -> NDArray[np.float64]:
 
 
 class Spectra:
-    """Rows of a `WindowMatrix`, x -> x / |x|**normalize with the features below `k_min` set to zero; a row source.
+    """Rows of a `WindowMatrix`, x -> x / |x|**normalize, with the features set to zero that do not count; a row source.
 
     The lowest frequencies carry thickness, contamination and the skirt of the zero beam, not the lattice. Full
     normalisation (1) would make vacuum as loud as crystal; none (0) lets a thickness ramp pass for a phase.
@@ -39,20 +43,21 @@ class Spectra:
     Parameters
     ----------
     matrix : WindowMatrix
-    k_min : float
-        Frequencies nearer to zero than this many cycles a window are dropped.
+    frequencies : Frequencies
+        Which are compared. If their directions do not count, rows are `AngularMoments`.
     normalize : float
         Exponent, 0 to 1.
     rows : Rows, optional
         Where the rows of the matrix are to be had, if not from itself.
     unit : float, optional
-        If given, rows are (x / unit)^2 in place of x: powers, of rows of moduli.
+        If given, rows are (x / unit)^2 in place of x: powers, of rows of moduli. They keep their directions: moments
+        are to be taken when they are smoothed.
     """
 
     def __init__(
         self,
         matrix: WindowMatrix,
-        k_min: float,
+        frequencies: Frequencies,
         normalize: float,
         rows: Rows | None = None,
         unit: float | None = None,
@@ -60,14 +65,10 @@ class Spectra:
         self.unit = unit
         self.rows = matrix if rows is None else rows
         self.normalize = normalize
-        self.shape, self.dtype, self.n_blocks = matrix.shape, matrix.dtype, matrix.n_blocks
-        cycles = np.hypot(matrix.ky[:, None] * matrix.window[0], matrix.kx * matrix.window[1])
-        self.dropped = np.flatnonzero(matrix.from_image(cycles) < k_min)
-        if len(self.dropped) == matrix.shape[1]:
-            raise ValueError(
-                f"k_min={k_min} leaves none of the frequencies that a window of "
-                f"{matrix.window[0]} x {matrix.window[1]} px keeps; take a larger window, a smaller zoom or k_min"
-            )
+        self.dropped = np.flatnonzero(~frequencies.kept(matrix))
+        self.moments = frequencies.moments(matrix) if unit is None else None
+        self.shape = matrix.shape if self.moments is None else (matrix.shape[0], self.moments.n)
+        self.dtype, self.n_blocks = matrix.dtype, matrix.n_blocks
 
     def index(self, i: int) -> Index:
         return self.rows.index(i)
@@ -87,7 +88,7 @@ class Spectra:
                 norm = row_norms(block)
                 norm[norm == 0] = 1
                 block *= (norm**-self.normalize).astype(block.dtype)[:, None]
-            return block
+            return block if self.moments is None else self.moments(block)
 
         return spectra
 
@@ -103,14 +104,27 @@ class SmoothedSpectra:
     scores : ndarray of shape (n, r)
     basis : ndarray of shape (r, d)
     mean : ndarray of shape (d,)
+    moments : AngularMoments, optional
+        What is taken of the spectra in the end, if their directions do not count.
     """
 
-    def __init__(self, scores: NDArray[Any], basis: NDArray[Any], mean: NDArray[Any]) -> None:
-        self.scores, self.basis, self.mean = scores, basis, mean
-        self.shape, self.dtype = (len(scores), basis.shape[1]), scores.dtype
+    def __init__(
+        self, scores: NDArray[Any], basis: NDArray[Any], mean: NDArray[Any], moments: AngularMoments | None = None
+    ) -> None:
+        self.scores, self.basis, self.mean, self.moments = scores, basis, mean, moments
+        self.shape, self.dtype = (len(scores), basis.shape[1] if moments is None else moments.n), scores.dtype
 
     def __getitem__(self, index: slice) -> NDArray[Any]:
-        rows: NDArray[Any] = self.scores[index] @ self.basis
+        if self.moments is None:
+            return self._spectra(self.scores[index])
+        moments = np.empty((len(self.scores[index]), self.shape[1]), self.dtype)
+        for start in range(0, len(moments), MOMENT_ROWS):
+            part = slice(start, start + MOMENT_ROWS)
+            moments[part] = self.moments(self._spectra(self.scores[index][part]))
+        return moments
+
+    def _spectra(self, scores: NDArray[Any]) -> NDArray[Any]:
+        rows: NDArray[Any] = scores @ self.basis
         rows += self.mean
         np.maximum(rows, 0, out=rows)
         norm = row_norms(rows)

@@ -108,6 +108,20 @@ def test_segment_writes_all_results(path, tmp_path, simulated, capsys):
     assert "image.tif" in (out / "report.html").read_text(encoding="utf-8")
 
 
+def test_options_of_frequencies_and_maps(path, tmp_path):
+    options = ["--k-max", 9, "--rotation-invariant", "--regularize", 8, "--min-area", 200]
+    assert command("segment", path, "-o", tmp_path / "out", "--window", 48, *options, "--quiet") == 0
+    params = json.loads((tmp_path / "out" / "summary.json").read_text())["parameters"]
+    expected = {"k_max": 9, "rotation_invariant": True, "regularize": 8, "min_area": 200}
+    assert {name: params[name] for name in expected} == expected
+    assert params["pixel_size"] == pytest.approx([PIXEL, PIXEL])
+
+
+def test_limits_that_leave_nothing(path, tmp_path, capsys):
+    assert "k_max=0.5 leaves none" in refused(capsys, "segment", path, "-o", tmp_path / "out", "--k-max", 0.5)
+    assert "--min-area" in refused(capsys, "segment", path, "-o", tmp_path / "out", "--min-area", "2.5")
+
+
 def test_summary(path, tmp_path, capsys):
     assert command("segment", path, "-o", tmp_path / "out", "--window", 32, "--seed", 3, "--json") == 0
     printed, err = capsys.readouterr()

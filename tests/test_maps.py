@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import gaussian_filter
 
-from stemseg_core.maps import Grid, first_and_lead, order_by_size, posterior, shares, whiten_noise
+from stemseg_core.maps import Grid, lead, order_by_size, posterior, shares, whiten_noise
 
 
 def grid_of(shape=(9, 12), excluded=(), window=(8, 6), step=(3, 2)):
@@ -150,12 +150,16 @@ def test_planes(excluded):
     np.testing.assert_array_equal(grid.to_planes(rows), np.moveaxis(grid.to_map(rows), -1, 0))
 
 
-def test_first_and_lead():
-    planes = np.array([[[0.2, 0.5]], [[0.7, 0.5]], [[0.1, 0]]])
-    labels, lead = first_and_lead(planes)
-    assert labels.tolist() == [[1, 0]]
-    np.testing.assert_allclose(lead, [[0.5, 0]])
-    assert first_and_lead(np.ones((1, 1, 2)))[1].tolist() == [[1, 1]]
+def test_lead():
+    np.testing.assert_allclose(lead(np.array([[[0.2, 0.5]], [[0.7, 0.5]], [[0.1, 0]]])), [[0.5, 0]])
+    assert lead(np.ones((1, 1, 2))).tolist() == [[1, 1]]
+
+
+def test_values_at_the_centers_of_windows():
+    grid = grid_of((3, 4), window=(8, 5), step=(3, 2))
+    y, x = grid.centers().astype(int).T
+    pixels = np.arange(14 * 11).reshape(14, 11)
+    np.testing.assert_array_equal(grid.at_centers(pixels).ravel(), pixels[y, x])
 
 
 def test_centers():

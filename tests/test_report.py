@@ -163,6 +163,22 @@ def test_command_line(tmp_path):
     assert "stemseg segment" not in text
 
 
+def test_command_line_of_frequencies_and_maps(tmp_path):
+    """The command takes a calibration from the file, in nm, or as an option, and frequencies in 1/nm."""
+    params = {"k_max": 0.5, "rotation_invariant": True, "regularize": 8.0, "min_area": 300, "pixel_size": (0.5, 0.25)}
+    options = "--rotation-invariant --regularize 8.0 --min-area 300"
+    text = page(tmp_path, build(params=params, units="A"), source="a.tif").text
+    assert f"--k-max 5 {options} --pixel-size 0.5x0.25A" in text
+    text = page(tmp_path, build(params=params), source="a.tif", reading=("--pixel-size", "0.5x0.25nm")).text
+    assert f"--pixel-size 0.5x0.25nm --k-max 0.5 {options}\n" in text
+    text = page(tmp_path, build(params={"k_max": 0.4}, pixel_size=None), source="a.tif").text
+    assert "--k-max 0.4" in text
+    text = page(tmp_path, build(params=params, units="furlong"), source="a.tif").text
+    assert "The command has no option for k_max" in text
+    text = page(tmp_path, build(params={"k_max": None, "rotation_invariant": False}), source="a.tif").text
+    assert "-o OUT\n" in text
+
+
 def test_is_there_complete_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "report.html"
     path.write_text("before")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from stemseg_core import datasets, segment
+from stemseg_core.frequencies import Frequencies
 from stemseg_core.scales import Scales, window_sizes
 from stemseg_core.windows import WindowFFT
 
@@ -69,7 +70,7 @@ def test_large_windows_that_meet_a_mask_everywhere_are_not_used(two_phase):
     image, truth = two_phase
     mask = np.zeros(image.shape, bool)
     mask[20::48, 20::48] = True
-    scales = Scales([(32, 32)], WindowFFT(32, 8), image, mask, k_min=3)
+    scales = Scales([(32, 32)], WindowFFT(32, 8), image, mask, frequencies=Frequencies(3))
     assert scales.large.window == (32, 32)
     result = segment(image, 2, window=32, step=8, mask=mask)
     assert agreement(result.label_image[~mask], truth[~mask]) > 0.9

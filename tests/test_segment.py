@@ -324,6 +324,10 @@ def test_params_reproduce_the_result(two_phase, method):
         "rank": 9,
         "smooth": 5,
         "normalize": 0.3,
+        "k_max": 0.12,
+        "rotation_invariant": True,
+        "regularize": 9,
+        "min_area": 700,
     }
     first = segment(image, 2, method=method, window=(40, 48), step=9, random_state=3, **options)
     same(first, segment(image, **first.params))
@@ -402,6 +406,19 @@ def test_pixel_size(two_phase, plain, size, expected):
         ({"smooth": -1}, ValueError, "smooth must be"),
         ({"smooth": np.nan}, ValueError, "smooth must be"),
         ({"smooth": "a"}, ValueError, "smooth must be"),
+        ({"k_max": 0}, ValueError, "k_max must be a positive number or None, got 0"),
+        ({"k_max": np.inf}, ValueError, "k_max must be"),
+        ({"k_max": "1"}, ValueError, "k_max must be"),
+        ({"k_max": 7}, ValueError, "k_max=7 cycles per pixel is above every frequency of an image.*give pixel_size"),
+        ({"k_max": 0.02}, ValueError, "k_min=3 with k_max=0.02 leaves none of the frequencies"),
+        ({"k_max": 0.02, "method": "nmf"}, ValueError, "k_min=3 with k_max=0.02 leaves none of the frequencies"),
+        ({"k_max": 1, "pixel_size": 0.02}, ValueError, "k_min=3 with k_max=1 leaves none of the frequencies"),
+        ({"rotation_invariant": 1}, TypeError, "rotation_invariant must be True or False, got 1"),
+        ({"regularize": -1}, ValueError, "regularize must be a number from 0"),
+        ({"regularize": np.inf}, ValueError, "regularize must be a number from 0"),
+        ({"regularize": True}, ValueError, "regularize must be a number from 0"),
+        ({"min_area": 2.5}, ValueError, "min_area must be a whole number from 0"),
+        ({"min_area": -1}, ValueError, "min_area must be a whole number from 0"),
         ({"pixel_size": 0}, ValueError, "pixel_size must be"),
         ({"pixel_size": (1, 2, 3)}, ValueError, "pixel_size must be"),
         ({"pixel_size": np.nan}, ValueError, "pixel_size must be"),
@@ -463,6 +480,8 @@ def dense():
         ({"whiten": True, "n_jobs": 1}, False),
         ({"method": "nfindr"}, False),
         ({"method": "ica"}, True),
+        ({"rotation_invariant": True}, False),
+        ({"regularize": 0.5, "min_area": 100}, True),
     ],
 )
 def test_predicted_memory_is_what_is_used(dense, options, masked, monkeypatch):
