@@ -30,7 +30,7 @@ Array = NDArray[Any]
 FLOAT32_VARIANCE = 1e-5
 #: The same for float64 products: what is below is rounding.
 FLOAT64_VARIANCE = 1e-13
-#: Length of the mean beside the principal components, by its own, that is rounding.
+#: Length of the mean beside the principal components, by that of the rows, that is rounding.
 ON_COMPONENTS = 1e-6
 
 
@@ -129,6 +129,11 @@ class Endmembers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimato
         """Numbers of k > 1 rows, passes over the scores, and whether the search came to its end."""
 
     @property
+    def _dimensions(self) -> int:
+        """Of the space that the endmembers span."""
+        return int(self.n_components) - 1
+
+    @property
     def _options(self) -> dict[str, Any]:
         return {"n_jobs": self.n_jobs, "progress": self.progress, "stage": type(self).__name__}
 
@@ -139,8 +144,10 @@ class Endmembers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimato
             raise ValueError(
                 f"n_components must be at most n_samples = {n}, endmembers being rows of X; got {k}: ask for fewer"
             )
-        if d < k - 1:
-            raise ValueError(f"{k} components need at least {k - 1} features, X has n_features = {d}: ask for fewer")
+        if d < self._dimensions:
+            raise ValueError(
+                f"{k} components need at least {self._dimensions} features, X has n_features = {d}: ask for fewer"
+            )
         rank, needed = max(1, k - 1), 8.0 * n * (k + 3)
         if self.n_neighbors is not None:
             check_whole(n_neighbors=self.n_neighbors)
@@ -209,7 +216,7 @@ class Endmembers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimato
     def _by_atgp(self, cloud: Cloud) -> NDArray[np.intp]:
         """Successive projections of the rows themselves, lengths and origin counting."""
         k = cloud.Z.shape[1]
-        if cloud.frame[0, 0] <= ON_COMPONENTS * np.linalg.norm(cloud.mean):
+        if cloud.frame[0, 0] <= ON_COMPONENTS * np.linalg.norm(cloud.frame):
             raise ValueError(
                 f"ATGP of {k} components needs rows of rank {k}; these have rank {k - 1}, their mean lying among their "
                 "principal components, as it does of rows that are centred: ask for fewer, or take SPA"

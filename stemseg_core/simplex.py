@@ -40,8 +40,9 @@ class Search:
         k = len(first)
         self.simplices = [first]
         self.pool = np.unique(first)
-        if n_init > 1:
-            self._add_to_pool(self.extremes(random_state.standard_normal((k, (n_init - 1) * k)))[1])
+        if n_init == 1:
+            return
+        self._add_to_pool(self.extremes(random_state.standard_normal((k, (n_init - 1) * k)))[1])
         points = self.Z[self.pool]
         directions = random_state.standard_normal((n_init - 1, k, k))
         self.simplices += list(self.pool[random_projections(points, directions, lambda W: _extremes_of(points, W))])

@@ -172,6 +172,10 @@ class ATGP(_Successive):
     array([3, 0, 1])
     """
 
+    @property
+    def _dimensions(self) -> int:
+        return int(self.n_components)
+
     def _choose(self, cloud: Cloud) -> tuple[NDArray[np.intp], int, bool]:
         return self._by_atgp(cloud), int(self.n_components), True
 
