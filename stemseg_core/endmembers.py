@@ -30,8 +30,6 @@ Array = NDArray[Any]
 FLOAT32_VARIANCE = 1e-5
 #: The same for float64 products: what is below is rounding.
 FLOAT64_VARIANCE = 1e-13
-#: Length of the mean beside the principal components, by that of the rows, that is rounding.
-ON_COMPONENTS = 1e-6
 
 
 class Cloud(NamedTuple):
@@ -42,7 +40,7 @@ class Cloud(NamedTuple):
     """
 
     Z: Array  # (n, k) float64: a column of ones, and scores of unit variance on k - 1 principal components
-    frame: Array  # (k, k): Z @ frame are orthonormal coordinates of the rows, as far as components and mean reach
+    scale: Array  # (k - 1,): root of the variance that the scores had
     mean: Array  # (d,) float64
     converged: bool  # whether the principal components are
 
@@ -86,9 +84,12 @@ class Endmembers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimato
             rows = KeptRows(rows, kept)
         cloud = self._cloud(rows)
         with one_blas_thread():
-            found, n_iter, converged = self._choose(cloud) if k > 1 else (self._farthest(rows, cloud.mean), 1, True)
+            if k > 1:
+                found, n_iter, converged = self._choose(rows, cloud)
+            else:
+                found, n_iter, converged = self._farthest(rows, cloud.mean), 1, True
             certificate = self._certificate(cloud.Z, found)
-            volume = log_volume(cloud.Z[found]) + float(np.log(np.diag(cloud.frame)[1:]).sum())
+            volume = log_volume(cloud.Z[found]) + float(np.log(cloud.scale).sum())
         self.components_ = take_rows(rows, found)
         self.indices_ = np.flatnonzero(kept)[found]
         self.outliers_ = np.flatnonzero(~kept)
@@ -125,7 +126,7 @@ class Endmembers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimato
         return tags
 
     @abstractmethod
-    def _choose(self, cloud: Cloud) -> tuple[NDArray[np.intp], int, bool]:
+    def _choose(self, rows: Rows, cloud: Cloud) -> tuple[NDArray[np.intp], int, bool]:
         """Numbers of k > 1 rows, passes over the scores, and whether the search came to its end."""
 
     @property
@@ -164,20 +165,17 @@ class Endmembers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimato
     def _cloud(self, rows: Rows) -> Cloud:
         n, k = rows.shape[0], int(self.n_components)
         first = self._leading(rows, max(1, k - 1))
-        values, V = first.values[: k - 1], first.V[: k - 1]
-        scale = np.sqrt(values / n)
-        dtype = rows.dtype if _float32_suffices(first) else np.dtype(np.float64)
-        shift = first.mean.astype(dtype)
+        scale = np.sqrt(first.values[: k - 1] / n)
         Z = np.ones((n, k))
         if k > 1:
-            columns = V / scale[:, np.newaxis]
-            state = shift, as_columns(columns, dtype), columns @ (first.mean - shift)
-            self._run(_scores_block, rows, *state, out=(Z[:, 1:],))
-        frame = np.diag(np.append(1.0, scale))
-        frame[0, 1:] = V @ first.mean
-        beside = first.mean - frame[0, 1:] @ V
-        frame[0, 0] = np.linalg.norm(beside)
-        return Cloud(Z, frame, first.mean, first.converged)
+            self._project(rows, first, first.V / scale[:, np.newaxis], first.mean, Z[:, 1:])
+        return Cloud(Z, scale, first.mean, first.converged)
+
+    def _project(self, rows: Rows, first: Leading, V: Array, origin: Array, out: Array) -> None:
+        """Scores (n, r) of the rows minus an origin on directions (r, d), with products in the type that they need."""
+        dtype = rows.dtype if _float32_suffices(first) else np.dtype(np.float64)
+        shift = origin.astype(dtype)
+        self._run(_scores_block, rows, shift, as_columns(V, dtype), V @ (origin - shift), out=(out,))
 
     def _farthest(self, rows: Rows, origin: Array) -> NDArray[np.intp]:
         """One endmember: no simplex, so the row farthest from the mean."""
@@ -185,11 +183,11 @@ class Endmembers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimato
         self._run(_squares_block, rows, origin, out=(squares,))
         return np.array([squares.argmax()])
 
-    def _leading(self, rows: Rows, rank: int) -> Leading:
+    def _leading(self, rows: Rows, rank: int, *, center: bool = True) -> Leading:
         """Mean and principal axes, from float64 products if the spectrum asks for it; refuses too low a rank."""
-        first = leading(rows, rank, **self._options)
+        first = leading(rows, rank, center=center, **self._options)
         if rows.dtype == np.float32 and not _float32_suffices(first):
-            first = leading(rows, rank, dtype=np.float64, **self._options)
+            first = leading(rows, rank, center=center, dtype=np.float64, **self._options)
         name = type(self).__name__
         if not first.converged:
             warnings.warn(
@@ -201,6 +199,11 @@ class Endmembers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimato
         energy = first.values.sum() + rows.shape[0] * float(first.mean @ first.mean)
         least = max(FLOAT64_VARIANCE * first.values[0], float(np.finfo(rows.dtype).eps) ** 2 * energy)
         found = int((first.values > least).sum())
+        if not center and found < rank:
+            raise ValueError(
+                f"n_components must be at most {found} for ATGP of these rows: they span a space of {found} dimensions "
+                "(rank of the rows, to rounding); ask for fewer, or take SPA"
+            )
         if found < self.n_components - 1:
             raise ValueError(
                 f"n_components must be at most {found + 1} for these rows: they lie in an affine space of {found} "
@@ -213,15 +216,13 @@ class Endmembers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimato
         """Successive projections of ``[1, scores]``: the same whatever the origin and the unit of the features."""
         return successive_projections(cloud.Z, cloud.Z.shape[1])
 
-    def _by_atgp(self, cloud: Cloud) -> NDArray[np.intp]:
-        """Successive projections of the rows themselves, lengths and origin counting."""
-        k = cloud.Z.shape[1]
-        if cloud.frame[0, 0] <= ON_COMPONENTS * np.linalg.norm(cloud.frame):
-            raise ValueError(
-                f"ATGP of {k} components needs rows of rank {k}; these have rank {k - 1}, their mean lying among their "
-                "principal components, as it does of rows that are centred: ask for fewer, or take SPA"
-            )
-        return successive_projections(cloud.Z @ cloud.frame, k)
+    def _by_atgp(self, rows: Rows) -> NDArray[np.intp]:
+        """Successive projections of the rows on their leading directions, lengths counting."""
+        k = int(self.n_components)
+        first = self._leading(rows, k, center=False)
+        scores = np.empty((rows.shape[0], k))
+        self._project(rows, first, first.V, np.zeros(rows.shape[1]), scores)
+        return successive_projections(scores, k)
 
     def _by_vca(self, cloud: Cloud, n_starts: int, random_state: np.random.RandomState) -> NDArray[np.intp]:
         """Rows (n_starts, k), a start of vertex component analysis each."""

@@ -142,10 +142,10 @@ class NFINDR(Endmembers):
             raise ValueError(f"init must be one of {STARTS}, got {self.init!r}")
         super()._check_parameters(rows)
 
-    def _choose(self, cloud: Cloud) -> tuple[NDArray[np.intp], int, bool]:
+    def _choose(self, rows: Rows, cloud: Cloud) -> tuple[NDArray[np.intp], int, bool]:
         search = Search(cloud.Z, lambda W: self._extremes(cloud.Z, W))
         random_state = check_random_state(self.random_state)
-        search.start(self._first(cloud, random_state), int(self.n_init), random_state)
+        search.start(self._first(rows, cloud, random_state), int(self.n_init), random_state)
         n_shakes = SHAKES * int(self.n_init) if self.n_components > EASY_COMPONENTS else 0
         n_iter, converged = search.improve(int(self.max_iter), n_shakes, random_state)
         found = search.best()
@@ -158,8 +158,8 @@ class NFINDR(Endmembers):
             )
         return found, n_iter, converged
 
-    def _first(self, cloud: Cloud, random_state: np.random.RandomState) -> NDArray[np.intp]:
+    def _first(self, rows: Rows, cloud: Cloud, random_state: np.random.RandomState) -> NDArray[np.intp]:
         if self.init == "vca":
             first: NDArray[np.intp] = self._by_vca(cloud, 1, random_state)[0]
             return first
-        return self._by_spa(cloud) if self.init == "spa" else self._by_atgp(cloud)
+        return self._by_spa(cloud) if self.init == "spa" else self._by_atgp(rows)

@@ -99,7 +99,7 @@ class SPA(_Successive):
     [0, 1, 3]
     """
 
-    def _choose(self, cloud: Cloud) -> tuple[NDArray[np.intp], int, bool]:
+    def _choose(self, rows: Rows, cloud: Cloud) -> tuple[NDArray[np.intp], int, bool]:
         return self._by_spa(cloud), int(self.n_components), True
 
 
@@ -148,12 +148,12 @@ class ATGP(_Successive):
 
     Notes
     -----
-    The process of [1]_ is that of [2]_, found independently. Rows are first projected on their mean and their k - 1
-    principal components: it makes no difference to mixtures without noise, and the process takes few rows for their
-    noise (docs/decisions.md). The rows must be linearly independent: bright ones come first, and rows that are centred
-    have too low a rank.
+    The process of [1]_ is that of [2]_, found independently. Rows are first projected on their k leading directions, of
+    all directions through zero: it makes no difference to mixtures without noise, and fewer rows are taken for their
+    noise (docs/decisions.md). Endmembers must be linearly independent, and long ones come first: rows should not be
+    centred.
 
-    Cost: as `SPA`.
+    Cost: as `SPA`, and directions twice, as volumes are those of principal components.
 
     References
     ----------
@@ -176,8 +176,8 @@ class ATGP(_Successive):
     def _dimensions(self) -> int:
         return int(self.n_components)
 
-    def _choose(self, cloud: Cloud) -> tuple[NDArray[np.intp], int, bool]:
-        return self._by_atgp(cloud), int(self.n_components), True
+    def _choose(self, rows: Rows, cloud: Cloud) -> tuple[NDArray[np.intp], int, bool]:
+        return self._by_atgp(rows), int(self.n_components), True
 
     def _farthest(self, rows: Rows, origin: NDArray[np.float64]) -> NDArray[np.intp]:
         return super()._farthest(rows, np.zeros_like(origin))

@@ -106,6 +106,6 @@ class VCA(Endmembers):
         check_whole(n_init=self.n_init)
         super()._check_parameters(rows)
 
-    def _choose(self, cloud: Cloud) -> tuple[NDArray[np.intp], int, bool]:
+    def _choose(self, rows: Rows, cloud: Cloud) -> tuple[NDArray[np.intp], int, bool]:
         found = self._by_vca(cloud, int(self.n_init), check_random_state(self.random_state))
         return np.sort(largest_of(cloud.Z, found)), int(self.n_components), True

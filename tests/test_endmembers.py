@@ -98,10 +98,10 @@ def test_atgp_measures_lengths():
     X, _, _ = mixtures(k=4)
     longest = np.linalg.norm(X, axis=1).argmax()
     assert ATGP(4).fit(X).indices_[0] == longest
-    with pytest.raises(ValueError, match=r"ATGP of 4 components needs rows of rank 4; these have rank 3, .*take SPA"):
-        ATGP(4).fit(X - X.mean(axis=0))
-    with pytest.raises(ValueError, match="ATGP of 4 components needs rows of rank 4"):
-        ATGP(4).fit((X - X.mean(axis=0)).astype(np.float32))
+    pure, _, _ = mixtures(k=4, noise=0)
+    for dtype in (np.float32, np.float64):
+        with pytest.raises(ValueError, match=r"n_components must be at most 3 for ATGP of these rows: .*take SPA"):
+            ATGP(4).fit((pure - pure.mean(axis=0)).astype(dtype))
     with pytest.raises(ValueError, match="5 components need at least 5 features, X has n_features = 4"):
         ATGP(5).fit(X[:, :4])
     assert len(SPA(5).fit(X[:, :4]).indices_) == 5
@@ -169,12 +169,12 @@ def test_errors(estimator):
 
 
 def test_wrong_starts():
-    X, _, _ = mixtures(n=30, d=5)
+    X, _, _ = mixtures(n=30, d=5, k=3, noise=0)
     with pytest.raises(ValueError, match=r"init must be one of \('spa', 'vca', 'atgp'\), got 'random'"):
         NFINDR(3, init="random").fit(X)
     with pytest.raises(ValueError, match="n_init must be a whole number, at least 1; got 0"):
         VCA(3, n_init=0).fit(X)
-    with pytest.raises(ValueError, match="ATGP of 3 components needs rows of rank 3"):
+    with pytest.raises(ValueError, match="at most 2 for ATGP of these rows"):
         NFINDR(3, init="atgp").fit(X - X.mean(axis=0))
 
 
