@@ -170,7 +170,7 @@ def overlap_table(n_seeds: int, side: int) -> Table:
         correlation, error = np.mean(found, axis=0)
         rows.append([method, f"{correlation:.4f}", f"{error:.3f}"])
     title = f"Overlapping phases, inclined interface, {side} x {side} px"
-    return Table(title, ["", "correlation with the true share", "mean error"], rows, [])
+    return Table(title, ["", "correlation with the true share", "RMSE"], rows, [])
 
 
 def main() -> None:
