@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-STAGES = ("windows", "svd", "nfindr", "abundances", "nmf", "ica", "kmeans", "dense", "quality")
+STAGES = ("windows", "svd", "nfindr", "endmembers", "abundances", "nmf", "ica", "kmeans", "dense", "quality")
 
 
 def main() -> int:

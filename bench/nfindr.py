@@ -11,7 +11,8 @@ from machine import Work, installed
 from sklearn.decomposition import PCA
 
 from stemseg_core import NFINDR
-from stemseg_core.nfindr import _Search
+from stemseg_core.projections import successive_projections
+from stemseg_core.simplex import Search
 from stemseg_core.threads import one_blas_thread
 
 #: Rows after which the loop is stopped that takes a determinant for each row and component.
@@ -24,11 +25,11 @@ def prepared(P: np.ndarray) -> np.ndarray:
 
 def loop(Z: np.ndarray, k: int) -> np.ndarray:
     """Our search alone, from one start, as pysptools has it: no principal components, no restarts."""
-    search = _Search(Z, lambda W: NFINDR(k)._extremes(Z, W))
+    search = Search(Z, lambda W: NFINDR(k)._extremes(Z, W))
     with one_blas_thread():
-        search.start(1, np.random.RandomState(0))
+        search.start(successive_projections(Z, k), 1, np.random.RandomState(0))
         search.improve(100, 0, np.random.RandomState(0))
-    return search.best()[0]
+    return search.best()
 
 
 def by_pysptools(X: np.ndarray, k: int) -> np.ndarray:

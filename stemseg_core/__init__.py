@@ -23,19 +23,24 @@ from stemseg_core.nfindr import NFINDR
 from stemseg_core.nmf import NMF
 from stemseg_core.segment import segment
 from stemseg_core.segmentation import Segmentation
+from stemseg_core.spa import ATGP, SPA
 from stemseg_core.svd import SVD
 from stemseg_core.threads import Stopped
+from stemseg_core.vca import VCA
 from stemseg_core.versions import show_versions
 from stemseg_core.windows import WindowFFT, WindowMatrix
 
 __version__ = _version("stemseg-core")
 
 __all__ = [
+    "ATGP",
     "ICA",
     "NFINDR",
     "NMF",
     "SIMD_LEVEL",
+    "SPA",
     "SVD",
+    "VCA",
     "ComponentEstimate",
     "Compressed",
     "KMeans",

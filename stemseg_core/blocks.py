@@ -85,6 +85,39 @@ class ArrayRows:
         return read
 
 
+class KeptRows:
+    """Some rows of a source, numbered anew; a row source.
+
+    Parameters
+    ----------
+    rows : Rows of shape (n, d)
+    kept : ndarray of bool of shape (n,)
+        At least one.
+    """
+
+    def __init__(self, rows: Rows, kept: NDArray[np.bool_]) -> None:
+        self.rows, self.kept = rows, kept
+        self.shape: tuple[int, int] = (int(kept.sum()), rows.shape[1])
+        self.dtype = rows.dtype
+        self._numbers = np.cumsum(kept) - 1
+        self._blocks = [i for i in range(rows.n_blocks) if kept[rows.index(i)].any()]
+        self.n_blocks = len(self._blocks)
+
+    def index(self, i: int) -> Index:
+        index = self.rows.index(self._blocks[i])
+        numbers: NDArray[np.intp] = self._numbers[index][self.kept[index]]
+        return numbers
+
+    def reader(self) -> Callable[[int], NDArray[Any]]:
+        read = self.rows.reader()
+
+        def read_kept(i: int) -> NDArray[Any]:
+            block = self._blocks[i]
+            return read(block)[self.kept[self.rows.index(block)]]
+
+        return read_kept
+
+
 def as_rows(X: Any) -> Rows:
     """The row source of `X`: itself if it is one, else an `ArrayRows` over it."""
     return X if hasattr(X, "reader") else ArrayRows(X)

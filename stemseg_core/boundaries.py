@@ -42,12 +42,12 @@ def deep_windows(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
     for phase in range(labels.max() + 1):
         inside = labels == phase
         if inside.any():
-            depth = _depth(inside, (1.0, 1.0))
+            depth = depth_of(inside, (1.0, 1.0))
             deep |= inside & (depth >= np.quantile(depth[inside], 1 - DEEP))
     return deep
 
 
-def _depth(inside: NDArray[np.bool_], sampling: tuple[float, float]) -> Array:
+def depth_of(inside: NDArray[np.bool_], sampling: tuple[float, float]) -> Array:
     """Distance of each place to the next one outside; what is beyond the edge of the map is as the edge."""
     padded = np.pad(inside, 1, mode="edge")
     depth: Array = distance_transform_edt(padded, sampling=sampling)[1:-1, 1:-1]
@@ -143,7 +143,7 @@ def without_rims(
 def _near(inside: NDArray[np.bool_], window: tuple[int, int], step: tuple[int, int]) -> NDArray[np.bool_]:
     """Where a phase may be: not farther than a window from where it is thick."""
     shares = (step[0] / window[0], step[1] / window[1])
-    thick = _depth(inside, shares) > THICK if inside.any() else inside
+    thick = depth_of(inside, shares) > THICK if inside.any() else inside
     if not thick.any():
         return thick
     near: NDArray[np.bool_] = distance_transform_edt(~thick, sampling=shares) <= NEAR

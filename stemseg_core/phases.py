@@ -20,14 +20,19 @@ from stemseg_core.ica import ICA
 from stemseg_core.kmeans import KMeans
 from stemseg_core.lloyd import distance_columns, squared_distances
 from stemseg_core.maps import SMOOTHED_COLUMNS, Grid, posterior, shares, thinning, whiten_noise
+from stemseg_core.mixtures import mixed_from_pure, mixing_bytes
 from stemseg_core.nfindr import NFINDR
 from stemseg_core.nmf import NMF
 from stemseg_core.separation import n_phases_of
+from stemseg_core.spa import ATGP, SPA
 from stemseg_core.spectra import Spectra
 from stemseg_core.threads import Progress
+from stemseg_core.vca import VCA
 from stemseg_core.windows import WindowMatrix
 
-METHODS = ("kmeans", "nfindr", "nmf", "ica")
+#: Methods by which phases are endmembers, and windows mixtures of them.
+ENDMEMBERS = {"nfindr": NFINDR, "vca": VCA, "spa": SPA, "atgp": ATGP}
+METHODS = ("kmeans", *ENDMEMBERS, "nmf", "ica")
 #: The number of phases that stands for "find out", and the largest that is found then.
 AUTO, MAX_PHASES = "auto", 10
 #: Windows that restarts of k-means are run on, at least, where there are many more.
@@ -70,18 +75,22 @@ def find_phases(method: Any, spectra: Spectra, grid: Grid, n_phases: int | str, 
     Rows sum to 1. A partition comes from clusters of scores; otherwise the memberships are shares of endmembers. Last
     comes how the number of phases was found, if it was `AUTO`.
     """
-    seeded, threads = settings.seeded, settings.threads
-    if method == "nfindr":
+    seeded, limits, threads = settings.seeded, settings.limits, settings.threads
+    unmixed = isinstance(method, str) and method in ENDMEMBERS
+    if unmixed:
         settings = replace(settings, whiten=False)
     if method == "nmf":
         k, estimate = counted(n_phases, lambda: smoothed_scores(spectra, grid, settings), grid, settings)
         weights = grid.smooth(NMF(k, **seeded).fit_transform(spectra), settings.smooth, **threads)
         return _between_extremes(shares(weights), seeded), False, estimate
-    scores = smoothed_scores(spectra, grid, settings)
+    # ATGP measures lengths, and rows that are centred have a rank too few for it.
+    scores = smoothed_scores(spectra, grid, settings, center=method != "atgp")
     k, estimate = counted(n_phases, lambda: scores, grid, settings)
-    if method == "nfindr":
-        pure = NFINDR(k, **seeded).fit(scores).components_
-        return shares(abundances(scores, pure, **settings.limits)), False, estimate
+    if unmixed:
+        estimator = ENDMEMBERS[method](k, **limits)
+        if hasattr(estimator, "random_state"):
+            estimator.set_params(random_state=settings.random_state)
+        return shares(mixed_from_pure(estimator, scores, grid, **limits)), False, estimate
     if method == "ica":
         return by_kmeans(ICA(k, **seeded).fit_transform(scores), grid, k, seeded), True, estimate
     return *_by_estimator(clone(method), scores, k, threads), estimate
@@ -98,9 +107,9 @@ def counted(
     return estimate.n_components, estimate
 
 
-def smoothed_scores(spectra: Spectra, grid: Grid, settings: Settings) -> Array:
+def smoothed_scores(spectra: Spectra, grid: Grid, settings: Settings, *, center: bool = True) -> Array:
     """What is clustered: scores (n, rank) of the spectra, smoothed over the grid, their noise equal if asked for."""
-    scores = compress(spectra, settings.rank, **settings.limits).scores
+    scores = compress(spectra, settings.rank, center=center, **settings.limits).scores
     noise = grid.noise_covariance(scores) if settings.whiten else None
     scores = grid.smooth(scores, settings.smooth, **settings.threads)
     return scores if noise is None else whiten_noise(scores, noise)
@@ -112,11 +121,11 @@ def phases_bytes(matrix: WindowMatrix, method: Any, n_phases: int, rank: int, n_
     if method == "nmf":
         return NMF(k).needed_bytes(n, d)
     rank = min(rank, n, d)
-    scores, memberships = n * rank * item, n * (4 + 4 * k)
+    scores = n * rank * item
     kmeans = kmeans_bytes(n, rank, k, n_threads)
-    nfindr = max(8 * n * (k + 3), memberships)
-    beside = {"nfindr": nfindr, "ica": max(13 * n * k, 4 * n * k + kmeans)}.get(str(method), kmeans)
-    return max(leading_bytes(matrix, rank, n_threads), scores + max(8 * n, smoothing_bytes(matrix, rank), beside))
+    beside = {"ica": max(13 * n * k, 4 * n * k + kmeans)} | dict.fromkeys(ENDMEMBERS, mixing_bytes(n, k))
+    finding = beside.get(str(method), kmeans)
+    return max(leading_bytes(matrix, rank, n_threads), scores + max(8 * n, smoothing_bytes(matrix, rank), finding))
 
 
 def smoothing_bytes(matrix: WindowMatrix, rank: int) -> float:

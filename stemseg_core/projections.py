@@ -1,11 +1,19 @@
-"""Successive projections: rows that are far apart, as a start for endmembers and parts."""
+"""Projections that find rows far apart: the rows of pure endmembers, where each occurs pure somewhere."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stemseg_core.threads import one_blas_thread
+
+Array = NDArray[Any]
+
+#: For columns of W (q, m): the largest ``|Z W|`` of each over all rows of Z (n, q), and the row number.
+Extremes = Callable[[Array], tuple[Array, Array]]
 
 
 def successive_projections(Y: ArrayLike, k: int) -> NDArray[np.intp]:
@@ -57,4 +65,38 @@ def successive_projections(Y: ArrayLike, k: int) -> NDArray[np.intp]:
             chosen[j] = p
             left -= (Y @ basis[j].astype(Y.dtype, copy=False)).astype(np.float64) ** 2
             left[p] = -1.0
+    return chosen
+
+
+def random_projections(Z: Array, directions: Array, extremes: Extremes) -> NDArray[np.intp]:
+    """Row numbers of k rows a start, each extreme along a random direction orthogonal to those before.
+
+    The loop of vertex component analysis. All starts take their steps together, a pass over the rows for each step.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n, q)
+        Rows, such as ``[1, scores]``.
+    directions : ndarray of shape (m, k, q)
+        Random directions of m starts: one a step.
+    extremes : callable
+        See `Extremes`.
+
+    Returns
+    -------
+    ndarray of shape (m, k), int
+
+    References
+    ----------
+    .. [1] J. M. P. Nascimento, J. M. Bioucas-Dias, IEEE Trans. Geosci. Remote Sens. 43 (2005) 898-910.
+       https://doi.org/10.1109/TGRS.2005.844293
+    """
+    m, k, q = directions.shape
+    chosen = np.empty((m, k), np.intp)
+    left = np.tile(np.eye(q), (m, 1, 1))  # projections onto what is orthogonal to the rows of each start
+    for j in range(k):
+        chosen[:, j] = extremes(np.stack([P @ w for P, w in zip(left, directions[:, j], strict=True)], axis=1))[1]
+        for i, p in enumerate(chosen[:, j]):
+            u = left[i] @ Z[p]
+            left[i] -= np.outer(u, u) / (u @ u)
     return chosen

@@ -72,11 +72,13 @@ def segment(
     n_phases : int or "auto"
         Number of phases, k. "auto": 1 to 10, as many as are told apart; `Segmentation.estimate` says by what, and
         ``params["n_phases"]`` is what was found. Not with an estimator as `method`.
-    method : {"kmeans", "nfindr", "nmf", "ica"} or estimator, default="kmeans"
+    method : {"kmeans", "nfindr", "vca", "spa", "atgp", "nmf", "ica"} or estimator, default="kmeans"
         How windows become memberships of phases:
 
         - "kmeans": clusters of the lattices in large windows, boundaries from small ones; the best partition.
-        - "nfindr": the purest windows are endmembers, memberships the non-negative shares that mix them.
+        - "nfindr": the purest windows are endmembers, memberships the non-negative shares that mix them; what is
+          found only in places as thin as a window is taken for a defect, and is no endmember.
+        - "vca", "spa", "atgp": the same with endmembers by `VCA`, `SPA` or `ATGP`.
         - "nmf": non-negative parts of the spectra and their shares, for phases that overlap in projection.
         - "ica": clusters of independent sources of the scores.
         - a scikit-learn estimator: a clusterer (`labels_` after `fit`), or a transformer to non-negative weights; it
@@ -106,7 +108,7 @@ def segment(
         Standard deviation, in pixels, of the Gaussian mean over neighbouring windows; 0: none.
     whiten : bool, default=False
         Scale the scores so that their noise, seen in the differences of neighbours, is equal in all directions. It
-        brings out faint differences at low dose, and gradual ones such as drift and tilt as well. Not for "nfindr".
+        brings out faint differences at low dose, and gradual ones such as drift and tilt as well. Not for endmembers.
     regularize : float, default=0
         Make the boundaries of the memberships short: round patches of sure windows whose radius in pixels is smaller
         are given up, ragged boundaries straightened (total variation, see `stemseg_core.regularize`); 0: none.
@@ -272,10 +274,10 @@ def _check_phases(image: ArrayLike, n_phases: Any, method: Any, rank: Any) -> No
     check_whole(n_phases=n_phases)
     if isinstance(method, str) and method not in METHODS:
         raise ValueError(f"method must be one of {METHODS} or a scikit-learn estimator, got {method!r}")
-    if isinstance(method, str) and method == "nfindr" and n_phases > rank + 1:
-        raise ValueError(f"method='nfindr' finds at most rank + 1 = {rank + 1} phases, got n_phases={n_phases}")
-    if isinstance(method, str) and method == "ica" and n_phases > rank:
-        raise ValueError(f"method='ica' finds at most rank = {rank} phases, got n_phases={n_phases}")
+    if isinstance(method, str) and method in ("nfindr", "vca", "spa") and n_phases > rank + 1:
+        raise ValueError(f"method={method!r} finds at most rank + 1 = {rank + 1} phases, got n_phases={n_phases}")
+    if isinstance(method, str) and method in ("atgp", "ica") and n_phases > rank:
+        raise ValueError(f"method={method!r} finds at most rank = {rank} phases, got n_phases={n_phases}")
     if not isinstance(method, str) and not hasattr(method, "fit"):
         raise TypeError(f"method must be one of {METHODS} or an object with fit(), got {type(method).__name__}")
 

@@ -36,6 +36,13 @@ def test_quick_run_of_the_study_of_maps():
     assert "What confidence is worth" in done.stdout
 
 
+def test_quick_run_of_the_study_of_endmembers():
+    done = run("endmembers.py", "--quick")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^1.0% moved by 100 .*  0\.\d\d\d$", done.stdout, re.MULTILINE)
+    assert re.search(r"^5 hot pixels +0\.[89]", done.stdout, re.MULTILINE)
+
+
 def test_quick_run_of_the_dense_job():
     done = run("dense.py", "--quick")
     assert done.returncode == 0, done.stderr

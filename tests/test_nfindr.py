@@ -167,7 +167,7 @@ def test_errors():
         NFINDR(4).fit(X[:3])
     with pytest.raises(ValueError, match="7 components need at least 6 features, X has n_features = 5"):
         NFINDR(7).fit(X)
-    with pytest.raises(MemoryError, match="N-FINDR of 30 x 5 with 3 components needs"):
+    with pytest.raises(MemoryError, match="NFINDR of 30 x 5 with 3 components needs"):
         NFINDR(3, max_memory=1000).fit(X)
     estimator = NFINDR(3, progress=lambda done, total, stage: False)
     with pytest.raises(Stopped):

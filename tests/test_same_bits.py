@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from stemseg_core import ICA, NFINDR, NMF, SVD, KMeans, WindowFFT, blocks, compress, directions, windows
+from stemseg_core import ATGP, ICA, NFINDR, NMF, SPA, SVD, VCA, KMeans, WindowFFT, blocks, compress, directions, windows
 from stemseg_core.threads import _controller, one_blas_thread
 
 compress_module = importlib.import_module("stemseg_core.compress")
@@ -16,6 +16,9 @@ compress_module = importlib.import_module("stemseg_core.compress")
 STAGES = {
     "svd": lambda n: SVD(4, n_jobs=n),
     "nfindr": lambda n: NFINDR(3, n_init=3, n_jobs=n),
+    "spa": lambda n: SPA(3, n_neighbors=4, n_jobs=n),
+    "atgp": lambda n: ATGP(3, n_jobs=n),
+    "vca": lambda n: VCA(3, n_init=3, n_jobs=n),
     "nmf": lambda n: NMF(3, n_jobs=n),
     "kmeans": lambda n: KMeans(4, n_init=3, n_jobs=n),
     "ica": lambda n: ICA(3, n_jobs=n),
@@ -165,7 +168,7 @@ SMALL = {
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("stage", ["svd", "nfindr", "ica", "compress"])
+@pytest.mark.parametrize("stage", ["svd", "nfindr", "spa", "ica", "compress"])
 @pytest.mark.parametrize("limits", SMALL)
 def test_ways_of_large_data(limits, stage, dtype, stored, tmp_path, monkeypatch):
     X = stored.astype(dtype)
@@ -177,7 +180,7 @@ def test_ways_of_large_data(limits, stage, dtype, stored, tmp_path, monkeypatch)
         sources = [np.load(tmp_path / "x.npy", mmap_mode="r"), file.create_dataset("x", data=X, chunks=(77, 20))]
         found = {digest(stage, X, n) for n in (1, 2, 3, 8)} | {digest(stage, Y, 3) for Y in sources}
     assert len(found) == 1
-    if stage != "nfindr":  # whose simplex, of rows of X, may well be the same
+    if stage not in ("nfindr", "spa"):  # whose simplex, of rows of X, may well be the same
         # It was another way, but a mean that need not be subtracted need not be sampled.
         assert (usual in found) == (limits == "basis of a sample" and stage != "compress")
 

@@ -17,7 +17,7 @@ from sklearn.mixture import GaussianMixture
 from stemseg_core import Segmentation, Stopped, WindowFFT, datasets, segment
 from stemseg_core.maps import Grid
 
-METHODS = ("kmeans", "nfindr", "nmf", "ica")
+METHODS = ("kmeans", "nfindr", "spa", "vca", "nmf", "ica")
 SHAPE = (192, 232)
 OPTIONS = {"window": (48, 40), "step": (6, 8)}
 
@@ -479,6 +479,7 @@ def dense():
         ({"rank": 3, "n_phases": 12}, False),
         ({"whiten": True, "n_jobs": 1}, False),
         ({"method": "nfindr"}, False),
+        ({"method": "atgp"}, True),
         ({"method": "ica"}, True),
         ({"rotation_invariant": True}, False),
         ({"regularize": 0.5, "min_area": 100}, True),

@@ -1,0 +1,69 @@
+"""Windows as mixtures of pure ones, which are found by an endmember estimator and must not be defects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemseg_core.abundances import abundances
+from stemseg_core.blocks import ArrayRows, KeptRows
+from stemseg_core.boundaries import depth_of
+from stemseg_core.endmembers import Endmembers
+from stemseg_core.maps import Grid
+
+Array = NDArray[Any]
+
+#: Windows are of an endmember that they have more than this share of; it is a phase if they are somewhere thicker than
+#: twice this part of a window.
+PURE, THICK = 0.7, 0.5
+#: Share of the windows that may be left out as defects: more are none.
+MOST = 0.25
+
+
+def mixed_from_pure(estimator: Endmembers, scores: Array, grid: Grid, **limits: Any) -> Array:
+    """Shares (n, k) of the endmembers among rows (n, r) of scores, endmembers being no defects.
+
+    A hot pixel, a speck or a line of bad pixels is in all windows that see it, and in no others: the windows that are
+    much like it lie in a spot or a band no wider than a window. So an endmember that is found only in places as thin as
+    that is taken for a defect. Its windows are left out, and the endmembers are looked for again among the others; all
+    windows get their shares. If more than a quarter of the windows would have to be left out, or the others are too
+    much alike to have so many endmembers, the first ones stand.
+
+    Parameters
+    ----------
+    estimator : Endmembers
+        Fitted here.
+    scores : ndarray of shape (n, r)
+        One row for each included window.
+    grid : Grid
+    **limits
+        ``n_jobs``, ``max_memory`` and ``progress`` of `abundances`.
+    """
+    first = found = abundances(scores, estimator.fit(scores).components_, **limits)
+    kept = np.ones(len(scores), bool)
+    while True:
+        pure = (found > PURE) & kept[:, np.newaxis]
+        defects = [j for j in range(pure.shape[1]) if not _thick(pure[:, j], grid)]
+        if not defects:
+            return found
+        kept &= ~pure[:, defects].any(axis=1)
+        if kept.mean() < 1 - MOST or not pure[:, defects].any():
+            return first
+        try:
+            estimator.fit(KeptRows(ArrayRows(scores), kept))
+        except ValueError:  # too few dimensions without the defects
+            return first
+        found = abundances(scores, estimator.components_, **limits)
+
+
+def mixing_bytes(n: int, k: int) -> float:
+    """Memory of `mixed_from_pure` beside the scores: the search, or shares; and the first shares, with what is pure."""
+    return n * (max(8 * (k + 3), 4 * k) + 4 * k + k + 1)
+
+
+def _thick(inside: NDArray[np.bool_], grid: Grid) -> bool:
+    """Whether some of the windows (n,) lie deeper in the others than half a window."""
+    shares = (grid.step[0] / grid.window[0], grid.step[1] / grid.window[1])
+    return bool(inside.any() and depth_of(grid.to_map(inside, False), shares).max() > THICK)
