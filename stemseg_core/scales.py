@@ -114,6 +114,10 @@ class Scales:
             4 * n * powers + max(smoothing_bytes(large, powers), 4 * n * lattices, 8 * n),
             4 * n * lattices + max(kmeans_bytes(n, lattices, k, n_threads), 4 * n * k + pixels),
         ]
+        n, kept = first, min(rank, *self.maps.shape)
+        own, beside = 4 * n * kept, max(kmeans_bytes(n, kept, k, n_threads), 4 * n * k + pixels)
+        needed.append(pixels + 2 * own + beside)  # scores of the windows of the maps, also whitened
+        needed.append(2 * pixels + own + 8 * n * (k - 1) + n * (k * 18 + 40))
         coordinates = 0.0
         for matrix in (*self.small, *self.between):
             kept = POWER_RANK if matrix in self.between else rank
@@ -129,25 +133,29 @@ class Scales:
     def find_phases(self, spectra: Spectra, grid: Grid, n_phases: int | str, settings: Settings) -> Found:
         """As `stemseg_core.phases.find_phases` for the default method, with the spectra and the grid of the maps.
 
-        The lattices of large windows are clustered by k-means; what the clusters look like in small windows then tells
-        phases apart to the pixel (`stemseg_core.boundaries`).
+        The lattices of large windows are clustered by k-means, and so are the spectra of those of the maps: large ones
+        know faint differences of lattices whatever the thickness, but not phases without a lattice, nor those that
+        nowhere fill them. Of the two the one that makes the surer map of the windows of the maps is kept. What its
+        clusters look like in small windows then tells phases apart to the pixel (`stemseg_core.boundaries`).
         """
         # Scores to count phases on are made again below: they are too many to keep while large windows are clustered.
         k, estimate = counted(n_phases, lambda: smoothed_scores(spectra, grid, settings), grid, settings)
         if k == 1:
             return np.ones((self.maps.shape[0], 1), np.float32), True, estimate
         n_lattices = max(LATTICE_RANK, k + 8)
-        pixels = self._large_phases(k, n_lattices, settings)
+        by_lattices = self._clusters(self._lattices(self.large, n_lattices, settings), Grid.of(self.large), k, settings)
         plain = replace(settings, whiten=False)
+        own = smoothed_scores(spectra, grid, plain)
+        by_spectra = self._clusters(own, grid, k, settings)
+        surest = _surest(own, grid, (by_lattices, by_spectra), k, settings.threads)
+        if surest is None:  # these windows are too large for one of the phases
+            return by_kmeans(own, grid, k, settings.seeded), True, estimate
+        pixels, learnt = surest
+        del own, by_lattices, by_spectra
 
         def learn(scores: Array, grid: Grid) -> Learnt | None:
             return _learn(scores, grid, pixels, k, settings.threads)
 
-        own = smoothed_scores(spectra, grid, plain)
-        learnt = learn(own, grid)
-        if learnt is None:  # these windows are too large for one of the phases
-            return by_kmeans(own, grid, k, settings.seeded), True, estimate
-        del own
         points, means = [learnt[0]], [learnt[1]]
 
         def add(learnt: Learnt | None, of: Grid) -> None:
@@ -155,30 +163,27 @@ class Scales:
                 points.append(_resampled(learnt[0], of, grid))
                 means.append(learnt[1])
 
-        def by_spectra(matrix: WindowMatrix, of: Grid) -> Learnt | None:
+        def learn_spectra(matrix: WindowMatrix, of: Grid) -> Learnt | None:
             return learn(smoothed_scores(Spectra(matrix, self.k_min, spectra.normalize), of, plain), of)
 
         for matrix in self.small[1:]:
             of = Grid.of(matrix)
-            learnt = by_spectra(matrix, of)
+            learnt = learn_spectra(matrix, of)
             if learnt is None or learnt[2] <= NOISY or not self.between:
                 add(learnt, of)
                 continue
             of = Grid.of(self.between[0])  # larger windows in place of boundaries in noise
-            add(by_spectra(self.between[0], of), of)
+            add(learn_spectra(self.between[0], of), of)
             add(learn(self._lattices(self.between[1], n_lattices, settings), of), of)
         place, phases = np.concatenate(points, axis=1), np.concatenate(means, axis=1)
         points.clear()
-        squares = without_rims(place, phases, grid.included, grid.window, grid.step)
-        return memberships_of(place, squares), True, estimate
+        return _memberships(place, phases, grid), True, estimate
 
-    def _large_phases(self, k: int, n_lattices: int, settings: Settings) -> NDArray[np.int32]:
-        """Phase of each pixel by the large windows."""
-        grid = Grid.of(self.large)
-        lattices = self._lattices(self.large, n_lattices, settings)
+    def _clusters(self, rows: Array, grid: Grid, k: int, settings: Settings) -> NDArray[np.int32]:
+        """Phase of each pixel by k-means of rows."""
         if settings.whiten:
-            lattices = whiten_noise(lattices, grid.noise_covariance(lattices))
-        clustered = by_kmeans(lattices, grid, k, settings.seeded)
+            rows = whiten_noise(rows.copy(), grid.noise_covariance(rows))
+        clustered = by_kmeans(rows, grid, k, settings.seeded)
         return grid.label_image(clustered, self.large.image.shape[-2:], n_jobs=settings.n_jobs)
 
     def _lattices(self, matrix: WindowMatrix, rank: int, settings: Settings) -> Array:
@@ -190,13 +195,32 @@ class Scales:
         return compress(ArrayRows(lattices), rank, **settings.limits).scores
 
 
+def _surest(
+    scores: Array, grid: Grid, maps: Sequence[NDArray[np.int32]], n_phases: int, threads: dict[str, Any]
+) -> tuple[NDArray[np.int32], Learnt] | None:
+    """The one of some maps of pixels that leads to the largest mean confidence, the first of equals, and `_learn`."""
+    surest, most = None, -1.0
+    for pixels in maps:
+        learnt = _learn(scores, grid, pixels, n_phases, threads)
+        if learnt is not None:
+            first_two = np.partition(_memberships(learnt[0], learnt[1], grid), -2, axis=1)[:, -2:]
+            confidence = float(np.diff(first_two, axis=1).mean(dtype=np.float64))
+            if confidence > most:
+                surest, most = (pixels, learnt), confidence
+    return surest
+
+
+def _memberships(points: Array, means: Array, grid: Grid) -> NDArray[np.float32]:
+    return memberships_of(points, without_rims(points, means, grid.included, grid.window, grid.step))
+
+
 def _learn(
     scores: Array, grid: Grid, pixels: NDArray[np.int32], n_phases: int, threads: dict[str, Any]
 ) -> Learnt | None:
     """`discriminate` from the windows deep in the phases of `pixels`, and the share of these that it mistakes."""
     labels = _at_centers(pixels, grid)
     taught = np.where(deep_windows(labels), labels, -1)[grid.included]
-    found = discriminate(scores, taught, n_phases, **threads)
+    found = discriminate(scores, taught, n_phases, grid.noise_covariance(scores), **threads)
     if found is None:
         return None
     points, means = found[0], found[1].astype(np.float32)
