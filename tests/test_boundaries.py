@@ -65,7 +65,9 @@ def test_what_changes_between_neighbours_does_not_tell_phases_apart():
     weight = np.linalg.lstsq(scores - scores.mean(axis=0), steady - steady.mean(), rcond=None)[0]
     assert weight[0] / weight[1] == pytest.approx(1 / 7, rel=0.15)
     for scale in (1e-6, 1e6):  # only the directions of a change count
-        np.testing.assert_allclose(discriminate(scores, labels, 2, scale * change)[0][:, 0], steady, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            discriminate(scores, labels, 2, scale * change)[0][:, 0], steady, rtol=1e-4, atol=1e-4
+        )
 
 
 def test_windows_of_no_phase_are_not_learnt_from():
