@@ -3,7 +3,8 @@
 A large window knows the lattice well and the place badly, a small one the reverse. Phases are found in large windows
 (`stemseg_core.scales`). Here, small windows that lie deep in a phase give its mean spectrum and the scatter within
 phases; what is between phases over what is within them (Fisher's linear discriminant) then judges every window. What
-varies within a phase, such as thickness, drift and noise, does not count.
+varies within a phase, such as thickness, drift and noise, does not count, nor does what changes from one window to the
+next: disorder at an interface, the place of a window in a large cell, a step of intensity at an edge.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ THICK, NEAR = 0.375, 1.0
 MIXTURE = 2.0
 #: Rounds in which thin rims are dissolved.
 ROUNDS = 2
-#: Variance of the Gaussians of memberships, at least, in that of the windows about the means of their phases.
-LEAST_SPREAD = 12.0
+#: Variance of the Gaussians of memberships, at least, in that of the windows about the means of their phases; and that
+#: of windows which are alike but for rounding.
+LEAST_SPREAD, ROUNDING = 12.0, 1e-6
 
 
 def deep_windows(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
@@ -54,11 +56,14 @@ def depth_of(inside: NDArray[np.bool_], sampling: tuple[float, float]) -> Array:
     return depth
 
 
-def discriminate(scores: Array, labels: NDArray[np.int32], k: int, **threads: Any) -> tuple[Array, Array] | None:
+def discriminate(
+    scores: Array, labels: NDArray[np.int32], k: int, change: Array, **threads: Any
+) -> tuple[Array, Array] | None:
     """Coordinates (n, q) of scores (n, r) in which phases differ, and those (k, q) of the phases; q is k - 1, or r.
 
     `labels` (n,) are phases of the windows that are learnt from, and -1. The scatter within phases, to which every
-    phase contributes alike, is the unit matrix in these coordinates. None if a phase has fewer than two windows.
+    phase contributes alike, and the covariance `change` (r, r) of what changes from window to window, scaled to the
+    same trace, add up to the unit matrix in these coordinates. None if a phase has fewer than two windows.
     """
     threads = {"stage": "boundaries", **threads}
     sums, counts = phase_sums(scores, labels, k, **threads)
@@ -67,6 +72,8 @@ def discriminate(scores: Array, labels: NDArray[np.int32], k: int, **threads: An
     with one_blas_thread():
         means = sums / counts[:, np.newaxis]
         within = run(_within_block, ArrayRows(scores), means, 1 / (k * counts), along=(labels,), **threads)[0]
+        changed = np.trace(change)
+        within += change * (np.trace(within) / changed if changed > 0 else 0.0)
         within += (RIDGE * np.trace(within) / len(within) or 1.0) * np.eye(len(within))
         root = scipy.linalg.cholesky(within, lower=True)
         center = means.mean(axis=0)
@@ -112,7 +119,7 @@ def without_rims(
     Parameters
     ----------
     points : ndarray of shape (n, q)
-        Windows, in coordinates of unit scatter within phases.
+        Windows, in the coordinates of `discriminate`.
     means : ndarray of shape (k, q)
     included : ndarray of bool of shape (ny, nx)
         Where on the grid there are windows; these are the rows of `points`, in order.
@@ -185,7 +192,7 @@ def memberships_of(points: Array, squares: Array) -> NDArray[np.float32]:
     centers = np.zeros((k, points.shape[1]), points.dtype)
     for phase in np.unique(own):
         centers[phase] = points[own == phase].mean(axis=0)
-    variance = max(1.0, float(((points - centers[own]) ** 2).sum(axis=1).mean()) / points.shape[1])
+    variance = max(ROUNDING, float(((points - centers[own]) ** 2).sum(axis=1).mean()) / points.shape[1])
     squares = squares - squares.min(axis=1, keepdims=True)
     squares /= variance * max(1, points.shape[1] // max(1, k - 1))
     spread = LEAST_SPREAD

@@ -87,10 +87,11 @@ class Scales:
         large = max(sizes, key=lambda size: size[0] * size[1])
         self.small += [matrix(size, _apart(step, size, SMALL_STEPS)) for size in sizes[1:] if size != large]
         self.between: list[WindowMatrix] = []
+        self.large_spectra: WindowMatrix | None = None
         apart = _apart(step, large, LARGE_STEPS)
         half = (large[0] + sizes[0][0]) // 2, (large[1] + sizes[0][1]) // 2
         try:
-            self.large = matrix(large, apart, scale="abs")
+            self.large, self.large_spectra = matrix(large, apart, scale="abs"), matrix(large, apart)
             # Of windows between the sizes: spectra as of the small ones, and moduli as of the large ones.
             self.between = [matrix(half, apart), matrix(half, apart, scale="abs")]
             thinner = step[0] * step[1] / (apart[0] * apart[1])
@@ -98,7 +99,7 @@ class Scales:
         except NoWindowError:
             enough = False
         if not enough:  # large ones meet the edge, or excluded pixels, everywhere
-            self.large, self.between = matrix(sizes[0], step, scale="abs"), []
+            self.large, self.large_spectra, self.between = matrix(sizes[0], step, scale="abs"), None, []
         self.frequencies = frequencies
         for size in (self.large, *self.small, *self.between):
             frequencies.kept(size)  # refused before any work
@@ -124,13 +125,17 @@ class Scales:
             4 * n * powers + max(smoothing_bytes(large, powers), 4 * n * lattices, 8 * n),
             4 * n * lattices + max(kmeans_bytes(n, lattices, k, n_threads), 4 * n * k + pixels),
         ]
+        n, kept = first, min(rank, *self.maps.shape)
+        own, beside = 4 * n * kept, max(kmeans_bytes(n, kept, k, n_threads), 4 * n * k + pixels)
+        needed.append(2 * pixels + 2 * own + beside)  # scores of the windows of the maps, also whitened
+        needed.append(3 * pixels + own + 8 * n * (k - 1) + n * (k * 18 + 40))
         coordinates = 0.0
         for matrix in (*self.small, *self.between):
             kept = POWER_RANK if matrix in self.between else rank
             n, kept = matrix.shape[0], min(kept, *matrix.shape)
             taught = matrix.included.size * 40  # labels, and distances to the boundaries of phases
             beside = 4 * n * kept + max(smoothing_bytes(matrix, kept), 8 * n, taught)
-            needed.append(pixels + coordinates + max(leading_bytes(matrix, kept, n_threads), beside))
+            needed.append(2 * pixels + coordinates + max(leading_bytes(matrix, kept, n_threads), beside))
             coordinates += 4 * first * (k - 1)
         # Coordinates twice while they are put together; distances to the phases, what is allowed, memberships.
         needed.append(pixels + coordinates + max(coordinates, first * (k * 18 + 40)))
@@ -139,25 +144,37 @@ class Scales:
     def find_phases(self, spectra: Spectra, grid: Grid, n_phases: int | str, settings: Settings) -> Found:
         """As `stemseg_core.phases.find_phases` for the default method, with the spectra and the grid of the maps.
 
-        The lattices of large windows are clustered by k-means; what the clusters look like in small windows then tells
-        phases apart to the pixel (`stemseg_core.boundaries`).
+        Lattices in large windows are clustered by k-means, and so are the spectra of large windows and of those of the
+        maps. Lattices show faint differences whatever the thickness, but not phases without a lattice, and large
+        windows not those that nowhere fill them; which of it matters, only the image knows. So each is tried as the
+        teacher of the windows of the maps, and the one that makes the surest map is kept. What its clusters look like
+        in small windows then tells phases apart to the pixel (`stemseg_core.boundaries`).
         """
         # Scores to count phases on are made again below: they are too many to keep while large windows are clustered.
         k, estimate = counted(n_phases, lambda: smoothed_scores(spectra, grid, settings), grid, settings)
         if k == 1:
             return np.ones((self.maps.shape[0], 1), np.float32), True, estimate
         n_lattices = max(LATTICE_RANK, k + 8)
-        pixels = self._large_phases(k, n_lattices, settings)
+        of = Grid.of(self.large)
+        maps = [self._clusters(self._lattices(self.large, n_lattices, settings), of, k, settings)]
         plain = replace(settings, whiten=False)
+
+        def scores_of(matrix: WindowMatrix, of: Grid) -> Array:
+            return smoothed_scores(Spectra(matrix, self.frequencies, spectra.normalize), of, plain)
+
+        if self.large_spectra is not None:
+            maps.append(self._clusters(scores_of(self.large_spectra, of), of, k, settings))
+        own = smoothed_scores(spectra, grid, plain)
+        maps.append(self._clusters(own, grid, k, settings))
+        surest = _surest(own, grid, maps, k, settings.threads)
+        if surest is None:  # these windows are too large for one of the phases
+            return by_kmeans(own, grid, k, settings.seeded), True, estimate
+        pixels, learnt = surest
+        del own, maps
 
         def learn(scores: Array, grid: Grid) -> Learnt | None:
             return _learn(scores, grid, pixels, k, settings.threads)
 
-        own = smoothed_scores(spectra, grid, plain)
-        learnt = learn(own, grid)
-        if learnt is None:  # these windows are too large for one of the phases
-            return by_kmeans(own, grid, k, settings.seeded), True, estimate
-        del own
         points, means = [learnt[0]], [learnt[1]]
 
         def add(learnt: Learnt | None, of: Grid) -> None:
@@ -165,30 +182,24 @@ class Scales:
                 points.append(_resampled(learnt[0], of, grid))
                 means.append(learnt[1])
 
-        def by_spectra(matrix: WindowMatrix, of: Grid) -> Learnt | None:
-            return learn(smoothed_scores(Spectra(matrix, self.frequencies, spectra.normalize), of, plain), of)
-
         for matrix in self.small[1:]:
             of = Grid.of(matrix)
-            learnt = by_spectra(matrix, of)
-            if learnt is None or learnt[2] <= NOISY or not self.between:
-                add(learnt, of)
+            smaller = learn(scores_of(matrix, of), of)
+            if smaller is None or smaller[2] <= NOISY or not self.between:
+                add(smaller, of)
                 continue
             of = Grid.of(self.between[0])  # larger windows in place of boundaries in noise
-            add(by_spectra(self.between[0], of), of)
+            add(learn(scores_of(self.between[0], of), of), of)
             add(learn(self._lattices(self.between[1], n_lattices, settings), of), of)
         place, phases = np.concatenate(points, axis=1), np.concatenate(means, axis=1)
         points.clear()
-        squares = without_rims(place, phases, grid.included, grid.window, grid.step)
-        return memberships_of(place, squares), True, estimate
+        return _memberships(place, phases, grid), True, estimate
 
-    def _large_phases(self, k: int, n_lattices: int, settings: Settings) -> NDArray[np.int32]:
-        """Phase of each pixel by the large windows."""
-        grid = Grid.of(self.large)
-        lattices = self._lattices(self.large, n_lattices, settings)
+    def _clusters(self, rows: Array, grid: Grid, k: int, settings: Settings) -> NDArray[np.int32]:
+        """Phase of each pixel by k-means of rows."""
         if settings.whiten:
-            lattices = whiten_noise(lattices, grid.noise_covariance(lattices))
-        clustered = by_kmeans(lattices, grid, k, settings.seeded)
+            rows = whiten_noise(rows.copy(), grid.noise_covariance(rows))
+        clustered = by_kmeans(rows, grid, k, settings.seeded)
         return grid.label_image(clustered, self.large.image.shape[-2:], n_jobs=settings.n_jobs)
 
     def _lattices(self, matrix: WindowMatrix, rank: int, settings: Settings) -> Array:
@@ -201,13 +212,33 @@ class Scales:
         return compress(ArrayRows(lattices), rank, **settings.limits).scores
 
 
+def _surest(
+    scores: Array, grid: Grid, maps: Sequence[NDArray[np.int32]], n_phases: int, threads: dict[str, Any]
+) -> tuple[NDArray[np.int32], Learnt] | None:
+    """The one of some maps of pixels that leads to the largest mean confidence, the first of equals, and `_learn`."""
+    surest: tuple[NDArray[np.int32], Learnt] | None = None
+    most = -1.0
+    for pixels in maps:
+        learnt = _learn(scores, grid, pixels, n_phases, threads)
+        if learnt is not None:
+            first_two = np.partition(_memberships(learnt[0], learnt[1], grid), -2, axis=1)[:, -2:]
+            confidence = float(np.diff(first_two, axis=1).mean(dtype=np.float64))
+            if confidence > most:
+                surest, most = (pixels, learnt), confidence
+    return surest
+
+
+def _memberships(points: Array, means: Array, grid: Grid) -> NDArray[np.float32]:
+    return memberships_of(points, without_rims(points, means, grid.included, grid.window, grid.step))
+
+
 def _learn(
     scores: Array, grid: Grid, pixels: NDArray[np.int32], n_phases: int, threads: dict[str, Any]
 ) -> Learnt | None:
     """`discriminate` from the windows deep in the phases of `pixels`, and the share of these that it mistakes."""
     labels = _at_centers(pixels, grid)
     taught = np.where(deep_windows(labels), labels, -1)[grid.included]
-    found = discriminate(scores, taught, n_phases, **threads)
+    found = discriminate(scores, taught, n_phases, grid.noise_covariance(scores), **threads)
     if found is None:
         return None
     points, means = found[0], found[1].astype(np.float32)

@@ -60,10 +60,10 @@ def segment(
 ) -> Segmentation:
     """Segment an atomic-resolution image into phases by their local lattices.
 
-    The modulus of the Fourier transform in a sliding window is the spectrum of the lattice there. Large windows are
-    grouped by their lattices, whatever the thickness; what is learnt from those deep in a phase tells the phases apart
-    in small windows, which place the boundaries. Spectra are compared without their lowest frequencies, compressed to
-    scores, and smoothed over neighbouring windows.
+    The modulus of the Fourier transform in a sliding window is the spectrum of the lattice there. Windows are grouped,
+    large ones by their lattices, whatever the thickness, or by spectra, smaller ones by spectra; what is learnt from
+    those deep in a phase tells the phases apart in small windows, which place the boundaries. Spectra are compared
+    without their lowest frequencies, compressed to scores, and smoothed over neighbouring windows.
 
     Parameters
     ----------
@@ -75,7 +75,8 @@ def segment(
     method : {"kmeans", "nfindr", "vca", "spa", "atgp", "nmf", "ica"} or estimator, default="kmeans"
         How windows become memberships of phases:
 
-        - "kmeans": clusters of the lattices in large windows, boundaries from small ones; the best partition.
+        - "kmeans": clusters of lattices or of spectra, whichever make the surest map, boundaries from small windows;
+          the best partition.
         - "nfindr": the purest windows are endmembers, memberships the non-negative shares that mix them; what is
           found only in places as thin as a window is taken for a defect, and is no endmember.
         - "vca", "spa", "atgp": the same with endmembers by `VCA`, `SPA` or `ATGP`.
@@ -146,7 +147,10 @@ def segment(
     `step` if that is larger.
 
     Power spectra add up where windows are averaged; only the mean over neighbours is divided by its length, so that
-    neither thickness nor dose makes a phase. Between phases there are windows that hold some of both: thin rims whose
+    neither thickness nor dose makes a phase. Phases without a lattice, or too small for large windows, show in the
+    spectra of large windows, or of those of the maps. Of the three ways to group windows the one with the largest mean
+    confidence is taken. What changes from one window to the next, such as disorder at an interface, or a step of
+    intensity, does not tell phases apart. Between phases there are windows that hold some of both: thin rims whose
     spectra are as well explained as a mixture of the phases beside them are given to these.
 
     The number of phases, where it is to be found: smoothed scores of the windows of the maps are clustered for k = 2 to

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from stemseg_core import datasets, segment
 from stemseg_core.periods import strongest_period, suited_window
@@ -33,6 +34,24 @@ def test_the_lowest_order_is_the_period():
     """A second order that is stronger than the first does not halve the period."""
     image = 0.6 * np.cos(2 * np.pi * X / 20) + np.cos(2 * np.pi * X / 10)
     assert strongest_period(image) == pytest.approx(20, rel=0.05)
+
+
+@pytest.mark.parametrize("dose", [60, 2])
+@pytest.mark.parametrize("pixel_size", [0.0125, 0.02])
+def test_spots_of_many_grains_fill_rings(dose, pixel_size):
+    image, _ = datasets.polycrystal((640, 640), 40, 40, random_state=5, dose=dose, pixel_size=pixel_size)
+    assert strongest_period(image) == pytest.approx(0.2556 / pixel_size, rel=0.1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("sigma", [1, 2, 4])
+@pytest.mark.parametrize("side", [300, 600])
+def test_amorphous_material_has_no_ring(seed, sigma, side):
+    rng = np.random.default_rng(seed)
+    speckle = gaussian_filter(rng.standard_normal((side, side)), sigma)
+    assert strongest_period(speckle) is None
+    counts = rng.poisson(np.maximum(0, 3 + 3 * speckle / speckle.std()))
+    assert strongest_period(counts) is None
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -7,7 +7,8 @@ import pytest
 
 from stemseg_core import datasets, segment
 from stemseg_core.frequencies import Frequencies
-from stemseg_core.scales import Scales, window_sizes
+from stemseg_core.maps import Grid
+from stemseg_core.scales import Scales, _surest, window_sizes
 from stemseg_core.windows import WindowFFT
 
 
@@ -82,6 +83,31 @@ def test_thickness_is_no_phase():
     ramp = np.linspace(0.5, 1.5, 384)[:, np.newaxis]  # along the boundary
     noisy = np.random.default_rng(0).poisson(image / image.mean() * 4 * ramp)
     assert agreement(segment(noisy, 2).label_image, truth) > 0.97
+
+
+@pytest.mark.parametrize("dose", [60, 1.5])
+def test_phases_that_nowhere_fill_a_large_window(dose):
+    """Vacuum and amorphous layer have no lattice, and hardly one window of 128 px holds either alone."""
+    image, truth = datasets.crystal_amorphous_vacuum((400, 512), random_state=7, dose=dose)
+    labels = segment(image, 3).label_image
+    table = np.array([[np.count_nonzero(labels[truth == phase] == found) for found in range(3)] for phase in range(3)])
+    assert sorted(table.argmax(axis=1)) == [0, 1, 2]
+    assert table.max(axis=1).sum() / truth.size > 0.95
+
+
+def test_the_surest_map_is_kept():
+    """Of a map with the boundary in the place where scores change and one across it, whichever comes first."""
+    grid = Grid(np.ones((30, 40), bool), (16, 16), (8, 8))
+    rng = np.random.default_rng(0)
+    side = np.repeat([0, 1], 20) * np.ones((30, 1))
+    scores = (rng.standard_normal((1200, 4)) + 8 * side.reshape(-1, 1) * [1, 0, 0, 0]).astype(np.float32)
+    right = np.zeros((30 * 8 + 8, 40 * 8 + 8), np.int32)
+    wrong = right.copy()
+    right[:, right.shape[1] // 2 :] = 1
+    wrong[right.shape[0] // 2 :] = 1
+    for maps in ((right, wrong), (wrong, right), (np.zeros_like(right), right)):
+        assert _surest(scores, grid, maps, 2, {"n_jobs": 1})[0] is right
+    assert _surest(scores, grid, (np.zeros_like(right),), 2, {"n_jobs": 1}) is None
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e6])

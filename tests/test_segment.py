@@ -512,8 +512,10 @@ def test_dense_grids_start_from_fewer_windows(dense, monkeypatch):
     monkeypatch.setattr("stemseg_core.phases.START_ROWS", 300)
     dense = segment(image, 3, **DENSE)
     n = plain.labels.size
-    assert len(few[0]) < n / 8  # large windows have a step of their own
-    assert 300 <= len(few[1]) < len(few[0]) / 4
+    assert [len(rows) == n for rows in few] == [False, False, True, False, False, False]
+    assert len(few[0]) == len(few[1]) < n / 8  # large windows have a step of their own
+    for rows, fewer in zip(few[:3], few[3:], strict=True):
+        assert 300 <= len(fewer) < len(rows) / 4
     assert (plain.label_image == dense.label_image).mean() > 0.999
 
 
