@@ -88,6 +88,10 @@ class Frequencies:
         rings = rings if len(rings) else np.array([(first + last) / 2])
         return [(float(ring), order) for ring in rings for order in ORDERS if order <= ORDERS_PER_CYCLE * ring]
 
+    def n_features(self, matrix: WindowMatrix) -> int:
+        """How many numbers a window is compared by."""
+        return len(self.columns(matrix)) if self.rotation_invariant else matrix.shape[1]
+
     def moments(self, matrix: WindowMatrix) -> AngularMoments | None:
         """What replaces the features if directions do not count."""
         return AngularMoments(self, matrix) if self.rotation_invariant else None

@@ -115,9 +115,14 @@ def smoothed_scores(spectra: Spectra, grid: Grid, settings: Settings, *, center:
     return scores if noise is None else whiten_noise(scores, noise)
 
 
-def phases_bytes(matrix: WindowMatrix, method: Any, n_phases: int, rank: int, n_threads: int) -> float:
-    """Largest memory that `find_phases` holds at once, of an estimator of the user without what that needs itself."""
-    (n, d), k, item = matrix.shape, n_phases, matrix.dtype.itemsize
+def phases_bytes(
+    matrix: WindowMatrix, n_features: int, method: Any, n_phases: int, *, rank: int, n_threads: int
+) -> float:
+    """Largest memory that `find_phases` holds at once, of an estimator of the user without what that needs itself.
+
+    Windows are compared by `n_features` numbers.
+    """
+    n, d, k, item = matrix.shape[0], n_features, n_phases, matrix.dtype.itemsize
     if method == "nmf":
         return NMF(k).needed_bytes(n, d)
     rank = min(rank, n, d)

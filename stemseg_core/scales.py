@@ -119,19 +119,19 @@ class Scales:
         large, first, k = self.large, self.maps.shape[0], n_phases
         pixels = 4 * large.image.shape[-2] * large.image.shape[-1]
         n, powers = large.shape[0], min(POWER_RANK, *large.shape)
-        lattices = min(max(LATTICE_RANK, k + 8), *large.shape)
+        lattices = min(max(LATTICE_RANK, k + 8), n, self.frequencies.n_features(large))
         needed = [
             leading_bytes(large, powers, n_threads),
             4 * n * powers + max(smoothing_bytes(large, powers), 4 * n * lattices, 8 * n),
             4 * n * lattices + max(kmeans_bytes(n, lattices, k, n_threads), 4 * n * k + pixels),
         ]
-        n, kept = first, min(rank, *self.maps.shape)
+        n, kept = first, min(rank, first, self.frequencies.n_features(self.maps))
         own, beside = 4 * n * kept, max(kmeans_bytes(n, kept, k, n_threads), 4 * n * k + pixels)
         needed.append(2 * pixels + 2 * own + beside)  # scores of the windows of the maps, also whitened
         needed.append(3 * pixels + own + 8 * n * (k - 1) + n * (k * 18 + 40))
         coordinates = 0.0
         for matrix in (*self.small, *self.between):
-            kept = POWER_RANK if matrix in self.between else rank
+            kept = POWER_RANK if matrix in self.between else min(rank, self.frequencies.n_features(matrix))
             n, kept = matrix.shape[0], min(kept, *matrix.shape)
             taught = matrix.included.size * 40  # labels, and distances to the boundaries of phases
             beside = 4 * n * kept + max(smoothing_bytes(matrix, kept), 8 * n, taught)

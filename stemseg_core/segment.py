@@ -216,8 +216,11 @@ def segment(
             f"n_phases={n_phases} needs as many windows, the image has {matrix.shape[0]}; take a smaller step or window"
         )
     n_threads = effective_n_jobs(n_jobs)
-    job = (most, rank, n_threads)
-    finding = scales.needed_bytes(*job) if scales else phases_bytes(matrix, method, *job)
+    if scales:
+        finding = scales.needed_bytes(most, rank, n_threads)
+    else:
+        n_features = frequencies.n_features(matrix)
+        finding = phases_bytes(matrix, n_features, method, most, rank=rank, n_threads=n_threads)
     if regularize:
         finding = max(finding, regularized_bytes(matrix.included.size, most))
     finding += frequencies.moments_bytes(scales.large if scales else matrix)

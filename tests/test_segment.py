@@ -482,6 +482,7 @@ def dense():
         ({"method": "atgp"}, True),
         ({"method": "ica"}, True),
         ({"rotation_invariant": True}, False),
+        ({"rotation_invariant": True, "method": "ica"}, False),
         ({"regularize": 0.5, "min_area": 100}, True),
     ],
 )
