@@ -1,6 +1,10 @@
 """Configuration of Sphinx: sphinx-build -W docs docs/_build."""
 
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # for gallery_figures
 
 project = "stemseg-core"
 author = "stemseg-core developers"
@@ -35,6 +39,8 @@ sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "gallery",
     "abort_on_example_error": True,
+    "image_scrapers": ("matplotlib", "gallery_figures.last_figure"),
+    "within_subsection_order": "ExampleTitleSortKey",
     "download_all_examples": False,
 }
 

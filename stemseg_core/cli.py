@@ -32,7 +32,7 @@ NEEDED = ("matplotlib", "tifffile")
 
 EXAMPLES = """\
 examples:
-  stemseg info image.dm4                                 what the file holds, and a window that suits it
+  stemseg info image.dm4                                 what the file holds, and the window that suits it
   stemseg segment image.dm4 -o result --phases 3         three phases, everything else by default
   stemseg segment image.dm4 -o result --phases auto      as many phases as are told apart
   stemseg segment image.dm4 -o result --phases 3 --window 2nm --step 0.5nm
@@ -125,7 +125,7 @@ def parser() -> argparse.ArgumentParser:
     info = commands.add_parser(
         "info",
         help="say what a file holds",
-        description="List the data sets of a file, the one that 'segment' takes (*), and a window that suits it.",
+        description="List the data sets of a file, the one that 'segment' takes (*), and the window that suits it.",
     )
     info.add_argument("image", metavar="IMAGE", type=Path)
     info.add_argument("--json", action="store_true", help="print JSON")
@@ -327,7 +327,7 @@ def _segment(arguments: argparse.Namespace) -> None:
     given = {name: value for name, value in options.items() if value is not None}
     job.check_output(arguments.output)
     if arguments.window is None and arguments.windows is None:
-        job.note_window()
+        job.note_lattice()
     result = _run(job, arguments.phases, given, arguments.quiet)
     with _progress(arguments.quiet) as progress:
         summary = job.write(result, arguments.output, progress=progress)
@@ -412,14 +412,23 @@ def _info(arguments: argparse.Namespace) -> None:
             lines.append(f"intensity {s['range'][0]:.6g} to {s['range'][1]:.6g}")
         if s["not_finite"]:
             lines.append(f"{s['not_finite']} pixels are not finite: 'segment' needs --invalid exclude")
-        print("\n".join(f"     {line}" for line in [*lines, *s["notes"]]))
-    window = found["suggested_window"]
-    if not any(s["taken"] for s in found["signals"]):
+        for line in [*lines, *s["notes"]]:
+            print(f"     {line}")
+    taken = next((s for s in found["signals"] if s["taken"]), None)
+    if taken is None:
         print("no 2-D image in it: nothing that 'stemseg segment' could take")
-    elif window is None:
-        print("'stemseg segment' takes *; it is too small, or its pixels too large, to show a lattice")
+    elif taken["window"] is None:
+        print("'stemseg segment' takes *")
     else:
-        print(f"'stemseg segment' takes *; suggested: --window {window['px']}{_nm(window['nm'])}")
+        window, period = taken["window"], taken["period"]
+        reason = f", as the strongest period is {_in_words(period)}" if period else ""
+        print(f"'stemseg segment' takes *, by default with a window of {_in_words(window)}{reason}")
+
+
+def _in_words(length: dict[str, Any]) -> str:
+    """``64`` pixels, and what that is in nm; both axes where they differ."""
+    nm = length["nm"] and length["nm"][: 1 if math.isclose(*length["nm"], rel_tol=1e-4) else 2]
+    return f"{length['px']:.3g} px{_nm(nm)}"
 
 
 def _demo(arguments: argparse.Namespace) -> None:

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from stemseg_core import __version__
 from stemseg_core.files import current_umask
-from stemseg_core.io import Image, ImageReadError, choose_signal, read_image, read_signals, write_tiff
+from stemseg_core.io import Image, ImageReadError, Signal, choose_signal, read_image, read_signals, write_tiff
+from stemseg_core.periods import strongest_period, window_of
 from stemseg_core.segment import segment
 from stemseg_core.segmentation import Segmentation
 from stemseg_core.signals import nanometres
@@ -39,8 +40,8 @@ RESULTS = (
     "segmentation.npz",
     "summary.json",
 )
-#: Side of a suggested window: a few lattice periods. Without a calibration, the pixels that are about that at 0.02 nm.
-WINDOW_NM, WINDOW_PIXELS = 1.5, 64
+#: `stemseg info` looks for the window that suits an image in one of at most so many pixels.
+LARGEST_SEARCHED = 2**26
 #: Larger pixels do not resolve the lattice of any crystal.
 LARGEST_LATTICE_PIXEL_NM = 0.15
 
@@ -99,10 +100,11 @@ class Job:
         height, width = max(1, round(y)), max(1, round(x))
         return height if height == width else (height, width)
 
-    def note_window(self) -> None:
-        """Say so if no window suits the pixel size."""
-        if suggested_window(self.image.data.shape, self.image.pixel_size) is None:
-            self.notes.append("no window suits so few or so large pixels: is a lattice resolved in this image?")
+    def note_lattice(self) -> None:
+        """Say so if no lattice seems to be resolved."""
+        doubt = no_lattice(strongest_period(self.image.data), self.image.pixel_size)
+        if doubt:
+            self.notes.append(doubt)
 
     def read_mask(self, path: Path) -> NDArray[np.bool_]:
         """Pixels to exclude: those of the image in `path` that are not 0."""
@@ -223,7 +225,7 @@ class Job:
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """What a file holds, for `stemseg info`: JSON-able; one frame of each image is read, for its range."""
+    """What a file holds, for `stemseg info`: JSON-able; one frame of each image is read."""
     format_name, signals = read_signals(path)
     taken = choose_signal(path, signals, None).index if any(s.n_frames for s in signals) else None
     described = []
@@ -241,41 +243,51 @@ def describe(path: Path) -> dict[str, Any]:
             "taken": s.index == taken,
             "range": None,
             "not_finite": 0,
+            "window": None,
+            "period": None,
             "notes": list(s.notes),
         }
         if s.n_frames:
-            about |= _range(path, s.index, must_read=s.index == taken)
+            about |= _pixels(path, s, taken=s.index == taken)
         described.append(about)
-    found: dict[str, Any] = {"file": path.name, "format": format_name, "signals": described, "suggested_window": None}
-    if taken is not None:
-        chosen = signals[taken]
-        found["suggested_window"] = suggested_window(chosen.frame_shape, chosen.pixel_size)
-    return found
+    return {"file": path.name, "format": format_name, "signals": described}
 
 
-def _range(path: Path, index: int, must_read: bool) -> dict[str, Any]:
+def _pixels(path: Path, signal: Signal, taken: bool) -> dict[str, Any]:
+    """What a look at the pixels tells; of the image that would be taken, also the window that suits it."""
     try:
-        image = read_image(path, index)
+        image = read_image(path, signal.index)
     except ImageReadError as error:
-        if must_read:
+        if taken:
             raise
         return {"notes": [str(error)]}
     finite = image.data[np.isfinite(image.data)]
-    extent = [float(finite.min()), float(finite.max())] if finite.size else None
-    return {"range": extent, "not_finite": int(image.data.size - finite.size), "notes": list(image.notes)}
+    found: dict[str, Any] = {
+        "range": [float(finite.min()), float(finite.max())] if finite.size else None,
+        "not_finite": int(image.data.size - finite.size),
+        "notes": list(image.notes),
+    }
+    if taken and image.data.size > LARGEST_SEARCHED:
+        found["notes"].append("too large to look for a window here; 'segment' finds one")
+    elif taken:
+        window, period = window_of(image.data)
+        found["period"] = None if period is None else _length(period, image.pixel_size)
+        if window <= min(image.data.shape):
+            found["window"] = _length(window, image.pixel_size)
+        doubt = no_lattice(period, image.pixel_size)
+        found["notes"] += [doubt] if doubt else []
+    return found
 
 
-def suggested_window(shape: tuple[int, ...], pixel_size: tuple[float, float] | None) -> dict[str, Any] | None:
-    """A window of a few lattice periods, at most a quarter of the image; None where pixels are too coarse for that."""
-    pixels = float(WINDOW_PIXELS)
-    if pixel_size is not None:
-        if max(pixel_size) > LARGEST_LATTICE_PIXEL_NM:
-            return None
-        pixels = WINDOW_NM / math.sqrt(pixel_size[0] * pixel_size[1])
-    side = max(8, 4 * round(min(pixels, min(shape) / 4) / 4))
-    if side > min(shape):
-        return None
-    return {"px": side, "nm": None if pixel_size is None else [side * pixel_size[0], side * pixel_size[1]]}
+def _length(pixels: float, pixel_size: tuple[float, float] | None) -> dict[str, Any]:
+    return {"px": pixels, "nm": None if pixel_size is None else [pixels * size for size in pixel_size]}
+
+
+def no_lattice(period: float | None, pixel_size: tuple[float, float] | None) -> str | None:
+    """Why no lattice seems to be resolved in an image of that strongest period; None if one does."""
+    if pixel_size is not None and max(pixel_size) > LARGEST_LATTICE_PIXEL_NM:
+        return f"pixels of {max(pixel_size):.3g} nm are too large to show a lattice"
+    return "no period stands out: is a lattice resolved in this image?" if period is None else None
 
 
 def parse_size(text: str) -> Size:

@@ -95,6 +95,14 @@ def _above_ring(power: NDArray[Any], ring: NDArray[Any]) -> tuple[NDArray[Any], 
     return power - medians[ring], 1.4826 * spreads[ring]
 
 
+def window_of(
+    image: ArrayLike, mask: ArrayLike | None = None, *, n_jobs: int | None = None
+) -> tuple[int, float | None]:
+    """Side of the window that suits an image, and the strongest period it follows from, in pixels."""
+    period = strongest_period(image, mask, n_jobs=n_jobs)
+    return suited_window(period, np.shape(image)), period
+
+
 def suited_window(period: float | None, shape: tuple[int, ...]) -> int:
     """Side of the window for a lattice period, in pixels, a multiple of 8.
 

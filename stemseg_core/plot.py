@@ -137,7 +137,7 @@ def abundances(segmentation: Segmentation) -> Figure:
         ax = add_axes(figure, box, titles[i], color)
         shown = _draw_map(ax, segmentation, segmentation.abundances[i], "viridis")
         if i == 0:
-            _scale_bar(ax, _extent(segmentation)[1], _units(segmentation))
+            _scale_bar(ax, _units(segmentation))
     tall = min(height - TITLE - GAP, 3.0)
     _color_bar(figure, shown, Box(width + GAP, TITLE, 0.14, tall), "membership" if tall > 1 else "")
     return figure
@@ -189,7 +189,7 @@ def plot(segmentation: Segmentation) -> Figure:
     figure = new_figure(width + BAR_COLUMN, height + GAP + more)
     ax = add_axes(figure, above[0], "image")
     _draw_image(ax, segmentation)
-    _scale_bar(ax, _extent(segmentation)[1], _units(segmentation))
+    _scale_bar(ax, _units(segmentation))
     _draw_overlay(add_axes(figure, above[1], "phases"), segmentation, alpha=0.5, bar=False)
     _draw_confidence(figure, segmentation, above[2])
     _draw_components(figure, segmentation, [b._replace(y=b.y + height + GAP) for b in below])
@@ -232,7 +232,7 @@ def _draw_overlay(ax: Axes, s: Segmentation, alpha: float, *, bar: bool = True) 
     ax.set(xlim=(left, right), ylim=(bottom, top))
     hide_ticks(ax)
     if bar:
-        _scale_bar(ax, _extent(s)[1], _units(s))
+        _scale_bar(ax, _units(s))
 
 
 def _draw_components(figure: Figure, s: Segmentation, boxes: Sequence[Box]) -> None:
@@ -250,7 +250,7 @@ def _draw_components(figure: Figure, s: Segmentation, boxes: Sequence[Box]) -> N
         low, high = np.percentile(outside, (1, 99.8)) if outside.size else (0.0, 1.0)
         ax.imshow(shown, cmap="magma", vmin=low, vmax=max(high, low + 1e-12), extent=extent, interpolation="nearest")
         if title is titles[0]:
-            _scale_bar(ax, extent[1] - extent[0], f"{_units(s)}$^{{-1}}$")
+            _scale_bar(ax, f"{_units(s)}$^{{-1}}$")
         else:
             hide_ticks(ax)
 
@@ -263,13 +263,23 @@ def _draw_confidence(figure: Figure, s: Segmentation, box: Box) -> None:
 def _draw_curve(ax: Axes, curve: Curve) -> None:
     for spine in ax.spines.values():
         spine.set_linewidth(0.8)
-    ax.plot(curve.k, curve.value, "o-", color=OKABE_ITO[5], markersize=4, linewidth=1.2, label="this")
+    ax.plot(curve.k, curve.value, "o-", color=OKABE_ITO[5], markersize=4, linewidth=1.2, label="found")
+    ax.axvline(curve.n_components, color=OKABE_ITO[3], linewidth=1.2, zorder=0, label="taken")
     if curve.null is not None and np.isfinite(curve.null).any():
-        ax.plot(curve.k, curve.null, "--_", color="#595959", markersize=10, linewidth=1, label="to exceed")
-        ax.legend(frameon=False, fontsize=FONT - 2)
+        ax.plot(
+            curve.k,
+            curve.null,
+            "--_",
+            color="#595959",
+            markersize=14,
+            markeredgewidth=2,
+            linewidth=1,
+            label="compared with",
+        )
+    ax.margins(y=0.15)
     if np.isfinite(curve.value).any() and np.nanmin(curve.value) > 0:
         ax.set_ylim(bottom=0)
-    ax.axvline(curve.n_components, color=OKABE_ITO[3], linewidth=1.2, zorder=0)
+    ax.legend(frameon=False, fontsize=FONT - 2)
     ax.set_xlim(0.5, max(curve.k[-1], curve.n_components) + 0.5)
     ax.set_xticks(range(1, int(curve.k[-1]) + 1))
     ax.tick_params(labelsize=FONT - 2, length=2)
@@ -300,13 +310,14 @@ def _draw_map(ax: Axes, s: Segmentation, values: NDArray[Any], cmap: str, *, hig
     return shown
 
 
-def _scale_bar(ax: Axes, width: float, units: str) -> None:
+def _scale_bar(ax: Axes, units: str) -> None:
     """A bar of round length in the lower left corner, on a dark ground that keeps it readable."""
     from matplotlib.offsetbox import AnchoredOffsetbox, AuxTransformBox, TextArea, VPacker
     from matplotlib.patches import Rectangle
     from matplotlib.transforms import blended_transform_factory
 
-    length = scale_bar_length(width)
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    length = scale_bar_length(min(right - left, 2 * (bottom - top)))  # short enough to leave a strip to be seen
     # Length in the units of the picture, thickness in inches.
     bar = AuxTransformBox(blended_transform_factory(ax.transData, figure_of(ax).dpi_scale_trans))
     bar.add_artist(Rectangle((0, 0), length, 0.05, facecolor="white", edgecolor="none", gid="scale bar"))

@@ -18,7 +18,7 @@ from stemseg_core.directions import leading_bytes
 from stemseg_core.frequencies import Frequencies
 from stemseg_core.images import pair
 from stemseg_core.maps import Grid, between, neighbours, whiten_noise
-from stemseg_core.periods import strongest_period, suited_window
+from stemseg_core.periods import window_of
 from stemseg_core.phases import Found, Settings, by_kmeans, counted, kmeans_bytes, smoothed_scores, smoothing_bytes
 from stemseg_core.spectra import SmoothedSpectra, Spectra
 from stemseg_core.windows import NoWindowError, WindowFFT, WindowMatrix
@@ -42,7 +42,7 @@ def window_sizes(image: ArrayLike, mask: ArrayLike | None, window: Any, windows:
     if windows is None:
         if window is not None:
             return [pair("window", window)]
-        side = suited_window(strongest_period(image, mask, n_jobs=n_jobs), np.shape(image))
+        side, _ = window_of(image, mask, n_jobs=n_jobs)
         return [(side, side)]
     if not isinstance(windows, Sequence | np.ndarray) or isinstance(windows, str) or not len(windows):
         raise ValueError(f"windows must be a sequence of window sizes, got {windows!r}")

@@ -19,7 +19,7 @@ import stemseg_core
 from stemseg_core import datasets, job
 from stemseg_core.cli import accuracy, main
 from stemseg_core.io import write_tiff
-from stemseg_core.job import RESULTS, parse_size, suggested_window
+from stemseg_core.job import RESULTS, no_lattice, parse_size
 from stemseg_core.segment import Segmentation
 from stemseg_core.threads import Stopped
 
@@ -392,7 +392,7 @@ def test_info(path, capsys, simulated):
         f"intensity {low:.6g} to {high:.6g}",
     ):
         assert words in printed
-    assert "suggested: --window 48 (0.96 x 0.96 nm)" in printed
+    assert "by default with a window of 24 px (0.48 nm), as the strongest period is " in printed
 
 
 def test_info_json(tmp_path, capsys):
@@ -404,7 +404,33 @@ def test_info_json(tmp_path, capsys):
     assert [s["taken"] for s in found["signals"]] == [False, True, False]
     assert [s["range"] for s in found["signals"]] == [None, [1, 1], [0, 0]]
     assert [s["not_finite"] for s in found["signals"]] == [0, 1, 0]
-    assert found["suggested_window"]["px"] == 8
+    assert [s["window"] for s in found["signals"]] == [None, {"px": 10, "nm": None}, None]
+    assert found["signals"][1]["period"] is None
+    assert any("no period stands out" in note for note in found["signals"][1]["notes"])
+
+
+def test_info_names_the_window_that_segment_takes(path, tmp_path, capsys):
+    assert command("info", path, "--json") == 0
+    (signal,) = json.loads(capsys.readouterr().out)["signals"]
+    assert command("segment", path, "-o", tmp_path / "out", "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["parameters"]["window"] == [signal["window"]["px"]] * 2
+    assert summary["windows"]["window_nm"] == pytest.approx(signal["window"]["nm"])
+    assert 6 < signal["period"]["px"] < 24
+    assert not signal["notes"]
+    assert not summary["input"]["notes"]
+
+
+def test_info_of_very_large_and_very_small_images(path, tmp_path, capsys, monkeypatch):
+    np.save(tmp_path / "thin.npy", np.ones((2, 50)))
+    assert command("info", tmp_path / "thin.npy") == 0
+    assert capsys.readouterr().out.endswith("'stemseg segment' takes *\n")
+    monkeypatch.setattr(job, "LARGEST_SEARCHED", 192 * 256 - 1)
+    monkeypatch.setattr(job, "window_of", stop)
+    assert command("info", path) == 0
+    printed = capsys.readouterr().out
+    assert "too large to look for a window here" in printed
+    assert printed.endswith("'stemseg segment' takes *\n")
 
 
 def test_info_of_a_file_without_an_image(tmp_path, capsys):
@@ -450,12 +476,11 @@ def test_parse_size_refuses(text):
         parse_size(text)
 
 
-def test_suggested_window():
-    assert suggested_window((512, 512), None) == {"px": 64, "nm": None}
-    assert suggested_window((512, 512), (0.03, 0.03))["px"] == 48
-    assert suggested_window((100, 512), (0.01, 0.01))["px"] == 24
-    assert suggested_window((512, 512), (6.0, 6.0)) is None
-    assert suggested_window((3, 3), None) is None
+def test_no_lattice():
+    assert no_lattice(17.0, None) is None
+    assert no_lattice(17.0, (0.02, 0.03)) is None
+    assert "no period" in no_lattice(None, (0.02, 0.02))
+    assert "6 nm are too large" in no_lattice(17.0, (0.02, 6.0))
 
 
 def test_accuracy_does_not_depend_on_the_numbering():

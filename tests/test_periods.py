@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from stemseg_core import datasets, segment
-from stemseg_core.periods import strongest_period, suited_window
+from stemseg_core.periods import strongest_period, suited_window, window_of
 
 Y, X = np.mgrid[:400, :360]
 
@@ -103,6 +103,7 @@ def test_suited_window(period, shape, window):
 def test_segment_takes_it():
     image, _ = datasets.two_phase((320, 320))
     result = segment(image, 2)
-    window = suited_window(strongest_period(image), image.shape)
+    window, period = window_of(image)
+    assert (window, period) == (suited_window(strongest_period(image), image.shape), strongest_period(image))
     assert result.params["window"] == (window, window)
     assert result.params["windows"] == ((2 * window,) * 2, (window,) * 2, (3 * window // 4,) * 2)
