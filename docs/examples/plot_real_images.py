@@ -57,8 +57,8 @@ image, pixel_size = load("pto_sro_interface.hspy", lambda: datasets.superlattice
 segment(image, 2, pixel_size=pixel_size).plot()
 
 # %%
-# A high-entropy alloy (from pySTEM): lamellae of another stacking, their walls, a region of moiré fringes, and the
-# matrix. Parts of the matrix differ by tilt and thickness only; the low confidence between them says so.
+# A high-entropy alloy (from pySTEM): the matrix, straight lamellae of another stacking, their walls, and a lens of moiré
+# fringes at the left.
 
 
 def alloy():
