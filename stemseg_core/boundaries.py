@@ -109,12 +109,13 @@ def _coordinates_block(block: Array, center: Array, to_coordinates: Array) -> tu
 def without_rims(
     points: Array, means: Array, included: NDArray[np.bool_], window: tuple[int, int], step: tuple[int, int]
 ) -> Array:
-    """Squared distances (n, k) of windows to phases, infinite to those they are not of: thin rims are dissolved.
+    """Squared distances (n, k) of windows to phases, no least one to those they are not of: thin rims are dissolved.
 
     Between two phases there are windows that hold some of both. Their spectra may be those of a third phase: the
     lattices of two grains together look like one of an orientation in between. So a window of a phase that is nowhere
     near as thick as a window is compared with the mixtures of two phases that are, and if one of them does as well, the
-    window is of one of these. A thin layer with a lattice of its own stays.
+    window is of one of these: to its own phase it is then as far, and `MIXTURE` farther, for which it is, is not sure.
+    A thin layer with a lattice of its own stays.
 
     Parameters
     ----------
@@ -144,7 +145,8 @@ def without_rims(
         if not len(mixed):
             break
         allowed[mixed] = near[mixed]
-    return np.where(allowed, squares, np.inf)
+    least = np.where(allowed, squares, np.inf).min(axis=1, keepdims=True)
+    return np.where(allowed, squares, np.maximum(squares, least + tolerance))
 
 
 def _near(inside: NDArray[np.bool_], window: tuple[int, int], step: tuple[int, int]) -> NDArray[np.bool_]:
@@ -198,7 +200,6 @@ def memberships_of(points: Array, squares: Array) -> NDArray[np.float32]:
     spread = LEAST_SPREAD
     if k > 1:
         lead = np.partition(squares, 1, axis=1)[:, 1]
-        finite = np.isfinite(lead)
-        spread = max(spread, float(np.median(lead[finite])) / 6) if finite.any() else spread
+        spread = max(spread, float(np.median(lead)) / 6)
     weights = np.exp(-squares / (2 * spread))
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
