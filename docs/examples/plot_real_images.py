@@ -57,8 +57,8 @@ image, pixel_size = load("pto_sro_interface.hspy", lambda: datasets.superlattice
 segment(image, 2, pixel_size=pixel_size).plot()
 
 # %%
-# A high-entropy alloy (from pySTEM): the matrix, straight lamellae of another stacking, their walls, and a lens of moiré
-# fringes at the left.
+# A high-entropy alloy (from pySTEM): the matrix, straight lamellae of another stacking, their walls, and a lens of
+# moiré fringes at the left.
 
 
 def alloy():
