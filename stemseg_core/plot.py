@@ -148,6 +148,7 @@ def maps(segmentation: Segmentation) -> Figure:
     boxes, width, height = arrange(2, _aspect(segmentation), width=8.0, largest=3.4, right=BAR_COLUMN)
     figure = new_figure(width, height)
     _draw_confidence(figure, segmentation, boxes[0])
+    _scale_bar(figure.axes[0], _units(segmentation))
     residual = segmentation.residual
     top = float(np.nanpercentile(residual, 99.5)) if np.isfinite(residual).any() else 1.0
     shown = _draw_map(add_axes(figure, boxes[1], "residual"), segmentation, residual, "magma", high=top or 1.0)

@@ -241,7 +241,18 @@ def _command(s: Segmentation, name: str, reading: Sequence[str]) -> tuple[str, l
                 words += ["--pixel-size", f"{_word(value, 'x')}{s.units}"]
         elif key in defaults and not _same(value, defaults[key].default):
             beyond.append(key)
-    return " ".join(map(quote, words)), beyond
+    return _lines(words), beyond
+
+
+def _lines(words: Sequence[str], width: int = 88) -> str:
+    """A command in lines that a shell joins: a browser would break a long one within an option."""
+    lines = [quote(words[0])]
+    for word in map(quote, words[1:]):
+        if len(lines[-1]) + len(word) < width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"    {word}")
+    return " \\\n".join(lines)
 
 
 def _same(value: Any, default: Any) -> bool:

@@ -1,5 +1,6 @@
 """The benchmarks run, and measure contenders that find the same."""
 
+import importlib
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BENCH = Path(__file__).parent.parent / "bench"
@@ -33,7 +35,39 @@ def test_quick_run_of_the_study_of_maps():
     done = run("quality.py", "--quick")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^default +0\.9\d\d", done.stdout, re.MULTILINE)
-    assert "What confidence is worth" in done.stdout
+    assert re.search(r"^local symmetry, Wang 2021 +0\.\d\d\d +0\.\d\d\d$", done.stdout, re.MULTILINE)
+    assert len(re.findall(r"^(?:128 px|Blackman|power) +0\.\d\d\d +0\.\d\d\d$", done.stdout, re.MULTILINE)) == 6
+    assert re.search(r"^nmf, power +0\.9\d\d, 0\.\d\d$", done.stdout, re.MULTILINE)
+    assert re.search(r"^0\.8 to 1\.0( +\d+\.\d%){3}$", done.stdout, re.MULTILINE)
+    assert re.search(r"^all( +\d+\.\d%){2} +0\.\d\d\d$", done.stdout, re.MULTILINE)
+
+
+def test_local_symmetry_is_the_correlation_of_patches(monkeypatch):
+    monkeypatch.syspath_prepend(BENCH)
+    local_symmetry = importlib.import_module("local_symmetry")
+    image = np.random.default_rng(0).random((60, 70)).astype(np.float32)
+    found, y, x = local_symmetry.descriptors(image, patch=9, reach=8, n_shifts=30, stride=4)
+    shifts = local_symmetry.even_shifts(8, 30)
+    assert found.shape == (len(y), len(x), len(shifts))
+    assert 20 < len(shifts) <= 30
+    assert (0, 0) not in shifts
+
+    def patch(row, column):
+        return image[int(row) - 4 : int(row) + 5, int(column) - 4 : int(column) + 5].ravel()
+
+    for i, j in ((0, 0), (3, 5), (len(y) - 1, len(x) - 1)):
+        wanted = [np.corrcoef(patch(y[i], x[j]), patch(y[i] + dy, x[j] + dx))[0, 1] for dy, dx in shifts]
+        np.testing.assert_allclose(found[i, j], wanted, atol=1e-9)
+    assert not local_symmetry.descriptors(np.ones((60, 70)), 9, 8, 30, 4)[0].any()
+
+
+def test_calibration_error(monkeypatch):
+    monkeypatch.syspath_prepend(BENCH)
+    error = importlib.import_module("quality").calibration_error
+    membership = np.repeat([0.55, 0.95], 1000)
+    right = np.concatenate([np.arange(1000) < 550, np.arange(1000) < 950])
+    assert error(membership, right) == pytest.approx(0, abs=1e-12)
+    assert error(membership, np.ones(2000)) == pytest.approx(0.25)
 
 
 def test_quick_run_of_the_study_of_endmembers():

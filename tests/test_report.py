@@ -4,6 +4,7 @@ import base64
 import io
 import os
 import re
+import shlex
 import stat
 from html.parser import HTMLParser
 
@@ -148,17 +149,32 @@ def test_python_snippet_runs_with_the_same_parameters(tmp_path):
     assert got == PARAMS | {"pixel_size": (0.5, 0.25), "units": "nm"}
 
 
+def joined(page):
+    """Its text with the lines of commands put together, as a shell does."""
+    return page.text.replace(" \\\n    ", " ")
+
+
+def test_command_line_is_in_lines_that_a_shell_joins(tmp_path):
+    name = "a long name of a file, "
+    text = page(tmp_path, source=f"{10 * name}.tif").text
+    command = text[text.index("stemseg segment") :].split("\n\n")[0]
+    lines = command[: command.index("--seed")].split(" \\\n    ")
+    assert len(lines) > 2
+    assert all(len(line) < 88 for line in lines if name not in line)
+    assert shlex.split(command.replace("\\\n", ""))[:5] == ["stemseg", "segment", f"{10 * name}.tif", "-o", "OUT"]
+
+
 def test_command_line(tmp_path):
-    text = page(tmp_path, source="my image.dm4").text
+    text = joined(page(tmp_path, source="my image.dm4"))
     expected = (
         "stemseg segment 'my image.dm4' -o OUT --phases 2 --method kmeans --window 64x96 --step 16x24 "
         "--taper kaiser,8.0 --smooth 12.0 --whiten --seed 7"
     )
     assert expected in text
-    text = page(tmp_path, source="a.tif", reading=("--frame", "2", "--mask", "m.npy")).text
+    text = joined(page(tmp_path, source="a.tif", reading=("--frame", "2", "--mask", "m.npy")))
     assert "stemseg segment a.tif -o OUT --frame 2 --mask m.npy --phases 2" in text
     assert "# image: 'a.tif' as a 2-D array, read with '--frame 2 --mask m.npy'" in text
-    text = page(tmp_path, build(params=PARAMS | {"detrend": None}), source="my image.dm4").text
+    text = joined(page(tmp_path, build(params=PARAMS | {"detrend": None}), source="my image.dm4"))
     assert "The command has no option for detrend." in text
     assert "stemseg segment" not in text
 
@@ -167,15 +183,15 @@ def test_command_line_of_frequencies_and_maps(tmp_path):
     """The command takes a calibration from the file, in nm, or as an option, and frequencies in 1/nm."""
     params = {"k_max": 0.5, "rotation_invariant": True, "regularize": 8.0, "min_area": 300, "pixel_size": (0.5, 0.25)}
     options = "--rotation-invariant --regularize 8.0 --min-area 300"
-    text = page(tmp_path, build(params=params, units="A"), source="a.tif").text
+    text = joined(page(tmp_path, build(params=params, units="A"), source="a.tif"))
     assert f"--k-max 5 {options} --pixel-size 0.5x0.25A" in text
-    text = page(tmp_path, build(params=params), source="a.tif", reading=("--pixel-size", "0.5x0.25nm")).text
+    text = joined(page(tmp_path, build(params=params), source="a.tif", reading=("--pixel-size", "0.5x0.25nm")))
     assert f"--pixel-size 0.5x0.25nm --k-max 0.5 {options}\n" in text
-    text = page(tmp_path, build(params={"k_max": 0.4}, pixel_size=None), source="a.tif").text
+    text = joined(page(tmp_path, build(params={"k_max": 0.4}, pixel_size=None), source="a.tif"))
     assert "--k-max 0.4" in text
-    text = page(tmp_path, build(params=params, units="furlong"), source="a.tif").text
+    text = joined(page(tmp_path, build(params=params, units="furlong"), source="a.tif"))
     assert "The command has no option for k_max" in text
-    text = page(tmp_path, build(params={"k_max": None, "rotation_invariant": False}), source="a.tif").text
+    text = joined(page(tmp_path, build(params={"k_max": None, "rotation_invariant": False}), source="a.tif"))
     assert "-o OUT\n" in text
 
 
