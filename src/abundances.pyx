@@ -18,6 +18,7 @@ cdef extern from *:
 ENUMERATE_MOST = ENUMERATED
 
 cdef enum:
+    MOST = 6        # ENUMERATED, as a number that an array can have as its length
     MOST_LANES = 8
 
 
@@ -43,7 +44,7 @@ def enumerate_block(
     """
     cdef Py_ssize_t n = B.shape[0], k = B.shape[1], group, start, rows, row, q, r
     cdef double top, value
-    cdef double[6 * MOST_LANES] b, a
+    cdef double[MOST * MOST_LANES] b, a
     with nogil:
         for group in range((n + lanes_double - 1) // lanes_double):
             start = group * lanes_double

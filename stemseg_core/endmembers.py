@@ -20,7 +20,7 @@ from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.memory import require_memory
 from stemseg_core.outliers import SPARE, outlier_bytes, without_outliers
 from stemseg_core.products import as_columns, scores_on, subtract_mean
-from stemseg_core.projections import random_projections, successive_projections
+from stemseg_core.projections import RankError, random_projections, successive_projections
 from stemseg_core.simplex import inverse, log_volume
 from stemseg_core.threads import Progress, one_blas_thread
 
@@ -205,12 +205,12 @@ class Endmembers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimato
         least = max(FLOAT64_VARIANCE * first.values[0], float(np.finfo(rows.dtype).eps) ** 2 * energy)
         found = int((first.values > least).sum())
         if not center and found < rank:
-            raise ValueError(
+            raise RankError(
                 f"n_components must be at most {found} for ATGP of these rows: they span a space of {found} dimensions "
-                "(rank of the rows, to rounding); ask for fewer, or take SPA"
+                "(rank of the rows, to rounding); ask for fewer, or take SPA, as a start init='spa'"
             )
         if found < self.n_components - 1:
-            raise ValueError(
+            raise RankError(
                 f"n_components must be at most {found + 1} for these rows: they lie in an affine space of {found} "
                 f"dimensions (rank of the rows minus their mean, to rounding), and {self.n_components} endmembers need "
                 f"{self.n_components - 1}; ask for fewer"

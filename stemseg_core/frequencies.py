@@ -20,6 +20,10 @@ REACH = 1.25
 ORDERS_PER_CYCLE = 2
 
 
+class NothingLeftError(ValueError):
+    """No frequency of a window is within the limits."""
+
+
 @dataclass(frozen=True)
 class Frequencies:
     """The frequencies that are compared.
@@ -62,11 +66,18 @@ class Frequencies:
             limits, cure = f"k_min={self.k_min}", "a smaller zoom or k_min"
             if self.k_max is not None:
                 limits, cure = f"{limits} with k_max={self.k_max}", f"{cure}, or a larger k_max"
-            raise ValueError(
+            raise NothingLeftError(
                 f"{limits} leaves none of the frequencies that a window of {matrix.window[0]} x {matrix.window[1]} px "
                 f"keeps; take a larger window, {cure}"
             )
         return matrix.from_image(kept)
+
+    def leaves_some(self, matrix: WindowMatrix) -> bool:
+        """Whether features of a matrix are compared at all."""
+        try:
+            return bool(self.kept(matrix).any())
+        except NothingLeftError:
+            return False
 
     def bin_of(self, matrix: WindowMatrix) -> float:
         """One cycle a window, along the axis where that is more, in cycles per unit of length."""

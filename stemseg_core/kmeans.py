@@ -274,9 +274,8 @@ def _inertia(clustering: Clustering) -> float:
 
 def _same_clusters(a: Clustering, b: Clustering) -> bool:
     """Whether two clusterings of the same rows have the same clusters, however these are numbered."""
-    pairs = np.bincount(a.labels.astype(np.intp) * len(b.centers) + b.labels)
-    sizes = np.bincount(a.labels)
-    return np.array_equal(np.sort(pairs[pairs > 0]), np.sort(sizes[sizes > 0]))
+    pairs = np.count_nonzero(np.bincount(a.labels.astype(np.intp) * len(b.centers) + b.labels))
+    return all(np.count_nonzero(np.bincount(clustering.labels)) == pairs for clustering in (a, b))
 
 
 def _streams(random_state: Any, n: int) -> list[np.random.SeedSequence]:

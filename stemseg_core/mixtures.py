@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,12 @@ from stemseg_core.blocks import ArrayRows, KeptRows
 from stemseg_core.boundaries import depth_of
 from stemseg_core.endmembers import Endmembers
 from stemseg_core.maps import Grid
+from stemseg_core.projections import RankError
 
 Array = NDArray[Any]
 
-#: Windows are of an endmember that they have more than this share of; it is a phase if they are somewhere thicker than
-#: twice this part of a window.
-PURE, THICK = 0.7, 0.5
+#: Windows are of an endmember that they have more than this share of.
+PURE = 0.7
 #: Share of the windows that may be left out as defects: more are none.
 MOST = 0.25
 
@@ -53,17 +54,19 @@ def mixed_from_pure(estimator: Endmembers, scores: Array, grid: Grid, **limits: 
             return first
         try:
             estimator.fit(KeptRows(ArrayRows(scores), kept))
-        except ValueError:  # too few dimensions without the defects
+        except RankError:  # too few dimensions without the defects
             return first
         found = abundances(scores, estimator.components_, **limits)
 
 
-def mixing_bytes(n: int, k: int) -> float:
+def mixing_bytes(n: int, k: int, more_scores: int = 0) -> float:
     """Memory of `mixed_from_pure` beside the scores: the search, or shares; and the first shares, with what is pure."""
-    return n * (max(8 * (k + 3), 4 * k) + 4 * k + k + 1)
+    return n * (max(8 * (k + 3 + more_scores), 4 * k) + 4 * k + k + 1)
 
 
 def _thick(inside: NDArray[np.bool_], grid: Grid) -> bool:
-    """Whether some of the windows (n,) lie deeper in the others than half a window."""
+    """Whether some of the windows (n,) lie deeper in the others than in those that see one pixel: half a window."""
     shares = (grid.step[0] / grid.window[0], grid.step[1] / grid.window[1])
-    return bool(inside.any() and depth_of(grid.to_map(inside, False), shares).max() > THICK)
+    # So many windows of a row see a pixel; that in the middle is half as many steps from the next that does not.
+    of_one_pixel = max((ceil(1 / share) + 1) // 2 * share for share in shares)
+    return bool(inside.any() and depth_of(grid.to_map(inside, False), shares).max() > of_one_pixel)

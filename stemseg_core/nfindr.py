@@ -137,6 +137,10 @@ class NFINDR(Endmembers):
         self.progress = progress
 
     @property
+    def _dimensions(self) -> int:
+        return super()._dimensions + (self.init == "atgp")
+
+    @property
     def _more_scores(self) -> int:
         return int(self.n_components) if self.init == "atgp" else 0
 

@@ -22,15 +22,16 @@ SPARE = 4
 SAMPLE, LEVEL, FENCE = 128, 0.95, 4.0
 #: Rows, the farthest from the mean first, that are looked at together, and most rounds.
 BATCH, ROUNDS = 32, 10
-#: Variance of a direction, by that of the first, below which products of a type say nothing about it.
-LEAST_VARIANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-13}
+#: Variance of a direction, by that of the first, below which products of float32, and of float64, say nothing about it.
+FLOAT32_VARIANCE, FLOAT64_VARIANCE = 1e-5, 1e-13
 
 
 def without_outliers(rows: Rows, n_components: int, n_neighbors: int, **options: Any) -> NDArray[np.bool_]:
     """Which rows have company; the others are outliers.
 
     Distances are those of scores of unit variance on the leading principal components, four more than the endmembers
-    need. An outlier is a row whose m-th neighbour is more than four times as far as those of 95 % of the rows. Outliers
+    need. An outlier is a row whose m-th neighbour is more than four times as far as those of 95 % of the rows that are
+    not m times the same. Outliers
     hide others, since they take the components: the rows that are left are looked at again until none is found.
 
     Parameters
@@ -58,13 +59,16 @@ def without_outliers(rows: Rows, n_components: int, n_neighbors: int, **options:
        SIGMOD (2000) 427-438. https://doi.org/10.1145/342009.335437
     """
     n, d = rows.shape
-    kept = np.ones(n, bool)
+    kept, fence = np.ones(n, bool), np.inf
     rank = min(n_components - 1 + SPARE, d, n)
     for _ in range(ROUNDS):
         Y = _scores(rows, kept, rank, options)
         sample = np.flatnonzero(kept)
         sample = sample[np.linspace(0, len(sample) - 1, min(SAMPLE, len(sample))).astype(np.intp)]
-        fence = FENCE * float(np.quantile(_to_neighbor(Y, kept, sample, n_neighbors, options), LEVEL))
+        distances = _to_neighbor(Y, kept, sample, n_neighbors, options)
+        if not distances.any():
+            break  # the rows are so many times the same that nothing tells which are far
+        fence = FENCE * float(np.quantile(distances[distances > 0], LEVEL))
         alone = _alone(Y, kept, n_neighbors, fence, options)
         if not len(alone):
             break
@@ -83,13 +87,16 @@ def outlier_bytes(n: int, n_components: int) -> float:
 
 def _scores(rows: Rows, kept: NDArray[np.bool_], rank: int, options: dict[str, Any]) -> Array:
     """Scores (n, r) of all rows, of unit variance over those that are kept."""
-    first = leading(KeptRows(rows, kept), rank, **options)
-    seen = first.values > LEAST_VARIANCE[rows.dtype] * first.values[0]
+    first, dtype = leading(KeptRows(rows, kept), rank, **options), rows.dtype
+    if dtype == np.float32 and not (first.converged and first.values[-1] > FLOAT32_VARIANCE * first.values[0]):
+        dtype = np.dtype(np.float64)
+        first = leading(KeptRows(rows, kept), rank, dtype=dtype, **options)
+    seen = first.values > FLOAT64_VARIANCE * first.values[0]
     V = first.V[seen] / np.sqrt(first.values[seen] / kept.sum())[:, np.newaxis]
-    shift = first.mean.astype(rows.dtype)
+    shift = first.mean.astype(dtype)
     Y = np.zeros((len(kept), max(1, len(V))))  # equal rows have no scores
     if len(V):
-        run(_scores_block, rows, shift, as_columns(V, rows.dtype), len(V), out=(Y,), **options)
+        run(_scores_block, rows, shift, as_columns(V, dtype), len(V), out=(Y,), **options)
     return Y
 
 

@@ -128,7 +128,9 @@ def phases_bytes(
     rank = min(rank, n, d)
     scores = n * rank * item
     kmeans = kmeans_bytes(n, rank, k, n_threads)
-    beside = {"ica": max(13 * n * k, 4 * n * k + kmeans)} | dict.fromkeys(ENDMEMBERS, mixing_bytes(n, k))
+    beside = {"ica": max(13 * n * k, 4 * n * k + kmeans)} | {
+        name: mixing_bytes(n, k, k if name == "atgp" else 0) for name in ENDMEMBERS
+    }
     finding = beside.get(str(method), kmeans)
     return max(leading_bytes(matrix, rank, n_threads), scores + max(8 * n, smoothing_bytes(matrix, rank), finding))
 

@@ -16,6 +16,10 @@ Array = NDArray[Any]
 Extremes = Callable[[Array], tuple[Array, Array]]
 
 
+class RankError(ValueError):
+    """Rows that do not have as many directions as are asked for."""
+
+
 def successive_projections(Y: ArrayLike, k: int) -> NDArray[np.intp]:
     """Row numbers of k rows, each the farthest from the span of those before; ties to the smallest.
 
@@ -58,7 +62,7 @@ def successive_projections(Y: ArrayLike, k: int) -> NDArray[np.intp]:
                 u -= basis[:j].T @ (basis[:j] @ u)
             square = float(u @ u)
             if square <= least:
-                raise ValueError(
+                raise RankError(
                     f"k = {k} rows cannot be chosen: the rank of Y, of shape {(n, r)}, is {j}; ask for fewer"
                 )
             basis[j] = u / np.sqrt(square)

@@ -96,7 +96,7 @@ def regularized(
 
 def regularized_bytes(n_grid: int, n_phases: int) -> float:
     """Memory of `regularized`, the memberships given and returned included."""
-    return 4.0 * n_grid * n_phases * (PLANES)
+    return 4.0 * n_grid * n_phases * PLANES
 
 
 class _Boundaries:

@@ -82,10 +82,13 @@ class Scales:
 
         step = step_of(sizes[0], features.step)
         self.small = [matrix(sizes[0], step)]
+        given = sizes
         if len(sizes) == 1:
-            sizes = _around(sizes[0], np.shape(image), features.zoom, frequencies)
+            sizes = _around(sizes[0], np.shape(image))
         large = max(sizes, key=lambda size: size[0] * size[1])
-        self.small += [matrix(size, _apart(step, size, SMALL_STEPS)) for size in sizes[1:] if size != large]
+        smaller = [matrix(size, _apart(step, size, SMALL_STEPS)) for size in sizes[1:] if size != large]
+        # One that was not asked for may be too small for the frequencies that are compared.
+        self.small += [size for size in smaller if size.window in given or frequencies.leaves_some(size)]
         self.between: list[WindowMatrix] = []
         self.large_spectra: WindowMatrix | None = None
         apart = _apart(step, large, LARGE_STEPS)
@@ -260,16 +263,11 @@ def _apart(step: Size, window: Size, parts: int) -> Size:
     return max(step[0], window[0] // parts), max(step[1], window[1] // parts)
 
 
-def _around(window: Size, shape: tuple[int, ...], zoom: Any, frequencies: Frequencies) -> list[Size]:
+def _around(window: Size, shape: tuple[int, ...]) -> list[Size]:
     """Sizes of windows: that of the maps, that for the lattices, and a smaller one for the boundaries."""
     (y, x), (height, width) = window, shape[-2:]
     large = max(y, min(2 * y, height // 2)), max(x, min(2 * x, width // 2))
-    small = 3 * y // 4, 3 * x // 4
-    # Frequencies that a window of this size keeps, in cycles a window.
-    last: float = (min(small) - 1) // (2 * zoom)
-    if frequencies.k_max is not None:
-        last = min(last, *(frequencies.k_max * s * w for s, w in zip(frequencies.pixel_size, small, strict=True)))
-    return [window, large, small] if last > frequencies.k_min else [window, large]
+    return [window, large, (3 * y // 4, 3 * x // 4)]
 
 
 def _modulus(matrix: WindowMatrix) -> float:

@@ -294,3 +294,21 @@ def test_samson(estimator):
     i, j = linear_sum_assignment(-pairs)
     assert np.sqrt(((found.transform(X)[:, i] - truth[j].T) ** 2).mean()) <= 0.3255  # .323
     assert_array_equal(successive_projections(X, 3)[:1], ATGP(1).fit(X).indices_)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_outliers_beside_one_strong_component(dtype):
+    rng = np.random.default_rng(0)
+    X = rng.dirichlet(np.ones(4), 3000) @ rng.random((4, 60)) + 0.01 * rng.standard_normal((3000, 60))
+    X += 300 * rng.random((3000, 1)) * np.ones(60)
+    X[::300] += 3 * rng.standard_normal((10, 60))
+    assert_array_equal(SPA(4, n_neighbors=5).fit(X.astype(dtype)).outliers_, np.arange(0, 3000, 300))
+
+
+def test_outliers_among_many_equal_rows():
+    rng = np.random.default_rng(0)
+    X = np.zeros((4000, 20))
+    X[:150] = rng.dirichlet(np.ones(4), 150) @ rng.random((4, 20))
+    X[200:204] = 1000 * rng.random((4, 20))
+    found = NFINDR(4, n_neighbors=5).fit(X)
+    assert_array_equal(found.outliers_, np.arange(200, 204))

@@ -20,6 +20,8 @@ import stemseg_core
 from stemseg_core import KMeans, Stopped, lloyd
 from stemseg_core._kernels import available_levels
 from stemseg_core.blocks import ArrayRows, take_rows
+from stemseg_core.kmeans import _same_clusters
+from stemseg_core.lloyd import Clustering
 from stemseg_core.threads import map_tasks
 
 LEVELS = available_levels()
@@ -341,6 +343,15 @@ def test_restarts_that_may_be_the_best_are_made_exact(separation, several, monke
     model = KMeans(3).fit(X)
     assert (len(exact) > 1) == several
     assert model.inertia_ == min(clustering.inertia for clustering in exact)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [([0, 0, 1, 1], [1, 1, 0, 0], True), ([0, 0, 1, 1], [0, 0, 0, 0], False), ([0, 0, 1, 1], [0, 1, 1, 1], False)],
+)
+def test_same_clusters(a, b, same):
+    a, b = (Clustering(np.zeros((2, 1)), np.array(labels, np.int32), 0.0, 1, True) for labels in (a, b))
+    assert _same_clusters(a, b) == _same_clusters(b, a) == same
 
 
 def test_empty_clusters_continue_from_the_farthest_rows():

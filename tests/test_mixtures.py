@@ -49,9 +49,32 @@ def test_defects_are_no_endmembers(two_phase, damage, method):
     assert agreement(segment(image, 2, method=method), truth) > (0.93 if method == "atgp" else 0.97)
 
 
+@pytest.mark.parametrize("step", [24, 40, 64])
+def test_defects_are_no_endmembers_of_coarse_grids(step):
+    image, truth = datasets.two_phase((512, 512), position=0.45, random_state=4)
+    hot_pixels(image)
+    assert agreement(segment(image, 2, method="nfindr", window=64, step=step), truth) > 0.9
+
+
+def test_other_errors_are_not_taken_for_too_few_dimensions(two_phase, monkeypatch):
+    image = two_phase[0].copy()
+    hot_pixels(image)
+    choose, calls = NFINDR._choose, []
+
+    def fails_again(self, *arguments):
+        calls.append(self)
+        if len(calls) > 1:
+            raise ValueError("something else")
+        return choose(self, *arguments)
+
+    monkeypatch.setattr(NFINDR, "_choose", fails_again)
+    with pytest.raises(ValueError, match="something else"):
+        segment(image, 2, method="nfindr")
+
+
 def test_defects_would_be_endmembers(two_phase, monkeypatch):
     """What the rule is for: without it, the map is one of the defects."""
-    monkeypatch.setattr("stemseg_core.mixtures.THICK", -1.0)
+    monkeypatch.setattr("stemseg_core.mixtures._thick", lambda inside, grid: True)
     found = []
     for damage in (hot_pixels, streak):
         image, truth = two_phase[0].copy(), two_phase[1]
@@ -67,7 +90,7 @@ def test_clean_images_keep_their_maps(name, k, monkeypatch):
     options = {"n_grains": 5, "n_orientations": 3} if name == "polycrystal" else {}
     image, _ = getattr(datasets, name)((512, 512), **options)
     found = segment(image, k, method="nfindr")
-    monkeypatch.setattr("stemseg_core.mixtures.THICK", -1.0)
+    monkeypatch.setattr("stemseg_core.mixtures._thick", lambda inside, grid: True)
     np.testing.assert_array_equal(found.abundances, segment(image, k, method="nfindr").abundances)
 
 

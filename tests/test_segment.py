@@ -480,6 +480,7 @@ def dense():
         ({"whiten": True, "n_jobs": 1}, False),
         ({"method": "nfindr"}, False),
         ({"method": "atgp"}, True),
+        ({"method": "atgp", "n_phases": 8, "rank": 10, "n_jobs": 1}, False),
         ({"method": "ica"}, True),
         ({"rotation_invariant": True}, False),
         ({"rotation_invariant": True, "method": "ica"}, False),
