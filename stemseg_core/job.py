@@ -12,10 +12,11 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,9 @@ from stemseg_core.segment import segment
 from stemseg_core.segmentation import Segmentation
 from stemseg_core.signals import nanometres
 from stemseg_core.threads import Progress, tell
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Size = tuple[tuple[float, float], str]
 
@@ -165,10 +169,13 @@ class Job:
         start = time.perf_counter()
         stage = Path(tempfile.mkdtemp(prefix=".stemseg-", dir=_nearest_folder(output)))
         try:
-            steps = [*_arrays(result, stage), *_pictures(result, stage, self.path.name, self.reading)]
-            for done, step in enumerate(steps, start=1):
-                step()
-                tell(progress, done, len(steps), "write")
+            # Arrays are compressed while pictures are drawn; matplotlib is for one thread.
+            with ThreadPoolExecutor(1) as other:
+                arrays = [other.submit(step) for step in _arrays(result, stage)]
+                steps = [*_pictures(result, stage, self.path.name, self.reading), *(step.result for step in arrays)]
+                for done, step in enumerate(steps, start=1):
+                    step()
+                    tell(progress, done, len(steps), "write")
             for name, source in extra.items():
                 shutil.copyfile(source, stage / name)
             self.seconds["write"] = time.perf_counter() - start
@@ -343,13 +350,20 @@ def _arrays(result: Segmentation, folder: Path) -> list[Callable[[], object]]:
 
 def _pictures(result: Segmentation, folder: Path, source: str, reading: list[str]) -> list[Callable[[], object]]:
     """What writes the files that are for people."""
+    from stemseg_core.panels import Picture, draw_picture
     from stemseg_core.plot import components, overlay
     from stemseg_core.report import write_report
 
+    pictures: dict[str, Picture] = {}
+
+    def write_picture(draw: Callable[[Segmentation], Figure]) -> None:
+        pictures[draw.__name__] = picture = draw_picture(draw(result))
+        (folder / f"{draw.__name__}.png").write_bytes(picture.png)
+
     return [
-        lambda: overlay(result).savefig(folder / "overlay.png", dpi=150),
-        lambda: components(result).savefig(folder / "components.png", dpi=150),
-        lambda: write_report(result, folder / "report.html", source=source, reading=reading),
+        lambda: write_picture(overlay),
+        lambda: write_picture(components),
+        lambda: write_report(result, folder / "report.html", source=source, reading=reading, pictures=pictures),
     ]
 
 

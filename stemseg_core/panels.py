@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from math import ceil, log
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +15,7 @@ GAP, TITLE = 0.15, 0.28  # inches, between panels and for the line above each
 BAR_COLUMN = 0.75  # inches, for a colour bar and its numbers
 LEGEND = 1.7  # inches, for one entry of the legend; TITLED for the same without its swatch
 TITLED = 1.35
+DPI = 150
 
 
 class Box(NamedTuple):
@@ -63,7 +65,7 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=150, facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
@@ -91,3 +93,17 @@ def hide_ticks(ax: Axes) -> None:
     ax.set_yticks([])
     for spine in ax.spines.values():
         spine.set_visible(spine.get_linewidth() >= 3)
+
+
+class Picture(NamedTuple):
+    """A figure as a file of the kind PNG, and its width in inches."""
+
+    png: bytes
+    width: float
+
+
+def draw_picture(figure: Figure) -> Picture:
+    """The figure, drawn. Noise hardly compresses: level 3 makes files as small as 6 does, in half the time."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 3})
+    return Picture(buffer.getvalue(), figure.get_figwidth())
