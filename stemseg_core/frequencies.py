@@ -130,7 +130,9 @@ def check_k_max(k_max: object, zoom: int, calibration: tuple[float, float] | Non
     end_y, end_x = (0.5 / size for size in calibration or (1.0, 1.0))
     largest, unit = float(np.hypot(end_y, end_x)), "pixel" if calibration is None else units
     if float(k_max) > largest:
-        cure = "give a smaller one" if calibration else f"give pixel_size, by which k_max is in cycles per {units}"
+        cure = f"give pixel_size, by which k_max is in cycles per {units}"
+        if calibration is not None:
+            cure = f"give a smaller one{_as_a_length(float(k_max), largest / zoom, units)}"
         raise ValueError(
             f"k_max={k_max!r} cycles per {unit} is above every frequency of an image, which are at most "
             f"{largest:.2g}; {cure}"
@@ -163,18 +165,18 @@ def check_windows(
                 "frequencies of windows of a quarter of it; take a larger image, or try a larger window with zoom=1"
             )
         windows = "the window chosen for the image" if chosen else f"a window of {size[0]} x {size[1]} px"
-        raise NothingLeftError(frequencies.nothing_left(windows) + _as_a_length(frequencies, matrix, units))
+        message = frequencies.nothing_left(windows)
+        if frequencies.k_max is not None and replace(frequencies, k_max=1 / frequencies.k_max).leaves_some(matrix):
+            y, x = frequencies.pixel_size
+            message += _as_a_length(frequencies.k_max, float(np.hypot(matrix.ky[-1] / y, matrix.kx[-1] / x)), units)
+        raise NothingLeftError(message)
 
 
-def _as_a_length(frequencies: Frequencies, matrix: WindowMatrix, units: str) -> str:
-    """What a limit would be as a frequency, if it makes sense as a length only."""
-    if frequencies.k_max is None:
+def _as_a_length(k_max: float, largest: float, units: str) -> str:
+    """What to give if a limit that makes no sense as a frequency is a length; nothing if that makes none either."""
+    if 1 / k_max > largest:
         return ""
-    turned = replace(frequencies, k_max=1 / frequencies.k_max)
-    largest = np.hypot(matrix.ky[-1] / turned.pixel_size[0], matrix.kx[-1] / turned.pixel_size[1])
-    if 1 / frequencies.k_max > largest or not turned.leaves_some(matrix):
-        return ""
-    return f"; k_max is a frequency: for details of {frequencies.k_max:g} {units} give {1 / frequencies.k_max:.4g}"
+    return f"; k_max is a frequency: for details of {k_max:g} {units} give {1 / k_max:.4g}"
 
 
 class AngularMoments:

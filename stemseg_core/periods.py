@@ -60,7 +60,7 @@ def strongest_period(
     side = int(min(SIDE, *(n * size for n, size in zip(pixels.shape[-2:], _relative(pixel_size), strict=True))))
     sides = [round(along) for along in pixels_along(side, pixel_size)]
     excluded = ~np.isfinite(pixels) if excluded is None else excluded | ~np.isfinite(pixels)
-    if min(sides) < 2 * FEWEST or excluded.all():
+    if min(side, *sides) < 3 * FEWEST or excluded.all():  # no frequency is high enough, and below a third
         return None
     if excluded.any():  # large windows may all meet some of them
         pixels = np.where(excluded, pixels[~excluded].mean(dtype=np.float64), pixels)

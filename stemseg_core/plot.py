@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 #: Okabe and Ito's colours without black, told apart with any colour vision (https://jfly.uni-koeln.de/color/).
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442")
 #: The line through the outermost windows: seen on dark and on light.
-_OUTERMOST = (("white", "-"), ("black", (0, (4, 4))))
+_OUTERMOST = (("white", "-"), ("black", (0, (5, 5))))
 #: For areas that belong to no phase.
 EXCLUDED, STRIPES = "#9A9A9A", "#5A5A5A"
 
@@ -249,7 +249,7 @@ def _draw_outermost(ax: Axes, s: Segmentation) -> None:
     # Pixel i covers i to i + 1, so that its centre is at i + 1/2.
     (top, left), (bottom, right) = ((s.centers[i] + 0.5) * size for i in (0, -1))
     for color, dashes in _OUTERMOST:
-        line: dict[str, Any] = {"edgecolor": color, "linestyle": dashes, "linewidth": 0.9, "zorder": 2.5}
+        line: dict[str, Any] = {"edgecolor": color, "linestyle": dashes, "linewidth": 1.1, "zorder": 2.5}
         ax.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, **line))
 
 
@@ -306,7 +306,7 @@ def _color_bar(figure: Figure, shown: Any, box: Box, label: str = "") -> None:
     bar = figure.colorbar(shown, cax=add_axes(figure, box))
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=FONT - 1, length=2)
-    bar.ax.locator_params(nbins=5)
+    bar.ax.locator_params(nbins=max(1, min(5, int(box.height / 0.3))))
     bar.set_label(label, fontsize=FONT - 1)
 
 
@@ -333,7 +333,7 @@ def _legend_handles(s: Segmentation) -> list[Any]:
     handles: list[Any] = [Patch(facecolor=c, label=t) for c, t in zip(colors, _titles(s), strict=True)]
     if (s.label_image < 0).any():
         handles.append(Patch(facecolor=EXCLUDED, edgecolor=STRIPES, hatch="////", linewidth=0, label="excluded"))
-    handles.append(Line2D([], [], color="black", linestyle=_OUTERMOST[1][1], linewidth=0.9, label="outermost windows"))
+    handles.append(Line2D([], [], color="black", linestyle=_OUTERMOST[1][1], linewidth=1.1, label="outermost windows"))
     return handles
 
 

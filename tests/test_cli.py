@@ -127,7 +127,9 @@ def test_options_of_frequencies_and_maps(path, tmp_path):
 
 
 def test_limits_that_leave_nothing(path, tmp_path, capsys):
-    assert "k_max=0.5 leaves none" in refused(capsys, "segment", path, "-o", tmp_path / "out", "--k-max", 0.5)
+    assert "--k-min 3 with --k-max 0.5 leaves none" in refused(
+        capsys, "segment", path, "-o", tmp_path / "out", "--k-max", 0.5
+    )
     assert "--min-area" in refused(capsys, "segment", path, "-o", tmp_path / "out", "--min-area", "2.5")
 
 
@@ -292,7 +294,7 @@ def test_a_file_in_place_of_the_command(path, tmp_path, capsys, monkeypatch):
     assert "did you mean 'stemseg segment image ...'?" in refused(capsys, "image")
 
 
-@pytest.mark.parametrize("side", [3, 8, 20])
+@pytest.mark.parametrize("side", [3, 8, 11, 20])
 def test_a_tiny_image_is_too_small(tmp_path, capsys, side):
     np.save(tmp_path / "a.npy", np.random.default_rng(0).random((side, 50)))
     line = refused(capsys, "segment", tmp_path / "a.npy", "-o", tmp_path / "out")

@@ -316,7 +316,7 @@ def test_panel_of_all_criteria():
     for ax, (name, curve) in zip(axes, found.curves.items(), strict=True):
         counted, null = CRITERIA[name]
         assert ax.get_xlabel() == f"number of {counted}"
-        compared = curve.null is not None and np.isfinite(curve.null).any()
+        compared = curve.null is not None and bool(np.isfinite(curve.null).any())
         assert [t.get_text() for t in ax.get_legend().get_texts()] == ["measured", "taken"] + [null] * compared
     assert "separation: 2, decides" in titles
 

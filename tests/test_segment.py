@@ -422,7 +422,7 @@ def test_pixel_size(two_phase, plain, size, expected):
         ({"k_max": 10, "pixel_size": 0.02, "zoom": 4}, ValueError, "keeps, which is up to 6.25 along.*or zoom=3"),
         ({"k_max": 40, "pixel_size": 0.02}, ValueError, "above every frequency of an image.*give a smaller one"),
         ({"k_max": 0.08, "pixel_size": 0.02}, ValueError, "k_max is a frequency: for details of 0.08 nm give 12.5"),
-        ({"k_max": 0.9, "pixel_size": 0.2, "units": "A"}, ValueError, "for details of 0.9 A give 1.111"),
+        ({"k_max": 80, "pixel_size": 20, "units": "pm"}, ValueError, "for details of 80 pm give 0.0125"),
         ({"window": "2nm"}, ValueError, r"got '2nm'; a length has round\(length / pixel_size\) pixels"),
         ({"rotation_invariant": 1}, TypeError, "rotation_invariant must be True or False, got 1"),
         ({"regularize": -1}, ValueError, "regularize must be a number from 0"),
