@@ -73,9 +73,9 @@ class Frequencies:
 
     def nothing_left(self, window: str) -> str:
         """What is wrong if none of the frequencies of a window, in words, are within the limits."""
-        limits, cure = f"k_min={self.k_min}", "a smaller zoom or k_min"
+        limits, cure = f"k_min={self.k_min:g}", "a smaller zoom or k_min"
         if self.k_max is not None:
-            limits, cure = f"{limits} with k_max={self.k_max}", f"{cure}, or a larger k_max"
+            limits, cure = f"{limits} with k_max={self.k_max:g}", f"{cure}, or a larger k_max"
         return f"{limits} leaves none of the frequencies that {window} keeps; take a larger window, {cure}"
 
     def leaves_some(self, matrix: WindowMatrix) -> bool:
@@ -127,21 +127,22 @@ def check_k_max(k_max: object, zoom: int, calibration: tuple[float, float] | Non
         return
     if isinstance(k_max, bool) or not isinstance(k_max, Real) or not 0 < float(k_max) < np.inf:
         raise ValueError(f"k_max must be a positive number or None, got {k_max!r}")
+    limit = float(k_max)
     end_y, end_x = (0.5 / size for size in calibration or (1.0, 1.0))
     largest, unit = float(np.hypot(end_y, end_x)), "pixel" if calibration is None else units
-    if float(k_max) > largest:
+    if limit > largest:
         cure = f"give pixel_size, by which k_max is in cycles per {units}"
         if calibration is not None:
-            cure = f"give a smaller one{_as_a_length(float(k_max), largest / zoom, units)}"
+            cure = f"give a smaller one{_as_a_length(limit, largest / zoom, units)}"
         raise ValueError(
-            f"k_max={k_max!r} cycles per {unit} is above every frequency of an image, which are at most "
+            f"k_max={limit:g} cycles per {unit} is above every frequency of an image, which are at most "
             f"{largest:.2g}; {cure}"
         )
-    if float(k_max) > largest / zoom:
+    if limit > largest / zoom:
         along = " and ".join(f"{end / zoom:.3g}" for end in dict.fromkeys((end_y, end_x)))
         raise ValueError(
-            f"k_max={k_max!r} cycles per {unit} is above all that zoom={zoom} keeps, which is up to {along} along the "
-            f"axes and {largest / zoom:.3g} between them; give a smaller one, or zoom={int(largest / float(k_max))}"
+            f"k_max={limit:g} cycles per {unit} is above all that zoom={zoom} keeps, which is up to {along} along the "
+            f"axes and {largest / zoom:.3g} between them; give a smaller one, or zoom={int(largest / limit)}"
         )
 
 
@@ -161,7 +162,7 @@ def check_windows(
             continue
         if chosen and max(size) < SMALLEST:
             raise NothingLeftError(
-                f"image of {shape[0]} x {shape[1]} px is too small: k_min={frequencies.k_min} leaves none of the "
+                f"image of {shape[0]} x {shape[1]} px is too small: k_min={frequencies.k_min:g} leaves none of the "
                 "frequencies of windows of a quarter of it; take a larger image, or try a larger window with zoom=1"
             )
         windows = "the window chosen for the image" if chosen else f"a window of {size[0]} x {size[1]} px"

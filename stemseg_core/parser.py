@@ -99,43 +99,53 @@ def _add_segment(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
-    def group(title: str) -> Callable[..., Any]:
-        """What adds the option of a parameter to a group of that title."""
-        options = p.add_argument_group(title)
-        return lambda parameter, **about: options.add_argument(OPTIONS[parameter], dest=parameter, **about)
+    def add(group: Any, parameter: str, **about: Any) -> None:
+        group.add_argument(OPTIONS[parameter], dest=parameter, **about)
 
     p.add_argument("image", metavar="IMAGE", type=Path, help=".dm3, .dm4, .emd, .ser, .hspy, .tif, .png, .npy, ...")
     p.add_argument("-o", "--output", metavar="OUT", type=_folder, required=True, help="folder for the results")
-    add = group("phases")
-    add("n_phases", metavar="N", type=_phases, default=2, help="number of phases, or 'auto' (default: 2)")
-    add("method", choices=METHODS, help="how windows become phases (default: kmeans)")
-    add = group("windows (in pixels, or a length such as 2nm, 20A; 64x96 is height x width)")
+    group = p.add_argument_group("phases")
+    add(group, "n_phases", metavar="N", type=_phases, default=2, help="number of phases, or 'auto' (default: 2)")
+    add(group, "method", choices=METHODS, help="how windows become phases (default: kmeans)")
+    group = p.add_argument_group("windows (in pixels, or a length such as 2nm, 20A; 64x96 is height x width)")
     add(
+        group,
         "window",
         metavar="SIZE",
         type=_size,
-        help="side of the sliding window, of which each has an entry in the maps (default: from the strongest period)",
+        help="side of the windows, each of which has an entry in the maps (default: from the strongest period)",
     )
     add(
+        group,
         "windows",
         metavar="SIZES",
         type=lambda text: [_size(part) for part in text.split(",")],
         help="sizes used together by kmeans, such as 48,64,128; the maps are of --window, which must be one of them, "
         "or else of the largest but one (default: two, one and three quarters of --window)",
     )
-    add("step", metavar="SIZE", type=_size, help="from one window to the next (default: an eighth of the window)")
-    add("taper", metavar="NAME", type=_taper, help="hann, hamming, ...; 'kaiser,8' with a parameter (default: hann)")
     add(
+        group, "step", metavar="SIZE", type=_size, help="from one window to the next (default: an eighth of the window)"
+    )
+    add(
+        group,
+        "taper",
+        metavar="NAME",
+        type=_taper,
+        help="hann, hamming, ...; 'kaiser,8' with a parameter (default: hann)",
+    )
+    add(
+        group,
         "zoom",
         metavar="N",
         type=_whole(1),
         help="keep the central 1/N of the frequencies, up to 0.5/N cycles per pixel: with 2, reflections of lattice "
         "planes less than 4 pixels apart are not seen, with 1 all are (default: 2)",
     )
-    add("scale", choices=SCALES, help="of the spectrum's modulus (default: sqrt)")
-    add = group("what is compared")
-    add("k_min", metavar="N", type=_number, help="ignore less than N cycles a window (default: 3)")
+    add(group, "scale", choices=SCALES, help="of the spectrum's modulus (default: sqrt)")
+    group = p.add_argument_group("what is compared")
+    add(group, "k_min", metavar="N", type=_number, help="ignore less than N cycles a window (default: 3)")
     add(
+        group,
         "k_max",
         metavar="K",
         type=_number,
@@ -143,60 +153,69 @@ def _add_segment(commands: Any) -> None:
         "0.08 nm (default: none, what --zoom keeps)",
     )
     add(
+        group,
         "rotation_invariant",
         action="store_const",
         const=True,
         help="grains of one material are one phase, however they are turned (default: orientations are phases)",
     )
-    add("normalize", metavar="P", type=_number, help="divide spectra by their norm to the power P (default: 0.5)")
-    add("rank", metavar="N", type=_whole(1), help="scores kept of each spectrum (default: 32)")
     add(
+        group, "normalize", metavar="P", type=_number, help="divide spectra by their norm to the power P (default: 0.5)"
+    )
+    add(group, "rank", metavar="N", type=_whole(1), help="scores kept of each spectrum (default: 32)")
+    add(
+        group,
         "smooth",
         metavar="PX",
         type=_number,
         help="Gaussian mean over neighbouring windows, in pixels (default: 12)",
     )
     add(
+        group,
         "whiten",
         action="store_const",
         const=True,
         help="make noise equal in all scores, for faint differences (default: as it is)",
     )
-    add = group("maps")
+    group = p.add_argument_group("maps")
     add(
+        group,
         "regularize",
         metavar="PX",
         type=_number,
         help="make boundaries short: patches of a smaller radius, in pixels, are given up (default: 0, none)",
     )
     add(
+        group,
         "min_area",
         metavar="PX",
         type=_whole(0),
         help="regions of fewer pixels go to the phases around them (default: 0, none)",
     )
-    add = group("image")
+    group = p.add_argument_group("image")
     add(
+        group,
         "signal",
         metavar="N",
         type=_whole(0),
         help="which data set, as 'stemseg info' numbers them (default: the one with the largest image)",
     )
-    add("frame", metavar="N", type=_frame, help="which image of a stack, from 0, or 'mean' (default: 0)")
-    add("pixel_size", metavar="SIZE", type=_size, help="such as 0.02nm (default: what the file says)")
+    add(group, "frame", metavar="N", type=_frame, help="which image of a stack, from 0, or 'mean' (default: 0)")
+    add(group, "pixel_size", metavar="SIZE", type=_size, help="such as 0.02nm (default: what the file says)")
     add(
+        group,
         "mask",
         metavar="FILE",
         type=Path,
         help="image of the same shape; pixels that are not 0 are excluded (default: none)",
     )
-    add("invalid", choices=("raise", "exclude"), help="what to do with NaN and Inf (default: raise)")
-    add = group("run")
-    add("random_state", metavar="N", type=_whole(0), help="seed of the random starts (default: 0)")
-    add("n_jobs", metavar="N", type=int, help="threads, on which the result does not depend (default: all CPUs)")
-    add("max_memory", metavar="SIZE", type=_memory, help="such as 4GB (default: a share of what is free)")
-    p.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
-    p.add_argument("--json", action="store_true", help="print summary.json instead of the summary")
+    add(group, "invalid", choices=("raise", "exclude"), help="what to do with NaN and Inf (default: raise)")
+    group = p.add_argument_group("run")
+    add(group, "random_state", metavar="N", type=_whole(0), help="seed of the random starts (default: 0)")
+    add(group, "n_jobs", metavar="N", type=int, help="threads, on which the result does not depend (default: all CPUs)")
+    add(group, "max_memory", metavar="SIZE", type=_memory, help="such as 4GB (default: a share of what is free)")
+    group.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+    group.add_argument("--json", action="store_true", help="print summary.json instead of the summary")
 
 
 def _whole(least: int) -> Callable[[str], int]:
