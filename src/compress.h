@@ -5,6 +5,53 @@
 /* A vector of as many float64 numbers as a vector of REAL has: what sums of products are added in. */
 typedef double TYPED(wide) __attribute__((vector_size(sizeof(double) * TYPED(lanes)), aligned(8), may_alias));
 
+/* Eight numbers, and their values in float64: the same order of additions on every SIMD level. */
+typedef REAL TYPED(eight) __attribute__((vector_size(8 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+typedef double TYPED(eight_wide) __attribute__((vector_size(8 * sizeof(double)), aligned(8), may_alias));
+
+/* squares (rows) = sums of the squares of x (rows x d), sums (d) += sums of its columns; the rows that are `ahead`, if any
+ * are, are asked for on the way. */
+static inline __attribute__((always_inline)) void TYPED(sum_rows)(
+    const int rows, const REAL *x, ptrdiff_t d, double *squares, double *sums, const REAL *ahead)
+{
+    TYPED(eight_wide) square[4] = {{0}};
+    double rest[4] = {0};
+    ptrdiff_t j = 0;
+    for (; j + 8 <= d; j += 8) {
+        TYPED(eight_wide) sum = {0};
+        if (ahead && j % (ptrdiff_t)(64 / sizeof(REAL)) == 0)
+            for (int i = 0; i < rows; i++)
+                __builtin_prefetch(ahead + i * d + j);
+        for (int i = 0; i < rows; i++) {
+            const TYPED(eight_wide) value =
+                __builtin_convertvector(*(const TYPED(eight) *)(x + i * d + j), TYPED(eight_wide));
+            sum += value;
+            square[i] += value * value;
+        }
+        *(TYPED(eight_wide) *)(sums + j) += sum;
+    }
+    for (; j < d; j++)
+        for (int i = 0; i < rows; i++) {
+            sums[j] += x[i * d + j];
+            rest[i] += (double)x[i * d + j] * x[i * d + j];
+        }
+    for (int i = 0; i < rows; i++) {
+        const TYPED(eight_wide) s = square[i];
+        squares[i] = rest[i] + (((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7])));
+    }
+}
+
+/* squares (m) and sums (d) of x (m x d), four rows for one turn of the sums through registers. */
+static inline void TYPED(sums_of)(const REAL *x, ptrdiff_t m, ptrdiff_t d, double *squares, double *sums)
+{
+    enum { ahead = 8 };
+    ptrdiff_t i = 0;
+    for (; i + 4 <= m; i += 4)
+        TYPED(sum_rows)(4, x + i * d, d, squares + i, sums, i + ahead + 4 <= m ? x + (i + ahead) * d : NULL);
+    for (; i < m; i++)
+        TYPED(sum_rows)(1, x + i * d, d, squares + i, sums, NULL);
+}
+
 /* out (8 x vectors) += tile (8 x d) b (d x vectors): a sum in registers of the type of the numbers, added in float64.
  * `ahead` points to the 8 rows, `row` bytes apart, that are wanted next, if there are any: their pieces as long as the
  * tile, of which a cache line holds `line` numbers, are asked for evenly between the products. In bursts they would wait

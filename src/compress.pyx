@@ -31,6 +31,8 @@ cdef extern from *:
     void add_products_double(
         const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, double*, Py_ssize_t
     ) nogil
+    void sums_of_float(const float*, Py_ssize_t, Py_ssize_t, double*, double*) nogil
+    void sums_of_double(const double*, Py_ssize_t, Py_ssize_t, double*, double*) nogil
     void stemseg_prefetch(const void*) nogil
 
 cdef enum:
@@ -94,19 +96,14 @@ def sum_block(
 
     Cost: 3 m d operations, one read of X.
     """
-    cdef Py_ssize_t m = X.shape[0], d = X.shape[1]
-    cdef Py_ssize_t i, piece, start, width
-
     with nogil:
         squares[:] = 0
         sums[:] = 0
-        for piece in range((d + FEATURES - 1) // FEATURES):
-            start = piece * FEATURES
-            width = d - start if d - start < FEATURES else FEATURES
-            for i in range(m):
-                if i + AHEAD < m:
-                    prefetch(&X[i + AHEAD, start], width)
-                squares[i] += sum_piece(&X[i, start], width, &sums[start])
+        if X.shape[0] and X.shape[1]:
+            if floating is float:
+                sums_of_float(&X[0, 0], X.shape[0], X.shape[1], &squares[0], &sums[0])
+            else:
+                sums_of_double(&X[0, 0], X.shape[0], X.shape[1], &squares[0], &sums[0])
 
 
 def center_block(

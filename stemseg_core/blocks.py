@@ -76,13 +76,18 @@ class ArrayRows:
         return larger
 
     def index(self, i: int) -> slice:
-        return slice(i * self.block_rows, min((i + 1) * self.block_rows, self.shape[0]))
+        return self.span(range(i, i + 1))
+
+    def span(self, blocks: range) -> slice:
+        """The rows of neighbouring blocks."""
+        return slice(blocks.start * self.block_rows, min(blocks.stop * self.block_rows, self.shape[0]))
+
+    def take(self, index: slice) -> NDArray[Any]:
+        """These rows, C-contiguous; of an array that is so already, a view."""
+        return np.ascontiguousarray(self.array[index], dtype=self.dtype)
 
     def reader(self) -> Callable[[int], NDArray[Any]]:
-        def read(i: int) -> NDArray[Any]:
-            return np.ascontiguousarray(self.array[self.index(i)], dtype=self.dtype)
-
-        return read
+        return lambda i: self.take(self.index(i))
 
 
 class KeptRows:

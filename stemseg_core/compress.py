@@ -19,7 +19,7 @@ from stemseg_core.threads import Progress, one_blas_thread
 Array = NDArray[Any]
 
 #: Multiply-adds that a basis may cost: up to MAX_SAMPLE rows are looked at within it, MIN_SAMPLE in any case.
-BASIS_COST, MIN_SAMPLE, MAX_SAMPLE = 2e10, 20_000, 100_000
+BASIS_COST, MIN_SAMPLE, MAX_SAMPLE = 2e10, 5_000, 100_000
 #: Passes over the sample of block Krylov iteration where it replaces the Gram matrix: any good basis will do here.
 BASIS_PASSES = 4
 #: Below this share of a row's energy, what the basis leaves out is formed explicitly: the difference of norms cancels.
@@ -136,7 +136,7 @@ def compress(
 
     Notes
     -----
-    All rows are looked at for the basis if they are at most 20,000, or up to 100,000 if the Gram matrix costs no more
+    All rows are looked at for the basis if they are at most 5,000, or up to 100,000 if the Gram matrix costs no more
     than 2e10 multiply-adds; otherwise about so many, in evenly spread blocks. The pass costs 2 n d r operations.
     Memory: the scores, 8 bytes a row, and some d x d matrices of doubles. The projection of float32 rows is in
     float32, norms and sums over rows are in float64; a residual below a tenth of its row is formed explicitly rather

@@ -60,26 +60,34 @@ class Sample:
 
 
 class Groups:
-    """Neighbouring blocks of a row source as one block, copied together; a row source."""
+    """Neighbouring blocks of a row source as one block, in groups as even as can be; a row source.
 
-    def __init__(self, rows: Rows, size: int) -> None:
-        self.rows, self.size, self.n_blocks = rows, size, -(-rows.n_blocks // size)
+    Those of an array are not copied, others are copied together.
+    """
+
+    def __init__(self, rows: Rows, n_groups: int) -> None:
+        self.rows, self.n_blocks = rows, n_groups
         self.shape, self.dtype = rows.shape, rows.dtype
 
-    def _indices(self, i: int) -> list[Index]:
-        return [self.rows.index(j) for j in range(i * self.size, min((i + 1) * self.size, self.rows.n_blocks))]
+    def _blocks(self, i: int) -> range:
+        return range(i * self.rows.n_blocks // self.n_blocks, (i + 1) * self.rows.n_blocks // self.n_blocks)
 
     def index(self, i: int) -> Index:
-        return np.concatenate([np.r_[index] for index in self._indices(i)])
+        if isinstance(self.rows, ArrayRows):
+            return self.rows.span(self._blocks(i))
+        return np.concatenate([np.r_[self.rows.index(j)] for j in self._blocks(i)])
 
     def reader(self) -> Callable[[int], Array]:
-        read = self.rows.reader()
+        rows = self.rows
+        if isinstance(rows, ArrayRows):
+            return lambda i: rows.take(rows.span(self._blocks(i)))
+        read = rows.reader()
 
         def read_group(i: int) -> Array:
-            sizes = [n_rows_of(index) for index in self._indices(i)]
+            sizes = [n_rows_of(rows.index(j)) for j in self._blocks(i)]
             group, start = np.empty((sum(sizes), self.shape[1]), self.dtype), 0
-            for j, size in enumerate(sizes):
-                group[start : start + size] = read(i * self.size + j)
+            for j, size in zip(self._blocks(i), sizes, strict=True):
+                group[start : start + size] = read(j)
                 start += size
             return group
 
@@ -87,19 +95,17 @@ class Groups:
 
 
 def grouped(rows: Rows) -> Rows:
-    """The rows in blocks of about `PRODUCT_BYTES`, but at least `MIN_GROUPS` of them if there are so many blocks.
+    """The rows in blocks of at most about `PRODUCT_BYTES`, a multiple of `MIN_GROUPS` if there are so many blocks.
 
-    A function of the geometry alone, as the blocks are; the rows of an array are not copied.
+    A function of the geometry alone, as the blocks are. Even groups, in a number that 2, 4 or 8 threads share evenly,
+    leave none of them waiting at the end for a whole one.
     """
     n, d = rows.shape
     block_bytes = max(1, n * d * rows.dtype.itemsize // rows.n_blocks)
     size = min(PRODUCT_BYTES // block_bytes, rows.n_blocks // MIN_GROUPS)
     if size < 2:
         return rows
-    size = 1 << (size.bit_length() - 1)
-    if not isinstance(rows, ArrayRows):
-        return Groups(rows, size)
-    return rows.in_larger_blocks(size)
+    return Groups(rows, -(-rows.n_blocks // (size * MIN_GROUPS)) * MIN_GROUPS)
 
 
 def n_rows_of(index: Index) -> int:
@@ -225,7 +231,7 @@ def leading_bytes(rows: Rows, rank: int, n_jobs: int | None = None) -> float:
     if not _gram_pays(rows, rank):
         # The basis and what is made of its last block; each thread has a sum, and another waits to be merged.
         needed = 8.0 * d * block_width(rank, d) * (KRYLOV_BLOCKS + 10 + 2 * n_threads)
-        return needed if isinstance(groups, ArrayRows) else needed + copies
+        return needed if isinstance(rows, ArrayRows) else needed + copies
     # Eigenvectors take five; each thread has a product, and another waits to be merged.
     side = min(n, d)
     return 8.0 * ((5 + 2 * n_threads) * side * side + 3 * rank * d) + copies + (n * d * 8.0 if n < d else 0.0)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
-import re
 import shutil
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +22,14 @@ from numpy.typing import NDArray
 from stemseg_core import __version__
 from stemseg_core.files import current_umask
 from stemseg_core.io import Image, ImageReadError, Signal, choose_signal, read_image, read_signals, write_tiff
-from stemseg_core.options import in_options
+from stemseg_core.options import Size, in_options
 from stemseg_core.periods import pixels_along, strongest_period, window_of
 from stemseg_core.segment import segment
 from stemseg_core.segmentation import Segmentation
-from stemseg_core.signals import nanometres
 from stemseg_core.threads import Progress, tell
 
-Size = tuple[tuple[float, float], str]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RESULTS = (
     "overlay.png",
@@ -177,10 +176,13 @@ class Job:
         start = time.perf_counter()
         stage = Path(tempfile.mkdtemp(prefix=".stemseg-", dir=_nearest_folder(output)))
         try:
-            steps = [*_arrays(result, stage), *_pictures(result, stage, self.path.name, self.reading)]
-            for done, step in enumerate(steps, start=1):
-                step()
-                tell(progress, done, len(steps), "write")
+            # Arrays are compressed while pictures are drawn; matplotlib is for one thread.
+            with ThreadPoolExecutor(1) as other:
+                arrays = [other.submit(step) for step in _arrays(result, stage)]
+                steps = [*_pictures(result, stage, self.path.name, self.reading), *(step.result for step in arrays)]
+                for done, step in enumerate(steps, start=1):
+                    step()
+                    tell(progress, done, len(steps), "write")
             for name, source in extra.items():
                 shutil.copyfile(source, stage / name)
             self.seconds["write"] = time.perf_counter() - start
@@ -310,22 +312,6 @@ def no_lattice(period: float | None, pixel_size: tuple[float, float] | None) -> 
     return too_coarse(pixel_size) or doubt
 
 
-def parse_size(text: str) -> Size:
-    """``"64"``, ``"3nm"``, ``"64x96"``, ``"0.2x0.3A"`` as ((y, x), unit): "px" without a unit, any length in "nm"."""
-    number = r"(\d+\.?\d*(?:e[-+]?\d+)?|\.\d+)"
-    match = re.fullmatch(rf"\s*{number}(?:\s*[x*]\s*{number})?\s*([^\d\s.]*)\s*", text)
-    sizes = [float(match[1]), float(match[2] or match[1])] if match else []
-    if 0 in sizes:
-        raise ValueError(f"expected a size larger than 0, got {text!r}")
-    unit = match[3] if match else ""
-    if unit.lower() not in ("", "px", "pixel", "pixels"):
-        sizes = [length for size in sizes if (length := nanometres(size, unit))]
-        unit = "nm"
-    if len(sizes) != 2 or not all(size < math.inf for size in sizes):
-        raise ValueError(f"expected a size such as 64, 64x96, 3nm or 0.2A (units px, nm, A, pm, um), got {text!r}")
-    return (sizes[0], sizes[1]), "nm" if unit == "nm" else "px"
-
-
 def plural(n: int, what: str) -> str:
     """``1 phase``, ``2 phases``."""
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
@@ -370,13 +356,20 @@ def _arrays(result: Segmentation, folder: Path) -> list[Callable[[], object]]:
 
 def _pictures(result: Segmentation, folder: Path, source: str, reading: list[str]) -> list[Callable[[], object]]:
     """What writes the files that are for people."""
+    from stemseg_core.panels import Picture, draw_picture
     from stemseg_core.plot import components, overlay
     from stemseg_core.report import write_report
 
+    pictures: dict[str, Picture] = {}
+
+    def write_picture(draw: Callable[[Segmentation], Figure]) -> None:
+        pictures[draw.__name__] = picture = draw_picture(draw(result))
+        (folder / f"{draw.__name__}.png").write_bytes(picture.png)
+
     return [
-        lambda: overlay(result).savefig(folder / "overlay.png", dpi=150),
-        lambda: components(result).savefig(folder / "components.png", dpi=150),
-        lambda: write_report(result, folder / "report.html", source=source, reading=reading),
+        lambda: write_picture(overlay),
+        lambda: write_picture(components),
+        lambda: write_report(result, folder / "report.html", source=source, reading=reading, pictures=pictures),
     ]
 
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
+
+from stemseg_core.signals import nanometres
+
+#: (y, x) and their unit.
+Size = tuple[tuple[float, float], str]
 
 #: The option for each parameter of `stemseg_core.segment` and of `stemseg_core.io.read_image` that has one.
 OPTIONS = {
@@ -42,6 +48,22 @@ SIZES = ("window", "step", "pixel_size")
 
 _VALUE = r"'[^']*'|\([^()]*\)|\[(?:[^\[\]()]|\([^()]*\))*\]|[^\s,;:)]+"
 _MENTION = re.compile(rf"\b({'|'.join(OPTIONS)})\b(?:=({_VALUE}))?( must\b)?")
+
+
+def parse_size(text: str) -> Size:
+    """``"64"``, ``"3nm"``, ``"64x96"``, ``"0.2x0.3A"`` as ((y, x), unit): "px" without a unit, any length in "nm"."""
+    number = r"(\d+\.?\d*(?:e[-+]?\d+)?|\.\d+)"
+    match = re.fullmatch(rf"\s*{number}(?:\s*[x*]\s*{number})?\s*([^\d\s.]*)\s*", text)
+    sizes = [float(match[1]), float(match[2] or match[1])] if match else []
+    if 0 in sizes:
+        raise ValueError(f"expected a size larger than 0, got {text!r}")
+    unit = match[3] if match else ""
+    if unit.lower() not in ("", "px", "pixel", "pixels"):
+        sizes = [length for size in sizes if (length := nanometres(size, unit))]
+        unit = "nm"
+    if len(sizes) != 2 or not all(size < math.inf for size in sizes):
+        raise ValueError(f"expected a size such as 64, 64x96, 3nm or 0.2A (units px, nm, A, pm, um), got {text!r}")
+    return (sizes[0], sizes[1]), "nm" if unit == "nm" else "px"
 
 
 def option(parameter: str, value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from math import ceil, floor, log, log10
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +17,7 @@ LEGEND = 1.8  # inches, for one entry of the legend; TITLED for the same without
 TITLED = 1.35
 #: A scale bar is inside of panels whose sides are at least as long, in inches, and takes so much below smaller ones.
 BAR_INSIDE, BAR_BELOW = 1.2, 0.3
+DPI = 150
 
 
 class Box(NamedTuple):
@@ -71,7 +73,7 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=150, facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
@@ -134,3 +136,17 @@ def scale_bar(ax: Axes, units: str) -> None:
         anchored.patch.set(facecolor="black", edgecolor="none", alpha=0.55)
     ax.add_artist(anchored)
     hide_ticks(ax)
+
+
+class Picture(NamedTuple):
+    """A figure as a file of the kind PNG, and its width in inches."""
+
+    png: bytes
+    width: float
+
+
+def draw_picture(figure: Figure) -> Picture:
+    """The figure, drawn. Noise hardly compresses: level 3 makes files as small as 6 does, in half the time."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 3})
+    return Picture(buffer.getvalue(), figure.get_figwidth())

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import stemseg_core
-from stemseg_core.job import RefusedError, parse_size
+from stemseg_core.job import RefusedError
 from stemseg_core.memory import memory_limit
-from stemseg_core.options import OPTIONS
+from stemseg_core.options import OPTIONS, Size, parse_size
 from stemseg_core.phases import AUTO, METHODS
 from stemseg_core.windows import SCALES
 
@@ -252,7 +252,7 @@ def _number(text: str) -> float:
     return number
 
 
-def _size(text: str) -> tuple[tuple[float, float], str]:
+def _size(text: str) -> Size:
     try:
         return parse_size(text)
     except ValueError as error:

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import base64
 import inspect
-import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from math import floor, log10
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stemseg_core import plot
 from stemseg_core.files import atomic
 from stemseg_core.options import OPTIONS, SWITCHES, joined, option
+from stemseg_core.panels import Picture, draw_picture
 from stemseg_core.phases import AUTO, METHODS
 from stemseg_core.segment import segment
 from stemseg_core.segmentation import Segmentation
 from stemseg_core.signals import nanometres
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CONFIDENCE = (
     "Confidence is the largest membership of a window minus the next largest: 1 where the window is clearly of one "
@@ -82,6 +85,7 @@ def write_report(
     title: str | None = None,
     source: str | None = None,
     reading: Sequence[str] = (),
+    pictures: Mapping[str, Picture] | None = None,
 ) -> None:
     """Write a page with the phases, their patterns and maps, how far to trust them, and how to get them again.
 
@@ -98,20 +102,28 @@ def write_report(
         Name of the image's file, for title and instructions.
     reading : sequence of str, optional
         Options of the command that decided what was read, such as ``("--frame", "2")``.
+    pictures : mapping of str to Picture, optional
+        By the names of the functions in `stemseg_core.plot` that draw them; what is not given is drawn.
     """
-    page = _page(segmentation, title or (f"Phases of {Path(source).name}" if source else "Phases"), source, reading)
+    title = title or (f"Phases of {Path(source).name}" if source else "Phases")
+    page = _page(segmentation, title, source, reading, pictures or {})
     with atomic(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _page(s: Segmentation, title: str, source: str | None, reading: Sequence[str]) -> str:
+def _page(
+    s: Segmentation, title: str, source: str | None, reading: Sequence[str], pictures: Mapping[str, Picture]
+) -> str:
+    def drawn(draw: Callable[[Segmentation], Figure]) -> Picture:
+        return pictures.get(draw.__name__) or draw_picture(draw(s))
+
     shares = ", ".join(f"phase {i + 1} {share}" for i, share in enumerate(plot.percentages(s.fractions)))
     k = len(s.components)
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="facts">{escape(_facts(s, source))}</p>',
-        _picture(
-            plot.overlay(s),
+        _figure(
+            drawn(plot.overlay),
             f"The image with its phases in colour: {shares}.",
             f"The phases over the image. {OUTERMOST}",
         ),
@@ -119,22 +131,22 @@ def _page(s: Segmentation, title: str, source: str | None, reading: Sequence[str
         "<p>Phases are numbered by size; in <code>Segmentation.labels</code> phase 1 is 0, and excluded areas are -1. "
         "Fractions are of the area that is not excluded.</p>",
         "<h2>Patterns</h2>",
-        _picture(
-            plot.components(s),
+        _figure(
+            drawn(plot.components),
             f"The pattern of each of the {k} phases over spatial frequency.",
             "What the local spectrum of each phase looks like; zero frequency is in the middle.",
         ),
         "<h2>Membership</h2>",
-        _picture(
-            plot.abundances(s),
+        _figure(
+            drawn(plot.abundances),
             f"Maps of the membership in each of the {k} phases.",
             f"Membership of each window in each phase, 0 to 1. {FRAME}",
         ),
         *_number_of_phases(s),
         "<h2>How far to trust it</h2>",
         f"<p>{CONFIDENCE}</p><p>{RESIDUAL}</p>",
-        _picture(
-            plot.maps(s),
+        _figure(
+            drawn(plot.maps),
             f"Maps of confidence (mean {_mean(s.confidence)}) and residual (mean {_mean(s.residual)}).",
             f"Confidence and residual of each window. {FRAME}",
         ),
@@ -161,7 +173,7 @@ def _number_of_phases(s: Segmentation) -> list[str]:
     return [
         "<h2>How many phases</h2>",
         f"<p>{SEPARATION}</p>",
-        _picture(plot.estimate(s.estimate), f"Separation for each number of phases; {found} was taken."),
+        _figure(draw_picture(plot.estimate(s.estimate)), f"Separation for each number of phases; {found} was taken."),
     ]
 
 
@@ -296,11 +308,9 @@ def _mean(values: Any) -> str:
     return f"{values.mean():.2f}" if values.size else "-"
 
 
-def _picture(figure: Any, description: str, caption: str = "") -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    width = round(figure.get_figwidth() * 96)
+def _figure(picture: Picture, description: str, caption: str = "") -> str:
+    data = base64.b64encode(picture.png).decode("ascii")
+    width = round(picture.width * 96)
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return (
         f'<figure><img src="data:image/png;base64,{data}" width="{width}" alt="{escape(description)}">{below}</figure>'

@@ -20,8 +20,8 @@ import stemseg_core
 from stemseg_core import datasets, job
 from stemseg_core.cli import accuracy, main
 from stemseg_core.io import write_tiff
-from stemseg_core.job import RESULTS, no_lattice, parse_size
-from stemseg_core.options import OPTIONS, in_options
+from stemseg_core.job import RESULTS, no_lattice
+from stemseg_core.options import OPTIONS, in_options, parse_size
 from stemseg_core.parser import parser
 from stemseg_core.segment import Segmentation, segment
 from stemseg_core.threads import Stopped

@@ -350,14 +350,19 @@ def test_vanishing_squares_are_refused(monkeypatch):
         compress(np.float32(1e-22) * X, 3, center=False)
 
 
-def test_groups_of_blocks():
+@pytest.mark.parametrize("source", [lambda X: TiledRows(X, 17), ArrayRows])
+def test_groups_of_blocks(source, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 15)
     X = mixture(3000, 30)
-    rows = directions.Groups(TiledRows(X, 17), 4)
-    assert rows.n_blocks == 5
+    rows = directions.Groups(source(X), 5)
     read = rows.reader()
-    for i in range(rows.n_blocks):
-        np.testing.assert_array_equal(read(i), X[rows.index(i)])
-    np.testing.assert_array_equal(np.sort(np.concatenate([rows.index(i) for i in range(5)])), np.arange(3000))
+    indices = [np.arange(3000)[rows.index(i)] for i in range(rows.n_blocks)]
+    for i, index in enumerate(indices):
+        np.testing.assert_array_equal(read(i), X[index])
+    np.testing.assert_array_equal(np.sort(np.concatenate(indices)), np.arange(3000))
+    blocks_in = [len(rows._blocks(i)) for i in range(5)]
+    assert sum(blocks_in) == rows.rows.n_blocks
+    assert max(blocks_in) - min(blocks_in) <= 1 < min(blocks_in)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
