@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 
-from stemseg_core.windows import WindowMatrix
+from stemseg_core.estimator import check_whole
+from stemseg_core.periods import SMALLEST
+from stemseg_core.windows import WindowFFT, WindowMatrix
 
 Array = NDArray[Any]
 
@@ -63,14 +68,15 @@ class Frequencies:
             if self.k_max is not None:
                 kept &= radius <= self.k_max
         if not kept.any():
-            limits, cure = f"k_min={self.k_min}", "a smaller zoom or k_min"
-            if self.k_max is not None:
-                limits, cure = f"{limits} with k_max={self.k_max}", f"{cure}, or a larger k_max"
-            raise NothingLeftError(
-                f"{limits} leaves none of the frequencies that a window of {matrix.window[0]} x {matrix.window[1]} px "
-                f"keeps; take a larger window, {cure}"
-            )
+            raise NothingLeftError(self.nothing_left(f"a window of {matrix.window[0]} x {matrix.window[1]} px"))
         return matrix.from_image(kept)
+
+    def nothing_left(self, window: str) -> str:
+        """What is wrong if none of the frequencies of a window, in words, are within the limits."""
+        limits, cure = f"k_min={self.k_min:g}", "a smaller zoom or k_min"
+        if self.k_max is not None:
+            limits, cure = f"{limits} with k_max={self.k_max:g}", f"{cure}, or a larger k_max"
+        return f"{limits} leaves none of the frequencies that {window} keeps; take a larger window, {cure}"
 
     def leaves_some(self, matrix: WindowMatrix) -> bool:
         """Whether features of a matrix are compared at all."""
@@ -112,6 +118,66 @@ class Frequencies:
         if not self.rotation_invariant:
             return 0.0
         return 2.0 * len(self.columns(matrix)) * matrix.shape[1] * matrix.dtype.itemsize
+
+
+def check_k_max(k_max: object, zoom: int, calibration: tuple[float, float] | None, units: str) -> None:
+    """Refuse a limit that is none: above all frequencies of an image, or above those that `zoom` keeps of them."""
+    check_whole(zoom=zoom)
+    if k_max is None:
+        return
+    if isinstance(k_max, bool) or not isinstance(k_max, Real) or not 0 < float(k_max) < np.inf:
+        raise ValueError(f"k_max must be a positive number or None, got {k_max!r}")
+    limit = float(k_max)
+    end_y, end_x = (0.5 / size for size in calibration or (1.0, 1.0))
+    largest, unit = float(np.hypot(end_y, end_x)), "pixel" if calibration is None else units
+    if limit > largest:
+        cure = f"give pixel_size, by which k_max is in cycles per {units}"
+        if calibration is not None:
+            cure = f"give a smaller one{_as_a_length(limit, largest / zoom, units)}"
+        raise ValueError(
+            f"k_max={limit:g} cycles per {unit} is above every frequency of an image, which are at most "
+            f"{largest:.2g}; {cure}"
+        )
+    if limit > largest / zoom:
+        along = " and ".join(f"{end / zoom:.3g}" for end in dict.fromkeys((end_y, end_x)))
+        raise ValueError(
+            f"k_max={limit:g} cycles per {unit} is above all that zoom={zoom} keeps, which is up to {along} along the "
+            f"axes and {largest / zoom:.3g} between them; give a smaller one, or zoom={int(largest / limit)}"
+        )
+
+
+def check_windows(
+    sizes: Sequence[tuple[int, int]],
+    frequencies: Frequencies,
+    features: WindowFFT,
+    shape: tuple[int, ...],
+    units: str,
+    *,
+    chosen: bool,
+) -> None:
+    """Refuse sizes of windows, given or chosen for the image, of which no frequencies would be compared."""
+    for size in sizes:
+        matrix = clone(features).set_params(window=size).matrix(np.zeros(size))
+        if frequencies.leaves_some(matrix):
+            continue
+        if chosen and max(size) < SMALLEST:
+            raise NothingLeftError(
+                f"image of {shape[0]} x {shape[1]} px is too small: k_min={frequencies.k_min:g} leaves none of the "
+                "frequencies of windows of a quarter of it; take a larger image, or try a larger window with zoom=1"
+            )
+        windows = "the window chosen for the image" if chosen else f"a window of {size[0]} x {size[1]} px"
+        message = frequencies.nothing_left(windows)
+        if frequencies.k_max is not None and replace(frequencies, k_max=1 / frequencies.k_max).leaves_some(matrix):
+            y, x = frequencies.pixel_size
+            message += _as_a_length(frequencies.k_max, float(np.hypot(matrix.ky[-1] / y, matrix.kx[-1] / x)), units)
+        raise NothingLeftError(message)
+
+
+def _as_a_length(k_max: float, largest: float, units: str) -> str:
+    """What to give if a limit that makes no sense as a frequency is a length; nothing if that makes none either."""
+    if 1 / k_max > largest:
+        return ""
+    return f"; k_max is a frequency: for details of {k_max:g} {units} give {1 / k_max:.4g}"
 
 
 class AngularMoments:

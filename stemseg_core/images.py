@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,20 +10,32 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
+def pair(name: str, value: int | Sequence[int] | str) -> tuple[int, int]:
     """`value` or a (y, x) pair of values as two whole numbers >= 1."""
     try:
         values = np.asarray(value)
     except ValueError:  # sequences of different lengths
         values = np.empty(0)
     if values.dtype.kind not in "iu" or values.shape not in ((), (2,)) or values.min() < 1:
-        raise ValueError(f"{name} must be a whole number of pixels >= 1, or a (y, x) pair of them; got {value!r}")
+        cure = "; a length has round(length / pixel_size) pixels" if isinstance(value, str) else ""
+        raise ValueError(f"{name} must be a whole number of pixels >= 1, or a (y, x) pair of them; got {value!r}{cure}")
     y, x = np.broadcast_to(values, 2)
     return int(y), int(x)
 
 
+def refuse_names(image: object) -> None:
+    """Raise TypeError if the name of a file is given in place of its pixels."""
+    if isinstance(image, str | os.PathLike):
+        name = os.fspath(image)
+        raise TypeError(
+            f"image must be an array of pixels, got the name {name!r}; read the file first: "
+            f"image = stemseg_core.io.read_image({name!r}), then pass image.data, and image.pixel_size"
+        )
+
+
 def check_image(image: ArrayLike, mask: ArrayLike | None) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """`image` as a real array (y, x) or (t, y, x), not copied, and the mask of excluded pixels, own or given."""
+    refuse_names(image)
     own_mask = np.ma.getmask(image)
     array = np.ma.getdata(image) if isinstance(image, np.ma.MaskedArray) else np.asarray(image)
     if array.dtype.kind == "c":

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -24,16 +22,14 @@ from numpy.typing import NDArray
 from stemseg_core import __version__
 from stemseg_core.files import current_umask
 from stemseg_core.io import Image, ImageReadError, Signal, choose_signal, read_image, read_signals, write_tiff
-from stemseg_core.periods import strongest_period, window_of
+from stemseg_core.options import Size, in_options
+from stemseg_core.periods import pixels_along, strongest_period, window_of
 from stemseg_core.segment import segment
 from stemseg_core.segmentation import Segmentation
-from stemseg_core.signals import nanometres
 from stemseg_core.threads import Progress, tell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Size = tuple[tuple[float, float], str]
 
 RESULTS = (
     "overlay.png",
@@ -70,7 +66,10 @@ class Job:
     def read(cls, path: Path, signal: int | None = None, frame: int | str | None = None) -> Job:
         """Read the image; ImageReadError if that cannot be done."""
         start = time.perf_counter()
-        image = read_image(path, signal, frame)
+        try:
+            image = read_image(path, signal, frame)
+        except ImageReadError as error:
+            raise ImageReadError(path.name + in_options(str(error).removeprefix(path.name))) from error
         job = cls(path, image, "none" if image.pixel_size is None else "file", list(image.notes))
         job.seconds["read"] = time.perf_counter() - start
         for option, value in (("--signal", signal), ("--frame", frame)):
@@ -81,12 +80,15 @@ class Job:
     def calibrate(self, size: Size) -> None:
         """Take `size` for the pixel size, whatever the file says."""
         pixel_size, unit = size
+        y, x = pixel_size
+        given = f"{y:.12g}" if x == y else f"{y:.12g}x{x:.12g}"
         if unit == "px":
-            raise RefusedError("--pixel-size: expected a length with its unit, such as 0.02nm or 0.2A, got pixels")
+            raise RefusedError(
+                f"--pixel-size: expected a length with its unit, such as {given}nm or {given}A; the unit is missing"
+            )
         self.image = replace(self.image, pixel_size=pixel_size, units=unit)
         self.calibration = "--pixel-size"
-        y, x = pixel_size
-        self.reading += ["--pixel-size", f"{y:g}{unit}" if x == y else f"{y:g}x{x:g}{unit}"]
+        self.reading += ["--pixel-size", f"{given}{unit}"]
 
     def in_pixels(self, size: Size, option: str) -> int | tuple[int, int]:
         """`size` of a window or a step in whole pixels, one number if both axes agree."""
@@ -104,9 +106,14 @@ class Job:
         height, width = max(1, round(y)), max(1, round(x))
         return height if height == width else (height, width)
 
-    def note_lattice(self) -> None:
-        """Say so if no lattice seems to be resolved."""
-        doubt = no_lattice(strongest_period(self.image.data), self.image.pixel_size)
+    def look_for_a_lattice(self, *, search: bool) -> None:
+        """Warn of pixels that are too large for one, and note if none is found, where it is to be searched for."""
+        pixel_size = self.image.pixel_size
+        doubt = too_coarse(pixel_size)
+        if doubt:
+            self.warnings.append(f"{doubt}; what is found is not told apart by lattices")
+        elif search:
+            doubt = no_lattice(strongest_period(self.image.data, pixel_size=pixel_size), pixel_size)
         if doubt:
             self.notes.append(doubt)
 
@@ -134,7 +141,7 @@ class Job:
                     image.data, n_phases, pixel_size=image.pixel_size, units=image.units, progress=progress, **options
                 )
             except (ValueError, MemoryError) as error:
-                raise RefusedError(f"{self.path.name}: {error}") from error
+                raise RefusedError(f"{self.path.name}: {in_options(str(error))}") from error
         self.warnings += [str(warning.message) for warning in caught]
         self.seconds["segment"] = time.perf_counter() - start
         return result
@@ -277,38 +284,37 @@ def _pixels(path: Path, signal: Signal, taken: bool) -> dict[str, Any]:
     if taken and image.data.size > LARGEST_SEARCHED:
         found["notes"].append("too large to look for a window here; 'segment' finds one")
     elif taken:
-        window, period = window_of(image.data)
-        found["period"] = None if period is None else _length(period, image.pixel_size)
-        if window <= min(image.data.shape):
-            found["window"] = _length(window, image.pixel_size)
+        window, period = window_of(image.data, pixel_size=image.pixel_size)
+        if period is not None:
+            found["period"] = _lengths(pixels_along(period, image.pixel_size), image.pixel_size)
+        if all(side <= n for side, n in zip(window, image.data.shape, strict=True)):
+            found["window"] = _lengths(window, image.pixel_size)
         doubt = no_lattice(period, image.pixel_size)
         found["notes"] += [doubt] if doubt else []
     return found
 
 
-def _length(pixels: float, pixel_size: tuple[float, float] | None) -> dict[str, Any]:
-    return {"px": pixels, "nm": None if pixel_size is None else [pixels * size for size in pixel_size]}
+def _lengths(pixels: tuple[float, float], pixel_size: tuple[float, float] | None) -> dict[str, Any]:
+    nm = None if pixel_size is None else [n * size for n, size in zip(pixels, pixel_size, strict=True)]
+    return {"px": list(pixels), "nm": nm}
+
+
+def too_coarse(pixel_size: tuple[float, float] | None) -> str | None:
+    """Why an image of such pixels cannot show a lattice; None if it may."""
+    if pixel_size is None or max(pixel_size) <= LARGEST_LATTICE_PIXEL_NM:
+        return None
+    return f"pixels of {max(pixel_size):.3g} nm are too large to show a lattice"
 
 
 def no_lattice(period: float | None, pixel_size: tuple[float, float] | None) -> str | None:
     """Why no lattice seems to be resolved in an image of that strongest period; None if one does."""
-    if pixel_size is not None and max(pixel_size) > LARGEST_LATTICE_PIXEL_NM:
-        return f"pixels of {max(pixel_size):.3g} nm are too large to show a lattice"
-    return "no period stands out: is a lattice resolved in this image?" if period is None else None
+    doubt = None if period is not None else "no period stands out: is a lattice resolved in this image?"
+    return too_coarse(pixel_size) or doubt
 
 
-def parse_size(text: str) -> Size:
-    """``"64"``, ``"3nm"``, ``"64x96"``, ``"0.2x0.3A"`` as ((y, x), unit): "px" without a unit, any length in "nm"."""
-    number = r"(\d+\.?\d*(?:e[-+]?\d+)?|\.\d+)"
-    match = re.fullmatch(rf"\s*{number}(?:\s*[x*]\s*{number})?\s*([^\d\s.]*)\s*", text)
-    sizes = [float(match[1]), float(match[2] or match[1])] if match else []
-    unit = match[3] if match else ""
-    if unit.lower() not in ("", "px", "pixel", "pixels"):
-        sizes = [length for size in sizes if (length := nanometres(size, unit))]
-        unit = "nm"
-    if len(sizes) != 2 or not all(0 < size < math.inf for size in sizes):
-        raise ValueError(f"expected a size such as 64, 64x96, 3nm or 0.2A (units px, nm, A, pm, um), got {text!r}")
-    return (sizes[0], sizes[1]), "nm" if unit == "nm" else "px"
+def plural(n: int, what: str) -> str:
+    """``1 phase``, ``2 phases``."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def times(sizes: Sequence[int]) -> str:

@@ -1,10 +1,10 @@
-"""Panels of a figure: how many inches each takes, and empty axes there."""
+"""Panels of a figure: how many inches each takes, empty axes there, and scale bars."""
 
 from __future__ import annotations
 
 import io
-from math import ceil, log
-from typing import TYPE_CHECKING, NamedTuple
+from math import ceil, floor, log, log10
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 FONT = 10  # points
 GAP, TITLE = 0.15, 0.28  # inches, between panels and for the line above each
 BAR_COLUMN = 0.75  # inches, for a colour bar and its numbers
-LEGEND = 1.7  # inches, for one entry of the legend; TITLED for the same without its swatch
+LEGEND = 1.8  # inches, for one entry of the legend; TITLED for the same without its swatch
 TITLED = 1.35
+#: A scale bar is inside of panels whose sides are at least as long, in inches, and takes so much below smaller ones.
+BAR_INSIDE, BAR_BELOW = 1.2, 0.3
 DPI = 150
 
 
@@ -31,13 +33,19 @@ class Box(NamedTuple):
         return Box(self.x + self.width + 0.08, self.y, 0.12, self.height)
 
 
+def room_below(width: float, height: float) -> float:
+    """Inches for the scale bar below a panel of that size; none if the bar is inside."""
+    return BAR_BELOW if min(width, height) < BAR_INSIDE else 0.0
+
+
 def arrange(
     n: int, aspect: float, *, width: float, largest: float, right: float = 0.0, columns: int | None = None
 ) -> tuple[list[Box], float, float]:
     """Boxes for `n` panels of one aspect (width over height), and the width and height they take, in inches.
 
     Panels are as large as `width` allows but no side is longer than `largest` (twice that along a strip); the number
-    of columns is the one that makes the whole most like a slide. `right` is room beside each panel.
+    of columns is the one that makes the whole most like a slide. `right` is room beside each panel; below small ones
+    there is room for a scale bar.
     """
     longest = 2 * largest if max(aspect, 1 / aspect) > 2 else largest
 
@@ -47,7 +55,7 @@ def arrange(
 
     def step(columns: int) -> tuple[float, float]:
         wide, high = size(columns)
-        return max(wide, TITLED) + GAP + right, high + TITLE + GAP
+        return max(wide, TITLED) + GAP + right, high + TITLE + GAP + room_below(wide, high)
 
     def unlike(columns: int) -> float:
         (wide, high), rows = step(columns), ceil(n / columns)
@@ -93,6 +101,41 @@ def hide_ticks(ax: Axes) -> None:
     ax.set_yticks([])
     for spine in ax.spines.values():
         spine.set_visible(spine.get_linewidth() >= 3)
+
+
+def scale_bar_length(width: float) -> float:
+    """The longest of 1, 2, 5 times a power of ten that is at most 0.3 of `width`."""
+    longest = 0.3 * width * (1 + 1e-9)
+    power = 10.0 ** floor(log10(longest))
+    factor = max(f for f in (1, 2, 5) if f * power <= longest)
+    return float(f"{factor * power:.6g}")
+
+
+def scale_bar(ax: Axes, units: str) -> None:
+    """A bar of round length: in the lower left corner on a dark ground, or below axes of which that would hide much."""
+    from matplotlib.offsetbox import AnchoredOffsetbox, AuxTransformBox, HPacker, TextArea, VPacker
+    from matplotlib.patches import Rectangle
+    from matplotlib.transforms import blended_transform_factory
+
+    figure = figure_of(ax)
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    length = scale_bar_length(min(right - left, 2 * (bottom - top)))  # short enough to leave a strip to be seen
+    below = room_below(ax.bbox.width / figure.dpi, ax.bbox.height / figure.dpi) > 0
+    color = "black" if below else "white"
+    # Length in the units of the picture, thickness in inches.
+    bar = AuxTransformBox(blended_transform_factory(ax.transData, figure.dpi_scale_trans))
+    bar.add_artist(Rectangle((0, 0), length, 0.05, facecolor=color, edgecolor="none", gid="scale bar"))
+    label = TextArea(f"{length:g} {units}", textprops={"color": color, "size": FONT})
+    if below:
+        beside = HPacker(children=[bar, label], align="center", pad=0, sep=5)
+        under: dict[str, Any] = {"bbox_to_anchor": (0.0, 0.0), "bbox_transform": ax.transAxes}
+        anchored = AnchoredOffsetbox("upper left", child=beside, pad=0, borderpad=0.4, frameon=False, **under)
+    else:
+        above = VPacker(children=[label, bar], align="center", pad=0, sep=3)
+        anchored = AnchoredOffsetbox("lower left", child=above, pad=0.4, borderpad=0.5)
+        anchored.patch.set(facecolor="black", edgecolor="none", alpha=0.55)
+    ax.add_artist(anchored)
+    hide_ticks(ax)
 
 
 class Picture(NamedTuple):

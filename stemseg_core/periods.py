@@ -19,11 +19,22 @@ SIGNIFICANT = 12.0
 RING, RING_WIDTH = 4.0, 15
 #: An order below the strongest one counts if it has this share of its height.
 LOWER_ORDER = 0.1
+#: Pixels whose sides differ by less than this share are as good as square.
+NEARLY_SQUARE = 0.02
 #: The window for a lattice of `USUAL_PERIOD` pixels, the limits of what is chosen, and that for small images.
 USUAL_WINDOW, USUAL_PERIOD, LEAST, MOST, SMALLEST = 64, 17.0, 32, 128, 24
 
 
-def strongest_period(image: ArrayLike, mask: ArrayLike | None = None, *, n_jobs: int | None = None) -> float | None:
+PixelSize = tuple[float, float]
+
+
+def strongest_period(
+    image: ArrayLike,
+    mask: ArrayLike | None = None,
+    *,
+    pixel_size: PixelSize | None = None,
+    n_jobs: int | None = None,
+) -> float | None:
     """Longest period, in pixels, of the lattice planes that show most in an image; None if there are none.
 
     Power spectra of overlapping windows are averaged, and what their ring around zero frequency has on the median is
@@ -36,6 +47,9 @@ def strongest_period(image: ArrayLike, mask: ArrayLike | None = None, *, n_jobs:
     image : array-like of shape (y, x)
     mask : array-like of bool of shape (y, x), optional
         True: excluded.
+    pixel_size : (float, float), optional
+        (y, x) of pixels that are not square: windows are square in length then, and the period is in pixels of the
+        geometric mean of both sizes, see `pixels_along`.
     n_jobs : int or None
 
     Notes
@@ -43,13 +57,14 @@ def strongest_period(image: ArrayLike, mask: ArrayLike | None = None, *, n_jobs:
     Cost: a few milliseconds for each million pixels.
     """
     pixels, excluded = check_image(image, mask)
-    side = min(SIDE, *pixels.shape[-2:])
+    side = int(min(SIDE, *(n * size for n, size in zip(pixels.shape[-2:], _relative(pixel_size), strict=True))))
+    sides = [round(along) for along in pixels_along(side, pixel_size)]
     excluded = ~np.isfinite(pixels) if excluded is None else excluded | ~np.isfinite(pixels)
-    if side < 2 * FEWEST or excluded.all():
+    if min(side, *sides) < 3 * FEWEST or excluded.all():  # no frequency is high enough, and below a third
         return None
     if excluded.any():  # large windows may all meet some of them
         pixels = np.where(excluded, pixels[~excluded].mean(dtype=np.float64), pixels)
-    matrix = WindowFFT(side, max(1, side // 2), zoom=1, scale="power").matrix(pixels)
+    matrix = WindowFFT(sides, [n // 2 for n in sides], zoom=1, scale="power").matrix(pixels)
     rows = matrix.to_array(n_jobs=n_jobs)
     scale = rows.max(axis=1, keepdims=True)
     power = matrix.to_image((rows / np.where(scale > 0, scale, 1)).mean(axis=0, dtype=np.float64))
@@ -95,22 +110,49 @@ def _above_ring(power: NDArray[Any], ring: NDArray[Any]) -> tuple[NDArray[Any], 
     return power - medians[ring], 1.4826 * spreads[ring]
 
 
+def _relative(pixel_size: PixelSize | None) -> PixelSize:
+    """Size of a pixel, (y, x), over the geometric mean of both; 1 for pixels that are as good as square."""
+    y, x = pixel_size or (1.0, 1.0)
+    if abs(y / x - 1) < NEARLY_SQUARE:
+        return 1.0, 1.0
+    ratio = float(np.sqrt(y / x))
+    return ratio, 1 / ratio
+
+
+def pixels_along(length: float, pixel_size: PixelSize | None) -> PixelSize:
+    """How many pixels a length has along y and along x, if it has `length` pixels of the geometric mean of both."""
+    y, x = _relative(pixel_size)
+    return length / y, length / x
+
+
 def window_of(
-    image: ArrayLike, mask: ArrayLike | None = None, *, n_jobs: int | None = None
-) -> tuple[int, float | None]:
-    """Side of the window that suits an image, and the strongest period it follows from, in pixels."""
-    period = strongest_period(image, mask, n_jobs=n_jobs)
-    return suited_window(period, np.shape(image)), period
+    image: ArrayLike,
+    mask: ArrayLike | None = None,
+    *,
+    pixel_size: PixelSize | None = None,
+    n_jobs: int | None = None,
+) -> tuple[tuple[int, int], float | None]:
+    """Sides (y, x) of the window that suits an image, in pixels, and the `strongest_period` it follows from."""
+    period = strongest_period(image, mask, pixel_size=pixel_size, n_jobs=n_jobs)
+    return suited_window(period, np.shape(image), pixel_size), period
 
 
-def suited_window(period: float | None, shape: tuple[int, ...]) -> int:
-    """Side of the window for a lattice period, in pixels, a multiple of 8.
+def suited_window(period: float | None, shape: tuple[int, ...], pixel_size: PixelSize | None = None) -> tuple[int, int]:
+    """Sides (y, x) of the window for a lattice period, in pixels: a multiple of 8, alike in length on both axes.
 
     It grows with the root of the period: a window of so many periods would find small grains of a lattice of long
     period too coarse, and a fixed number of pixels holds too few periods of it. It is no larger than a quarter of the
-    image, and so small that 64 windows cover it, down to 24 px: an image is taken to show what there is in it.
+    image, and so small that 64 windows cover it, down to 24 px: an image is taken to show what there is in it. Where
+    pixels are not square, all this is in pixels of the geometric mean of both sizes, and sides are the nearest even
+    numbers of those that there are.
     """
+    relative = _relative(pixel_size)
     side = float(USUAL_WINDOW) if period is None else USUAL_WINDOW * np.sqrt(period / USUAL_PERIOD)
     side = float(np.clip(8 * round(side / 8), LEAST, MOST))
     covering = max(SMALLEST, 8 * round(float(np.sqrt(np.prod(shape))) / 64))
-    return int(max(4, min(side, covering, min(shape) // 4)))
+    quarter = min(n * size for n, size in zip(shape, relative, strict=True)) // 4
+    whole = int(max(4, min(side, covering, quarter)))
+    if relative == (1.0, 1.0):
+        return whole, whole
+    y, x = (max(4, 2 * round(along / 2)) for along in pixels_along(whole, pixel_size))
+    return y, x

@@ -7,13 +7,14 @@ are numbered from 1 in pictures, as in the files the command writes: phase 1 is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, floor, log10
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.curves import ComponentEstimate, Curve
+from stemseg_core.criteria import draw_curve
+from stemseg_core.curves import ComponentEstimate
 from stemseg_core.panels import (
     BAR_COLUMN,
     FONT,
@@ -27,6 +28,8 @@ from stemseg_core.panels import (
     figure_of,
     hide_ticks,
     new_figure,
+    room_below,
+    scale_bar,
 )
 from stemseg_core.segmentation import Segmentation
 
@@ -36,9 +39,13 @@ if TYPE_CHECKING:
 
 #: Okabe and Ito's colours without black, told apart with any colour vision (https://jfly.uni-koeln.de/color/).
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442")
+#: The line through the outermost windows: seen on dark and on light.
+_OUTERMOST = (("white", "-"), ("black", (0, (5, 5))))
 #: For areas that belong to no phase.
 EXCLUDED, STRIPES = "#9A9A9A", "#5A5A5A"
 
+#: Length of a strip, at most, in inches.
+LONGEST_STRIP = 10.0
 #: Maps of twice, three times so many windows along an axis are drawn from every other, every third window.
 SHOWN_WINDOWS = 512
 
@@ -66,19 +73,14 @@ def percentages(fractions: NDArray[np.float64]) -> list[str]:
     return [f"{t / 10:.1f} %" for t in rounded]
 
 
-def scale_bar_length(width: float) -> float:
-    """The longest of 1, 2, 5 times a power of ten that is at most 0.3 of `width`."""
-    longest = 0.3 * width * (1 + 1e-9)
-    power = 10.0 ** floor(log10(longest))
-    factor = max(f for f in (1, 2, 5) if f * power <= longest)
-    return float(f"{factor * power:.6g}")
-
-
 # ------------------------------------------------------------------------------------------------------------ pictures
 
 
 def overlay(segmentation: Segmentation, *, ax: Axes | None = None, alpha: float = 0.5) -> Figure:
     """The phases in colour over the image, with their boundaries, shares and a scale bar.
+
+    A dashed line goes through the centres of the outermost windows. Outside of it, half a window wide, phases are those
+    of the nearest windows.
 
     Parameters
     ----------
@@ -100,14 +102,15 @@ def overlay(segmentation: Segmentation, *, ax: Axes | None = None, alpha: float 
         ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), **style)
         return figure_of(ax)
     width, height = _picture_size(segmentation, widest=8.0, highest=6.0)
+    room = room_below(width, height)
     if width > 1.6 * height:  # a strip: the legend goes below, in as many columns as fit
         columns = max(1, min(len(handles), int(width / LEGEND)))
         legend = 0.15 + 0.25 * ceil(len(handles) / columns)
-        figure = new_figure(width, height + legend)
+        figure = new_figure(width, height + room + legend)
         ax = add_axes(figure, Box(0, 0, width, height))
         figure.legend(loc="lower center", ncols=columns, columnspacing=1.5, **style)
     else:
-        figure = new_figure(width + GAP + LEGEND, max(height, 0.3 * len(handles)))
+        figure = new_figure(width + GAP + LEGEND, max(height + room, 0.3 * len(handles)))
         ax = add_axes(figure, Box(0, 0, width, height))
         left = (width + GAP) / figure.get_figwidth()
         figure.legend(loc="upper left", bbox_to_anchor=(left, 0.99), **style)
@@ -137,7 +140,7 @@ def abundances(segmentation: Segmentation) -> Figure:
         ax = add_axes(figure, box, titles[i], color)
         shown = _draw_map(ax, segmentation, segmentation.abundances[i], "viridis")
         if i == 0:
-            _scale_bar(ax, _units(segmentation))
+            scale_bar(ax, _units(segmentation))
     tall = min(height - TITLE - GAP, 3.0)
     _color_bar(figure, shown, Box(width + GAP, TITLE, 0.14, tall), "membership" if tall > 1 else "")
     return figure
@@ -148,7 +151,7 @@ def maps(segmentation: Segmentation) -> Figure:
     boxes, width, height = arrange(2, _aspect(segmentation), width=8.0, largest=3.4, right=BAR_COLUMN)
     figure = new_figure(width, height)
     _draw_confidence(figure, segmentation, boxes[0])
-    _scale_bar(figure.axes[0], _units(segmentation))
+    scale_bar(figure.axes[0], _units(segmentation))
     residual = segmentation.residual
     top = float(np.nanpercentile(residual, 99.5)) if np.isfinite(residual).any() else 1.0
     shown = _draw_map(add_axes(figure, boxes[1], "residual"), segmentation, residual, "magma", high=top or 1.0)
@@ -176,7 +179,8 @@ def estimate(found: ComponentEstimate) -> Figure:
         x = left + i % columns * (width + left + GAP)
         y = TITLE + i // columns * (TITLE + height + below + GAP)
         mark = ", decides" if n > 1 and name == found.method else ""
-        _draw_curve(add_axes(figure, Box(x, y, width, height), f"{name}: {curve.n_components}{mark}", "#595959"), curve)
+        ax = add_axes(figure, Box(x, y, width, height), f"{name}: {curve.n_components}{mark}", "#595959")
+        draw_curve(ax, name, curve, value=OKABE_ITO[5], taken=OKABE_ITO[3])
     return figure
 
 
@@ -190,7 +194,7 @@ def plot(segmentation: Segmentation) -> Figure:
     figure = new_figure(width + BAR_COLUMN, height + GAP + more)
     ax = add_axes(figure, above[0], "image")
     _draw_image(ax, segmentation)
-    _scale_bar(ax, _units(segmentation))
+    scale_bar(ax, _units(segmentation))
     _draw_overlay(add_axes(figure, above[1], "phases"), segmentation, alpha=0.5, bar=False)
     _draw_confidence(figure, segmentation, above[2])
     _draw_components(figure, segmentation, [b._replace(y=b.y + height + GAP) for b in below])
@@ -229,11 +233,24 @@ def _draw_overlay(ax: Axes, s: Segmentation, alpha: float, *, bar: bool = True) 
         ax.add_collection(
             LineCollection(list(edges), colors=color, linewidths=width, capstyle="projecting"), autolim=False
         )
+    _draw_outermost(ax, s)
     left, right, bottom, top = _extent(s)
     ax.set(xlim=(left, right), ylim=(bottom, top))
     hide_ticks(ax)
     if bar:
-        _scale_bar(ax, _units(s))
+        scale_bar(ax, _units(s))
+
+
+def _draw_outermost(ax: Axes, s: Segmentation) -> None:
+    """A line through the centres of the outermost windows, dashed in black and white."""
+    from matplotlib.patches import Rectangle
+
+    size = s.pixel_size or (1.0, 1.0)
+    # Pixel i covers i to i + 1, so that its centre is at i + 1/2.
+    (top, left), (bottom, right) = ((s.centers[i] + 0.5) * size for i in (0, -1))
+    for color, dashes in _OUTERMOST:
+        line: dict[str, Any] = {"edgecolor": color, "linestyle": dashes, "linewidth": 1.1, "zorder": 2.5}
+        ax.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, **line))
 
 
 def _draw_components(figure: Figure, s: Segmentation, boxes: Sequence[Box]) -> None:
@@ -251,7 +268,7 @@ def _draw_components(figure: Figure, s: Segmentation, boxes: Sequence[Box]) -> N
         low, high = np.percentile(outside, (1, 99.8)) if outside.size else (0.0, 1.0)
         ax.imshow(shown, cmap="magma", vmin=low, vmax=max(high, low + 1e-12), extent=extent, interpolation="nearest")
         if title is titles[0]:
-            _scale_bar(ax, f"{_units(s)}$^{{-1}}$")
+            scale_bar(ax, f"{_units(s)}$^{{-1}}$")
         else:
             hide_ticks(ax)
 
@@ -259,32 +276,6 @@ def _draw_components(figure: Figure, s: Segmentation, boxes: Sequence[Box]) -> N
 def _draw_confidence(figure: Figure, s: Segmentation, box: Box) -> None:
     shown = _draw_map(add_axes(figure, box, "confidence"), s, s.confidence, "viridis")
     _color_bar(figure, shown, box.beside())
-
-
-def _draw_curve(ax: Axes, curve: Curve) -> None:
-    for spine in ax.spines.values():
-        spine.set_linewidth(0.8)
-    ax.plot(curve.k, curve.value, "o-", color=OKABE_ITO[5], markersize=4, linewidth=1.2, label="found")
-    ax.axvline(curve.n_components, color=OKABE_ITO[3], linewidth=1.2, zorder=0, label="taken")
-    if curve.null is not None and np.isfinite(curve.null).any():
-        ax.plot(
-            curve.k,
-            curve.null,
-            "--_",
-            color="#595959",
-            markersize=14,
-            markeredgewidth=2,
-            linewidth=1,
-            label="compared with",
-        )
-    ax.margins(y=0.15)
-    if np.isfinite(curve.value).any() and np.nanmin(curve.value) > 0:
-        ax.set_ylim(bottom=0)
-    ax.legend(frameon=False, fontsize=FONT - 2)
-    ax.set_xlim(0.5, max(curve.k[-1], curve.n_components) + 0.5)
-    ax.set_xticks(range(1, int(curve.k[-1]) + 1))
-    ax.tick_params(labelsize=FONT - 2, length=2)
-    ax.set_xlabel("number or order", fontsize=FONT - 1)
 
 
 def _draw_map(ax: Axes, s: Segmentation, values: NDArray[Any], cmap: str, *, high: float = 1.0) -> Any:
@@ -311,30 +302,11 @@ def _draw_map(ax: Axes, s: Segmentation, values: NDArray[Any], cmap: str, *, hig
     return shown
 
 
-def _scale_bar(ax: Axes, units: str) -> None:
-    """A bar of round length in the lower left corner, on a dark ground that keeps it readable."""
-    from matplotlib.offsetbox import AnchoredOffsetbox, AuxTransformBox, TextArea, VPacker
-    from matplotlib.patches import Rectangle
-    from matplotlib.transforms import blended_transform_factory
-
-    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-    length = scale_bar_length(min(right - left, 2 * (bottom - top)))  # short enough to leave a strip to be seen
-    # Length in the units of the picture, thickness in inches.
-    bar = AuxTransformBox(blended_transform_factory(ax.transData, figure_of(ax).dpi_scale_trans))
-    bar.add_artist(Rectangle((0, 0), length, 0.05, facecolor="white", edgecolor="none", gid="scale bar"))
-    label = TextArea(f"{length:g} {units}", textprops={"color": "white", "size": FONT})
-    packed = VPacker(children=[label, bar], align="center", pad=0, sep=3)
-    anchored = AnchoredOffsetbox("lower left", child=packed, pad=0.4, borderpad=0.5)
-    anchored.patch.set(facecolor="black", edgecolor="none", alpha=0.55)
-    ax.add_artist(anchored)
-    hide_ticks(ax)
-
-
 def _color_bar(figure: Figure, shown: Any, box: Box, label: str = "") -> None:
     bar = figure.colorbar(shown, cax=add_axes(figure, box))
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=FONT - 1, length=2)
-    bar.ax.locator_params(nbins=5)
+    bar.ax.locator_params(nbins=max(1, min(5, int(box.height / 0.3))))
     bar.set_label(label, fontsize=FONT - 1)
 
 
@@ -354,12 +326,14 @@ def _boundaries(labels: NDArray[np.int32]) -> NDArray[np.float64]:
 
 
 def _legend_handles(s: Segmentation) -> list[Any]:
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     colors = phase_colors(len(s.components))
-    handles = [Patch(facecolor=c, label=t) for c, t in zip(colors, _titles(s), strict=True)]
+    handles: list[Any] = [Patch(facecolor=c, label=t) for c, t in zip(colors, _titles(s), strict=True)]
     if (s.label_image < 0).any():
         handles.append(Patch(facecolor=EXCLUDED, edgecolor=STRIPES, hatch="////", linewidth=0, label="excluded"))
+    handles.append(Line2D([], [], color="black", linestyle=_OUTERMOST[1][1], linewidth=1.1, label="outermost windows"))
     return handles
 
 
@@ -396,6 +370,8 @@ def _pattern_aspect(s: Segmentation) -> float:
 
 
 def _picture_size(s: Segmentation, widest: float, highest: float) -> tuple[float, float]:
-    """The largest size in inches with the image's aspect."""
+    """The largest size in inches with the image's aspect; of a strip, what makes it an inch wide if possible."""
     width = min(widest, highest * _aspect(s))
-    return width, width / _aspect(s)
+    height = width / _aspect(s)
+    larger = max(1.0, min(1 / min(width, height), LONGEST_STRIP / max(width, height)))
+    return larger * width, larger * height

@@ -17,35 +17,15 @@ import numpy as np
 
 from stemseg_core import plot
 from stemseg_core.files import atomic
+from stemseg_core.options import OPTIONS, SWITCHES, joined, option
 from stemseg_core.panels import Picture, draw_picture
+from stemseg_core.phases import AUTO, METHODS
 from stemseg_core.segment import segment
 from stemseg_core.segmentation import Segmentation
 from stemseg_core.signals import nanometres
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-#: Parameters of `segment` that the command has an option for.
-OPTIONS = {
-    "n_phases": "phases",
-    "method": "method",
-    "window": "window",
-    "windows": "windows",
-    "step": "step",
-    "taper": "taper",
-    "zoom": "zoom",
-    "scale": "scale",
-    "k_min": "k-min",
-    "normalize": "normalize",
-    "rank": "rank",
-    "smooth": "smooth",
-    "regularize": "regularize",
-    "min_area": "min-area",
-    "invalid": "invalid",
-    "random_state": "seed",
-}
-#: Those that are an option without a value.
-SWITCHES = {"whiten": "whiten", "rotation_invariant": "rotation-invariant"}
 
 CONFIDENCE = (
     "Confidence is the largest membership of a window minus the next largest: 1 where the window is clearly of one "
@@ -54,6 +34,15 @@ CONFIDENCE = (
 RESIDUAL = (
     "Residual is the length of what the model leaves of a window's spectrum relative to that of the spectrum: low "
     "where the phases describe the window, high where it holds something else."
+)
+
+OUTERMOST = (
+    "No window is centred within half a window of the edges. There, outside the dashed line through the centres of the "
+    "outermost windows, pixels have the phase of the nearest windows."
+)
+FRAME = (
+    "The light grey frame is the half of the outermost windows that lies outside of their centres: maps of windows end "
+    "there."
 )
 
 SEPARATION = (
@@ -133,7 +122,11 @@ def _page(
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="facts">{escape(_facts(s, source))}</p>',
-        _figure(drawn(plot.overlay), f"The image with its phases in colour: {shares}.", "The phases over the image."),
+        _figure(
+            drawn(plot.overlay),
+            f"The image with its phases in colour: {shares}.",
+            f"The phases over the image. {OUTERMOST}",
+        ),
         _table(_phase_header(s), _phase_rows(s), numbers=True),
         "<p>Phases are numbered by size; in <code>Segmentation.labels</code> phase 1 is 0, and excluded areas are -1. "
         "Fractions are of the area that is not excluded.</p>",
@@ -147,7 +140,7 @@ def _page(
         _figure(
             drawn(plot.abundances),
             f"Maps of the membership in each of the {k} phases.",
-            "Membership of each window in each phase, 0 to 1.",
+            f"Membership of each window in each phase, 0 to 1. {FRAME}",
         ),
         *_number_of_phases(s),
         "<h2>How far to trust it</h2>",
@@ -155,11 +148,12 @@ def _page(
         _figure(
             drawn(plot.maps),
             f"Maps of confidence (mean {_mean(s.confidence)}) and residual (mean {_mean(s.residual)}).",
+            f"Confidence and residual of each window. {FRAME}",
         ),
         "<h2>How to get it again</h2>",
         _instructions(s, source, reading),
         '<div class="columns"><section><h2>Parameters</h2>',
-        _table(("parameter", "value"), [(escape(name), escape(_words(v))) for name, v in s.params.items()]),
+        _table(("parameter", "value"), [(escape(name), escape(text)) for name, text in _parameters(s)]),
         "</section><section><h2>Versions</h2>",
         _table(("of", "version"), [(escape(name), escape(str(v))) for name, v in s.versions.items()]),
         "</section></div>",
@@ -186,14 +180,14 @@ def _number_of_phases(s: Segmentation) -> list[str]:
 def _facts(s: Segmentation, source: str | None) -> str:
     height, width = s.image.shape
     facts = [source] if source else []
-    facts.append(f"{width} x {height} pixels (width x height)")
+    facts.append(f"{height} x {width} pixels (height x width)")
     if s.pixel_size is None:
         facts.append("not calibrated")
     else:
         py, px = s.pixel_size
-        facts.append(f"{width * px:.4g} x {height * py:.4g} {s.units}")
-        facts.append(f"{px:.4g} {s.units} a pixel" if px == py else f"{px:.4g} x {py:.4g} {s.units} a pixel")
-    facts.append(f"{s.labels.shape[1]} x {s.labels.shape[0]} windows")
+        facts.append(f"{height * py:.4g} x {width * px:.4g} {s.units}")
+        facts.append(f"{py:.4g} {s.units} a pixel" if px == py else f"{py:.4g} x {px:.4g} {s.units} a pixel")
+    facts.append(f"{s.labels.shape[0]} x {s.labels.shape[1]} windows")
     facts.append(datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
     return " · ".join(facts)
 
@@ -215,56 +209,88 @@ def _phase_rows(s: Segmentation) -> list[tuple[str, ...]]:
     return rows
 
 
+def _parameters(s: Segmentation) -> list[tuple[str, str]]:
+    """Names and values, as text; a number of phases that was found says so."""
+    found = {} if s.estimate is None else {"n_phases": f"{s.params.get('n_phases')}, found by {AUTO}"}
+    return [(name, found.get(name, _words(value))) for name, value in s.params.items()]
+
+
 def _instructions(s: Segmentation, source: str | None, reading: Sequence[str]) -> str:
-    name = source or "IMAGE"
-    given = dict(s.params)
-    if s.pixel_size is not None:
-        given |= {"pixel_size": s.pixel_size, "units": s.units}
-    arguments = "".join(f"    {key}={value!r},\n" for key, value in given.items())
-    read = f", read with {' '.join(reading)!r}" if reading else ""
-    python = (
-        f"from stemseg_core import segment\n\n# image: {name!r} as a 2-D array{read}\n"
-        "segmentation = segment(\n    image,\n"
-    )
-    snippet = f"<p>In Python:</p>\n<pre>{escape(python + arguments)})</pre>"
-    command, beyond = _command(s, name, reading)
+    parts = [f"<p>In Python:</p>\n<pre>{escape(_snippet(s, source, reading))}</pre>"]
+    command, beyond = _command(s, source or "IMAGE", reading)
     if beyond:
-        return f"{snippet}\n<p>The command has no option for {escape(', '.join(beyond))}.</p>"
-    return f"{snippet}\n<p>In a shell:</p>\n<pre>{escape(command)}</pre>"
+        parts.append(f"<p>The command has no option for {escape(', '.join(beyond))}.</p>")
+    else:
+        parts.append(f"<p>In a shell:</p>\n<pre>{escape(command)}</pre>")
+    if s.estimate is not None:
+        parts.append(
+            f"<p>The number of phases, {s.estimate.n_components}, was found: it was asked for as "
+            f'<code>"{AUTO}"</code>, in a shell <code>{OPTIONS["n_phases"]} {AUTO}</code>.</p>'
+        )
+    return "\n".join(parts)
+
+
+def _snippet(s: Segmentation, source: str | None, reading: Sequence[str]) -> str:
+    """Python that reads the image, if its file is known, and segments it again."""
+    given = {key: repr(value) for key, value in s.params.items()}
+    if s.params.get("method", METHODS[0]) not in METHODS:  # an estimator, in the words that make it
+        given["method"] = s.params["method"]
+    if s.pixel_size is not None:
+        given |= {"pixel_size": repr(s.pixel_size), "units": repr(s.units)}
+    lines, image = ["from stemseg_core import segment"], "image"
+    if source is None:
+        lines += ["", "# image: its pixels as a 2-D array"]
+    else:
+        read = dict(zip(reading[::2], reading[1::2], strict=True))
+        chosen = [f"{name}={_literal(read[OPTIONS[name]])}" for name in ("signal", "frame") if OPTIONS[name] in read]
+        lines += ["from stemseg_core.io import read_image", ""]
+        lines.append(f"image = read_image({', '.join([repr(source), *chosen])})")
+        image = "image.data"
+        if OPTIONS["mask"] in read:
+            given["mask"] = f"read_image({read[OPTIONS['mask']]!r}).data != 0"
+    arguments = [image, *(f"{key}={value}" for key, value in given.items())]
+    lines += ["segmentation = segment(", *(f"    {argument}," for argument in arguments), ")"]
+    return "\n".join(lines)
+
+
+def _literal(word: str) -> str:
+    """A word of a command line as Python writes it: a whole number, or a text."""
+    return word if word.isdigit() else repr(word)
 
 
 def _command(s: Segmentation, name: str, reading: Sequence[str]) -> tuple[str, list[str]]:
     """The command line, and the parameters that differ from their defaults but have no option."""
     defaults = inspect.signature(segment).parameters
-    words, beyond = ["stemseg", "segment", name, "-o", "OUT", *reading], []
+    # Each option with its value: a line does not end between them.
+    parts = ["stemseg segment", quote(name), "-o OUT"]
+    parts += [f"{flag} {quote(value)}" for flag, value in zip(reading[::2], reading[1::2], strict=True)]
+    beyond = []
     for key, value in s.params.items():
-        if key in OPTIONS and value is not None:
-            parts = [_word(part, "x") for part in value] if key == "windows" else value
-            words += [f"--{OPTIONS[key]}", _word(parts, "x" if key in ("window", "step") else ",")]
-        elif key == "k_max":
+        if key == "k_max" and value is not None:  # of the command it is in 1/nm
             nm = 1.0 if s.pixel_size is None else nanometres(1, s.units)
-            if value is not None and nm is None:
-                beyond.append(key)
-            elif value is not None:  # of the command it is in 1/nm
-                words += ["--k-max", f"{value / nm:g}"]
+            parts += [] if nm is None else [option(key, f"{value / nm:.12g}")]
+            beyond += [key] if nm is None else []
+        elif key == "pixel_size":  # in the file, if it is not among what was given
+            parts += [] if OPTIONS[key] in reading else [f"{option(key, value)}{s.units}"]
+        elif key == "method" and value not in METHODS:
+            beyond.append(key)
         elif key in SWITCHES:
-            words += [f"--{SWITCHES[key]}"] * value
-        elif key == "pixel_size":  # is in the file, unless it was given
-            if "--pixel-size" not in reading:
-                words += ["--pixel-size", f"{_word(value, 'x')}{s.units}"]
+            parts += [OPTIONS[key]] * value
+        elif key in OPTIONS and value is not None:
+            parts.append(" ".join(map(quote, option(key, value).split(" ", 1))))
         elif key in defaults and not _same(value, defaults[key].default):
             beyond.append(key)
-    return _lines(words), beyond
+    return _lines(parts), beyond
 
 
-def _lines(words: Sequence[str], width: int = 88) -> str:
+def _lines(parts: Sequence[str], width: int = 88) -> str:
     """A command in lines that a shell joins: a browser would break a long one within an option."""
-    lines = [quote(words[0])]
-    for word in map(quote, words[1:]):
-        if len(lines[-1]) + len(word) < width:
-            lines[-1] += f" {word}"
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if len(lines[-1]) + len(part) < width:
+            lines[-1] += f" {part}"
         else:
-            lines.append(f"    {word}")
+            lines.append(f"    {part}")
     return " \\\n".join(lines)
 
 
@@ -273,12 +299,8 @@ def _same(value: Any, default: Any) -> bool:
     return bool(_words(value) == _words(default))
 
 
-def _word(value: Any, separator: str) -> str:
-    return separator.join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
-
-
 def _words(value: Any) -> str:
-    return _word(value, ", ")
+    return joined(value, ", ")
 
 
 def _mean(values: Any) -> str:

@@ -37,13 +37,20 @@ Size = tuple[int, int]
 Learnt = tuple[Array, Array, float]
 
 
-def window_sizes(image: ArrayLike, mask: ArrayLike | None, window: Any, windows: Any, n_jobs: int | None) -> list[Size]:
+def window_sizes(
+    image: ArrayLike,
+    mask: ArrayLike | None,
+    window: Any,
+    windows: Any,
+    *,
+    pixel_size: tuple[float, float] | None,
+    n_jobs: int | None,
+) -> list[Size]:
     """The sizes of windows that are asked for: that of the maps, then others; one that suits the image if none is."""
     if windows is None:
         if window is not None:
             return [pair("window", window)]
-        side, _ = window_of(image, mask, n_jobs=n_jobs)
-        return [(side, side)]
+        return [window_of(image, mask, pixel_size=pixel_size, n_jobs=n_jobs)[0]]
     if not isinstance(windows, Sequence | np.ndarray) or isinstance(windows, str) or not len(windows):
         raise ValueError(f"windows must be a sequence of window sizes, got {windows!r}")
     sizes = _largest_first({pair("windows", size) for size in windows})

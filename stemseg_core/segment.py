@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from stemseg_core.blocks import BLOCK_BYTES
 from stemseg_core.estimator import check_seed, check_whole
-from stemseg_core.frequencies import Frequencies
+from stemseg_core.frequencies import Frequencies, check_k_max, check_windows
+from stemseg_core.images import refuse_names
 from stemseg_core.kept import keep
 from stemseg_core.maps import Grid, lead, order_by_size
 from stemseg_core.memory import require_memory, spare_memory
@@ -86,18 +87,22 @@ def segment(
           is cloned and fitted to the scores, (n, rank), which have both signs.
     window : int or (int, int), optional
         Side, in pixels, (y, x), of the windows that the maps have an entry for. Chosen from the strongest period of the
-        image if not given, see Notes; ``params`` tells.
+        image if not given, square in length by `pixel_size`, see Notes; ``params`` tells. A length of 2 nm is
+        ``round(2 / pixel_size)`` pixels.
     windows : sequence of int or (int, int), optional
         For the default method: windows of all these sizes are used together. In the largest the phases are told apart;
         the others place the boundaries. The `window` of the maps is one of them, by default the largest but one.
         Default: twice the `window`, the window, and three quarters of it.
     step, taper, detrend, zoom, scale, invalid
-        Of the spectra, see `WindowFFT`; `step` is by default an eighth of the window.
+        Of the spectra, see `WindowFFT`; `step` is by default an eighth of the window. With the default ``zoom=2``
+        frequencies along the axes end at 0.25 cycles per pixel; ``zoom=1`` keeps all, for lattice planes less than 4
+        pixels apart.
     k_min : float, default=3
         Frequencies below so many cycles a window are ignored: thickness, contamination and the zero beam's skirt.
     k_max : float, optional
         Frequencies above are ignored: the information limit, beyond which there is noise alone. In cycles per unit of
-        length, as on `Segmentation.frequency_axes`: 1/nm if `pixel_size` is in nm, per pixel if there is none.
+        length, as on `Segmentation.frequency_axes`: 1/nm if `pixel_size` is in nm, per pixel if there is none. A limit
+        above all that `zoom` keeps is refused.
     rotation_invariant : bool, default=False
         Compare lattices however they are turned: grains of one material are one phase. Else orientations are phases.
     normalize : float, default=0.5
@@ -143,7 +148,8 @@ def segment(
     Notes
     -----
     The window is 64 px for a lattice of 17 px period and grows with the root of it, in multiples of 8 px from 32 to
-    128, but no larger than that 64 of them cover the image. The large windows have steps of a sixteenth of them, or
+    128, but no larger than that 64 of them cover the image. Of pixels that are not square it has as many as make it
+    square in length, and cover the same area. The large windows have steps of a sixteenth of them, or
     `step` if that is larger.
 
     Power spectra add up where windows are averaged; only the mean over neighbours is divided by its length, so that
@@ -178,17 +184,20 @@ def segment(
     """
     _check_phases(image, n_phases, method, rank)
     if windows is not None and method != "kmeans":
-        raise ValueError(f"windows is for method='kmeans', others use one size; got method={method!r}: give window")
+        raise ValueError(
+            f"windows must be left out with method={method!r}, which uses one size of windows; give window instead"
+        )
     _check_numbers(k_min=k_min, normalize=normalize, smooth=smooth, regularize=regularize, min_area=min_area)
     _check_others(whiten=whiten, rotation_invariant=rotation_invariant, units=units, progress=progress)
     check_seed(random_state, or_none=True)
     calibration = _pixel_size(pixel_size)
-    _check_k_max(k_max, calibration, units)
+    check_k_max(k_max, zoom, calibration, units)
     if random_state is None:
         random_state = int(np.random.SeedSequence().generate_state(1)[0])
     features = WindowFFT(step=step, taper=taper, detrend=detrend, zoom=zoom, scale=scale, invalid=invalid)
-    sizes = window_sizes(image, mask, window, windows, n_jobs)
+    sizes = window_sizes(image, mask, window, windows, pixel_size=calibration, n_jobs=n_jobs)
     frequencies = Frequencies(k_min, k_max, calibration or (1.0, 1.0), bool(rotation_invariant))
+    check_windows(sizes, frequencies, features, np.shape(image), units, chosen=window is None and windows is None)
     scales = Scales(sizes, features, image, mask, frequencies=frequencies) if method == "kmeans" else None
     features.set_params(window=sizes[0], step=step_of(sizes[0], step))
     used = {name: value for name, value in features.get_params().items() if name not in _SETTINGS} | {
@@ -269,6 +278,7 @@ _SETTINGS = ("dtype", "n_jobs", "max_memory", "progress")
 
 def _check_phases(image: ArrayLike, n_phases: Any, method: Any, rank: Any) -> None:
     """Refuse wrong images, numbers of phases and methods before any work."""
+    refuse_names(image)
     if np.ndim(image) != 2:
         raise ValueError(f"image must be 2-D (y, x), got {np.ndim(image)}-D; segment one image of a stack at a time")
     check_whole(rank=rank)
@@ -307,18 +317,6 @@ def _check_others(*, whiten: object, rotation_invariant: object, units: object, 
         raise TypeError(f"units must be the name of a unit of length, got {units!r}")
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be a function of (done, total, stage), got {progress!r}")
-
-
-def _check_k_max(k_max: object, calibration: tuple[float, float] | None, units: str) -> None:
-    if k_max is None:
-        return
-    if isinstance(k_max, bool) or not isinstance(k_max, Real) or not 0 < float(k_max) < np.inf:
-        raise ValueError(f"k_max must be a positive number or None, got {k_max!r}")
-    if calibration is None and float(k_max) > np.sqrt(0.5):
-        raise ValueError(
-            f"k_max={k_max!r} cycles per pixel is above every frequency of an image, which are at most 0.71; "
-            f"give pixel_size, by which k_max is in cycles per {units}"
-        )
 
 
 def _pixel_size(value: float | Sequence[float] | None) -> tuple[float, float] | None:

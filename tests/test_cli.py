@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import inspect
 import json
 import os
 import signal
@@ -19,8 +20,10 @@ import stemseg_core
 from stemseg_core import datasets, job
 from stemseg_core.cli import accuracy, main
 from stemseg_core.io import write_tiff
-from stemseg_core.job import RESULTS, no_lattice, parse_size
-from stemseg_core.segment import Segmentation
+from stemseg_core.job import RESULTS, no_lattice
+from stemseg_core.options import OPTIONS, in_options, parse_size
+from stemseg_core.parser import parser
+from stemseg_core.segment import Segmentation, segment
 from stemseg_core.threads import Stopped
 
 PIXEL = 0.02
@@ -88,7 +91,13 @@ def test_segment_writes_all_results(path, tmp_path, simulated, capsys):
     assert err == ""  # no progress bar in a pipe
     assert sorted(p.name for p in out.iterdir()) == sorted(RESULTS)
     assert remaining(tmp_path / "deep") == sorted(["out", *RESULTS])
-    for words in ("image.tif: 192 x 256 float32, 0.02 nm a pixel", "64 x 64 px (1.28 x 1.28 nm)", "phase 2:", str(out)):
+    for words in (
+        "image.tif: 192 x 256 float32, 0.02 nm a pixel",
+        "64 x 64 px (1.28 x 1.28 nm)",
+        "with windows of 96 x 128 and 48 x 48 px",
+        "phase 2:",
+        str(out),
+    ):
         assert words in printed
     labels = tifffile.imread(out / "labels.tif")
     assert labels.dtype == np.uint8
@@ -118,7 +127,9 @@ def test_options_of_frequencies_and_maps(path, tmp_path):
 
 
 def test_limits_that_leave_nothing(path, tmp_path, capsys):
-    assert "k_max=0.5 leaves none" in refused(capsys, "segment", path, "-o", tmp_path / "out", "--k-max", 0.5)
+    assert "--k-min 3 with --k-max 0.5 leaves none" in refused(
+        capsys, "segment", path, "-o", tmp_path / "out", "--k-max", 0.5
+    )
     assert "--min-area" in refused(capsys, "segment", path, "-o", tmp_path / "out", "--min-area", "2.5")
 
 
@@ -237,7 +248,8 @@ def test_pixel_size_overrides_the_file(path, tmp_path, stub):
     ("words", "match"),
     [
         ("--window 3foo", "--window: expected a size such as 64"),
-        ("--window 0", "--window"),
+        ("--window 0", "--window: expected a size larger than 0, got '0'"),
+        ("--pixel-size 0nm", "--pixel-size: expected a size larger than 0, got '0nm'"),
         ("--window -5", "--window"),
         ("--window 1e400", "--window"),
         ("--window 10.5", "expected whole pixels"),
@@ -246,9 +258,19 @@ def test_pixel_size_overrides_the_file(path, tmp_path, stub):
         ("--seed -1", "--seed"),
         ("--method pca", "--method: invalid choice: 'pca'"),
         ("--max-memory much", "expected a size such as 4GB"),
-        ("--pixel-size 0.02", "expected a length with its unit"),
+        ("--pixel-size 0.02", "expected a length with its unit, such as 0.02nm or 0.02A; the unit is missing"),
+        ("--pixel-size 0.02x0.03", "such as 0.02x0.03nm or"),
         ("--taper kaiser,x", "--taper"),
-        ("--frame 9", "frame must be"),
+        ("--frame 9", "image.tif: --frame must be"),
+        ("--jobs 0", "image.tif: --jobs must be a positive number"),
+        ("--normalize 2", "image.tif: --normalize must be a number from 0 to 1"),
+        ("--k-min 200", "image.tif: --k-min 200 leaves none of the frequencies"),
+        ("--k-max 20", "--k-max 20 cycles per nm is above all that --zoom 2 keeps"),
+        ("--k-max 20", "or --zoom 1"),
+        ("--k-max 0.08", "--k-max is a frequency: for details of 0.08 nm give 12.5"),
+        ("--windows 48,64 --window 32x40", "--window 32x40, the one of the maps, must be one of --windows 48,64"),
+        ("--windows 48,64 --method nmf", "--windows must be left out with --method nmf"),
+        ("--max-memory 1kB", "--max-memory is 1 kB; take a larger step"),
         ("--frame last", "--frame"),
         ("--signal 4", "expected signal 4"),
         ("--mask gone.png", "gone.png"),
@@ -262,6 +284,33 @@ def test_bad_use(path, tmp_path, capsys, words, match):
 
 def test_no_command(capsys):
     assert "COMMAND" in refused(capsys)
+    assert "invalid choice: 'segmnt'" in refused(capsys, "segmnt", "image.png")
+
+
+def test_a_file_in_place_of_the_command(path, tmp_path, capsys, monkeypatch):
+    assert "did you mean 'stemseg segment gone.png ...'?" in refused(capsys, "gone.png", "-o", "out")
+    path.rename(tmp_path / "image")
+    monkeypatch.chdir(tmp_path)
+    assert "did you mean 'stemseg segment image ...'?" in refused(capsys, "image")
+
+
+@pytest.mark.parametrize("side", [3, 8, 11, 20])
+def test_a_tiny_image_is_too_small(tmp_path, capsys, side):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).random((side, 50)))
+    line = refused(capsys, "segment", tmp_path / "a.npy", "-o", tmp_path / "out")
+    assert f"a.npy: image of {side} x 50 px is too small" in line
+
+
+def test_pixels_too_large_for_a_lattice_are_warned_of(tmp_path, capsys):
+    write_tiff(tmp_path / "a.tif", np.random.default_rng(0).random((96, 96)), (0.5, 0.5))
+    for words in ((), ("--window", 32, "--quiet")):
+        assert command("segment", tmp_path / "a.tif", "-o", tmp_path / "out", *words) == 0
+        assert capsys.readouterr().err == (
+            "stemseg: warning: pixels of 0.5 nm are too large to show a lattice; "
+            "what is found is not told apart by lattices\n"
+        )
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert len(summary["warnings"]) == len(summary["input"]["notes"]) == 1
 
 
 def test_a_length_needs_a_calibration(tmp_path, capsys):
@@ -386,7 +435,7 @@ def test_info(path, capsys, simulated):
     printed = capsys.readouterr().out
     low, high = simulated[0].min(), simulated[0].max()
     for words in (
-        "image.tif: TIFF",
+        "image.tif: TIFF, 1 data set\n",
         "* 0: 192 x 256 float32, image",
         "0.02 nm a pixel",
         f"intensity {low:.6g} to {high:.6g}",
@@ -404,7 +453,7 @@ def test_info_json(tmp_path, capsys):
     assert [s["taken"] for s in found["signals"]] == [False, True, False]
     assert [s["range"] for s in found["signals"]] == [None, [1, 1], [0, 0]]
     assert [s["not_finite"] for s in found["signals"]] == [0, 1, 0]
-    assert [s["window"] for s in found["signals"]] == [None, {"px": 10, "nm": None}, None]
+    assert [s["window"] for s in found["signals"]] == [None, {"px": [10, 10], "nm": None}, None]
     assert found["signals"][1]["period"] is None
     assert any("no period stands out" in note for note in found["signals"][1]["notes"])
 
@@ -414,9 +463,9 @@ def test_info_names_the_window_that_segment_takes(path, tmp_path, capsys):
     (signal,) = json.loads(capsys.readouterr().out)["signals"]
     assert command("segment", path, "-o", tmp_path / "out", "--json") == 0
     summary = json.loads(capsys.readouterr().out)
-    assert summary["parameters"]["window"] == [signal["window"]["px"]] * 2
+    assert summary["parameters"]["window"] == signal["window"]["px"]
     assert summary["windows"]["window_nm"] == pytest.approx(signal["window"]["nm"])
-    assert 6 < signal["period"]["px"] < 24
+    assert 6 < signal["period"]["px"][0] < 24
     assert not signal["notes"]
     assert not summary["input"]["notes"]
 
@@ -468,12 +517,48 @@ def test_parse_size(text, size):
     assert ((pytest.approx(y), pytest.approx(x)), unit) == size
 
 
-@pytest.mark.parametrize(
-    "text", ["", "nm", "x", "3 parsec", "-3", "0nm", "1/nm", "3nmx4nm", "nan", "inf", "1.2.3", "64x"]
-)
+@pytest.mark.parametrize("text", ["", "nm", "x", "3 parsec", "-3", "1/nm", "3nmx4nm", "nan", "inf", "1.2.3", "64x"])
 def test_parse_size_refuses(text):
     with pytest.raises(ValueError, match="expected a size such as"):
         parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["0", "0.0nm", "0x3A", "5x0"])
+def test_no_size_is_zero(text):
+    with pytest.raises(ValueError, match=f"expected a size larger than 0, got '{text}'"):
+        parse_size(text)
+
+
+def test_help_states_every_default():
+    """As `segment` has it, where it is a number or a text."""
+    (commands,) = (a for a in parser()._actions if a.dest == "command")
+    actions = {a.dest: a for a in commands.choices["segment"]._actions if a.option_strings}
+    defaults = inspect.signature(segment).parameters
+    assert actions.keys() - {"help", "output", "quiet", "json"} == OPTIONS.keys()
+    for name, flag in OPTIONS.items():
+        assert actions[name].option_strings == [flag]
+        stated = actions[name].help.split("(default: ")[1]
+        default = defaults[name].default if name in defaults else None
+        if type(default) in (int, float, str):
+            assert stated.removesuffix(")").split(",")[0] == str(default)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("k_min=3 with k_max=0.5 leaves none", "--k-min 3 with --k-max 0.5 leaves none"),
+        ("mend them, or pass invalid='exclude'", "mend them, or pass --invalid exclude"),
+        ("n_jobs must be a whole number", "--jobs must be a whole number"),
+        ("take a larger step or a smaller rank", "take a larger step or a smaller rank"),
+        ("window must be 2 px", "--window must be 2 px"),
+        ("window=(8, 9) is not of windows=[8, (9, 9)]", "--window 8x9 is not of --windows 8,9x9"),
+        ("rotation_invariant=True; n_phases='auto'", "--rotation-invariant; --phases auto"),
+        ("method=KMeans(3)", "--method KMeans(3)"),
+        ("my_k_max and k_max2", "my_k_max and k_max2"),
+    ],
+)
+def test_errors_in_options(message, expected):
+    assert in_options(message) == expected
 
 
 def test_no_lattice():

@@ -8,6 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from stemseg_core import ComponentEstimate, Segmentation, WindowFFT, datasets, estimate_n_components, plot, segment
 from stemseg_core.cli import main
+from stemseg_core.criteria import CRITERIA
 from stemseg_core.maps import Grid
 from stemseg_core.n_components import METHODS
 from stemseg_core.report import write_report
@@ -297,8 +298,8 @@ def test_report_and_panel(found, tmp_path):
 def test_command_finds_the_number(found, tmp_path, capsys):
     np.save(tmp_path / "image.npy", found[0])
     assert main(["segment", str(tmp_path / "image.npy"), "-o", str(tmp_path / "out"), "--phases", "auto"]) == 0
-    assert "2 phase(s)" in (printed := capsys.readouterr().out)
-    assert "their number was found" in printed
+    assert "2 phases from" in (printed := capsys.readouterr().out)
+    assert "the number of phases was found" in printed
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["parameters"]["n_phases"] == 2
     assert ComponentEstimate.from_dict(summary["n_phases_estimate"]).n_components == 2
@@ -309,8 +310,14 @@ def test_panel_of_all_criteria():
     matrix = WindowFFT(64, 16).matrix(datasets.two_phase((256, 320))[0])
     found = estimate_n_components(matrix)
     assert (found.method, found.n_components) == ("separation", 2)
-    titles = [ax.get_title() for ax in plot.estimate(found).axes]
+    axes = plot.estimate(found).axes
+    titles = [ax.get_title() for ax in axes]
     assert len(titles) == len(found.curves)
+    for ax, (name, curve) in zip(axes, found.curves.items(), strict=True):
+        counted, null = CRITERIA[name]
+        assert ax.get_xlabel() == f"number of {counted}"
+        compared = curve.null is not None and bool(np.isfinite(curve.null).any())
+        assert [t.get_text() for t in ax.get_legend().get_texts()] == ["measured", "taken"] + [null] * compared
     assert "separation: 2, decides" in titles
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from stemseg_core import datasets, segment
-from stemseg_core.periods import strongest_period, suited_window, window_of
+from stemseg_core.periods import pixels_along, strongest_period, suited_window, window_of
 
 Y, X = np.mgrid[:400, :360]
 
@@ -61,7 +61,8 @@ def test_noise_has_no_period(seed):
 
 def test_no_period_in_nothing():
     assert strongest_period(np.ones((100, 100))) is None
-    assert strongest_period(np.ones((5, 200))) is None
+    for side in (1, 5, 8, 11, 12):
+        assert strongest_period(np.ones((side, 200))) is None
     assert strongest_period(np.full((100, 100), np.nan)) is None
 
 
@@ -97,7 +98,40 @@ def test_scale_and_dtype_do_not_matter():
     ],
 )
 def test_suited_window(period, shape, window):
-    assert suited_window(period, shape) == window
+    assert suited_window(period, shape) == (window, window)
+    assert suited_window(period, shape, (0.02, 0.0201)) == (window, window)
+
+
+@pytest.mark.parametrize(
+    ("shape", "pixel_size", "window"),
+    [
+        ((1024, 1024), (0.02, 0.04), (90, 46)),
+        ((1024, 1024), (0.08, 0.02), (32, 128)),
+        ((512, 512), (0.01, 0.1), (126, 12)),
+        ((128, 2048), (2, 1), (32, 64)),
+    ],
+)
+def test_suited_window_is_square_in_length(shape, pixel_size, window):
+    assert suited_window(17, shape, pixel_size) == window
+    assert suited_window(17, shape[::-1], pixel_size[::-1]) == window[::-1]
+
+
+@pytest.mark.parametrize("ratio", [2, 3])
+def test_period_of_pixels_that_are_not_square(ratio):
+    image = lattice(17.2)[:, ::ratio]
+    period = strongest_period(image, pixel_size=(0.01, 0.01 * ratio))
+    assert pixels_along(period, (0.01, 0.01 * ratio)) == pytest.approx((17.2, 17.2 / ratio), rel=0.1)
+    turned = strongest_period(image.T, pixel_size=(0.01 * ratio, 0.01))
+    assert turned == pytest.approx(period, rel=0.02)
+
+
+def test_segment_takes_a_window_square_in_length():
+    image = datasets.two_phase((512, 512))[0][:, ::2]
+    result = segment(image, 2, pixel_size=(0.02, 0.04))
+    y, x = result.params["window"]
+    assert y % 2 == x % 2 == 0
+    assert y == pytest.approx(2 * x, abs=2)
+    assert window_of(image, pixel_size=(0.02, 0.04))[0] == (y, x)
 
 
 def test_segment_takes_it():
@@ -105,5 +139,6 @@ def test_segment_takes_it():
     result = segment(image, 2)
     window, period = window_of(image)
     assert (window, period) == (suited_window(strongest_period(image), image.shape), strongest_period(image))
-    assert result.params["window"] == (window, window)
-    assert result.params["windows"] == ((2 * window,) * 2, (window,) * 2, (3 * window // 4,) * 2)
+    assert result.params["window"] == window
+    side = window[0]
+    assert result.params["windows"] == ((2 * side,) * 2, (side,) * 2, (3 * side // 4,) * 2)

@@ -10,6 +10,7 @@ from matplotlib.offsetbox import TextArea
 from matplotlib.patches import Rectangle
 
 from stemseg_core import plot
+from stemseg_core.panels import BAR_INSIDE, scale_bar_length
 from stemseg_core.segment import Segmentation
 
 PICTURES = ["overlay", "components", "abundances", "maps", "plot"]
@@ -132,6 +133,45 @@ def test_scale_bar_is_round_and_right_to_the_pixel(shape, pixel_size, length, la
     assert (outside < 200).any(axis=1).all()
 
 
+@pytest.mark.parametrize("picture", ["overlay", "abundances", "maps", "plot"])
+@pytest.mark.parametrize(
+    ("shape", "pixel_size"),
+    [
+        ((64, 1024), None),
+        ((1024, 64), None),
+        ((512, 512), (0.01, 0.1)),
+        ((512, 512), (0.1, 0.01)),
+        ((64, 640), (0.02, 0.02)),
+    ],
+)
+def test_scale_bar_does_not_hide_a_strip(picture, shape, pixel_size):
+    figure = getattr(plot, picture)(build(shape, pixel_size=pixel_size))
+    drawn = pixels(figure)
+    ax = figure.axes[0]
+    box = ax.get_window_extent()
+    assert min(box.width, box.height) < BAR_INSIDE * figure.dpi
+    assert max(box.width, box.height) <= 10 * figure.dpi + 1
+    if picture == "overlay":
+        assert min(box.width, box.height) > 0.6 * figure.dpi
+    bar, _ = scale_bar(ax)
+    assert bar.y1 < box.y0
+    assert bar.x0 == pytest.approx(box.x0, abs=10)
+    row = drawn[drawn.shape[0] - round((bar.y0 + bar.y1) / 2)]
+    assert (row[round(bar.x0) + 1 : round(bar.x1) - 1] < 5).all()
+    above = ax.artists[-1].get_window_extent()
+    for other in figure.axes[1:]:
+        assert not above.overlaps(other.get_window_extent())
+    for legend in figure.legends:
+        assert not above.overlaps(legend.get_window_extent())
+
+
+def test_outermost_windows_are_marked():
+    s = build((96, 128), pixel_size=(0.5, 0.25), window=32, step=8)
+    for line in plot.overlay(s).axes[0].patches:
+        assert line.get_bbox().extents == pytest.approx([16 * 0.25, 16 * 0.5, 112 * 0.25, 80 * 0.5])
+    assert len(plot.overlay(s).axes[0].patches) == 2
+
+
 def test_scale_bar_of_components_is_in_reciprocal_units():
     for pixel_size, expected in (((0.02, 0.02), "5 nm$^{-1}$"), (None, "0.1 px$^{-1}$")):
         figure = plot.components(build(pixel_size=pixel_size))
@@ -145,7 +185,7 @@ def test_scale_bar_of_components_is_in_reciprocal_units():
 
 @pytest.mark.parametrize("width", [1e-7, 0.1, 0.99, 1.0, 3.3, 7.68, 99.0, 1e6])
 def test_scale_bar_length_is_round(width):
-    length = plot.scale_bar_length(width)
+    length = scale_bar_length(width)
     assert 0.1 * width < length <= 0.3 * width * 1.001
     assert f"{length:e}"[0] in "125"
     assert float(f"{length:.0e}") == length
@@ -163,9 +203,10 @@ def test_percentages_sum_to_a_hundred(fractions):
 def test_legend_names_every_phase_and_what_is_excluded():
     figure = plot.overlay(build(k=4, excluded=True))
     texts = [t.get_text() for t in figure.legends[0].get_texts()]
-    assert [t.split(":")[0] for t in texts] == ["phase 1", "phase 2", "phase 3", "phase 4", "excluded"]
-    assert sum(float(t.split()[2]) for t in texts[:-1]) == pytest.approx(100)
-    assert len(plot.overlay(build(k=4)).legends[0].get_texts()) == 4
+    phases = ["phase 1", "phase 2", "phase 3", "phase 4"]
+    assert [t.split(":")[0] for t in texts] == [*phases, "excluded", "outermost windows"]
+    assert sum(float(t.split()[2]) for t in texts[:-2]) == pytest.approx(100)
+    assert len(plot.overlay(build(k=4)).legends[0].get_texts()) == 5
 
 
 def test_legend_is_below_a_strip_and_beside_the_rest():
@@ -246,7 +287,7 @@ def test_draws_into_given_axes():
     ax = figure.subplots(1, 2)[1]
     assert plot.overlay(build(), ax=ax) is figure
     assert len(ax.images) == 2
-    assert len(ax.get_legend().get_texts()) == 3
+    assert len(ax.get_legend().get_texts()) == 4
 
 
 def test_pyplot_is_not_imported():

@@ -7,12 +7,14 @@ import re
 import shlex
 import stat
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from stemseg_core import report
+from stemseg_core import cli, datasets, report
+from stemseg_core.io import write_tiff
 from stemseg_core.report import write_report
 from stemseg_core.segment import Segmentation
 
@@ -113,6 +115,13 @@ def test_explains_confidence_and_residual(tmp_path):
     text = page(tmp_path).text
     assert report.CONFIDENCE in text
     assert report.RESIDUAL in text
+    assert report.OUTERMOST in text
+    assert text.count(report.FRAME) == 2
+
+
+def test_height_comes_first(tmp_path):
+    text = page(tmp_path).text
+    assert "48 x 64 pixels (height x width) · 24 x 16 nm · 0.5 x 0.25 nm a pixel · 5 x 7 windows" in text
 
 
 def test_needs_nothing_else(tmp_path):
@@ -143,10 +152,51 @@ def test_escapes_what_it_is_given(tmp_path):
 
 def test_python_snippet_runs_with_the_same_parameters(tmp_path):
     text = page(tmp_path).text
-    call = text[text.index("segmentation = segment(") : text.index("\n)", text.index("segmentation = segment(")) + 2]
+    call = snippet(text)[len("from stemseg_core import segment\n") :]
     got = {}
     exec(call, {"segment": lambda image, **given: got.update(given), "image": None})
     assert got == PARAMS | {"pixel_size": (0.5, 0.25), "units": "nm"}
+
+
+def snippet(text):
+    """The lines of Python in the text of a page."""
+    start = text.index("from stemseg_core import segment\n")
+    return text[start : text.index("\n)", start) + 2]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--phases", "auto"),
+        ("--frame", "1", "--mask", "the mask.npy", "--pixel-size", "0.0152587890625nm", "--k-max", "15", "--step", "6"),
+        ("--method", "nmf", "--window", "32x40", "--taper", "kaiser,8", "--whiten", "--invalid", "exclude"),
+        ("--windows", "24,32,48", "--rotation-invariant", "--regularize", "4", "--seed", "5"),
+    ],
+)
+def test_get_it_again(tmp_path, monkeypatch, words):
+    """What the page says, pasted into Python and into a shell, gives the same maps."""
+    monkeypatch.chdir(tmp_path)
+    image, _ = datasets.two_phase((128, 144), random_state=1)
+    write_tiff("my image.tif", np.stack([image[::-1], image]), (0.02, 0.02))
+    mask = np.zeros(image.shape, np.uint8)
+    mask[:20, -30:] = 1
+    np.save("the mask.npy", mask)
+    assert cli.main(["segment", "my image.tif", "-o", "first", "--quiet", *words]) == 0
+    first = Segmentation.load("first/segmentation.npz")
+    found = Page(Path("first/report.html").read_text(encoding="utf-8"))
+    text = found.text
+    values = {}
+    exec(snippet(text), values)
+    np.testing.assert_array_equal(values["segmentation"].abundances, first.abundances)
+    np.testing.assert_array_equal(values["segmentation"].label_image, first.label_image)
+    assert values["segmentation"].pixel_size == first.pixel_size
+    shell = re.split(r"\n(?! {4})", text[text.index("stemseg segment ") :])[0]
+    assert cli.main([*shlex.split(shell.replace("\\\n", ""))[1:], "--quiet"]) == 0
+    again = Segmentation.load("OUT/segmentation.npz")
+    np.testing.assert_array_equal(again.abundances, first.abundances)
+    assert again.params == first.params
+    assert ('asked for as "auto", in a shell --phases auto' in text) == ("auto" in words)
+    assert (["n_phases", f"{len(first.fractions)}, found by auto"] in found.rows) == ("auto" in words)
 
 
 def joined(page):
@@ -161,6 +211,7 @@ def test_command_line_is_in_lines_that_a_shell_joins(tmp_path):
     lines = command[: command.index("--seed")].split(" \\\n    ")
     assert len(lines) > 2
     assert all(len(line) < 88 for line in lines if name not in line)
+    assert not re.search(r"--(?!whiten)\S+ \\\n", command)  # no line ends between an option and its value
     assert shlex.split(command.replace("\\\n", ""))[:5] == ["stemseg", "segment", f"{10 * name}.tif", "-o", "OUT"]
 
 
@@ -173,7 +224,13 @@ def test_command_line(tmp_path):
     assert expected in text
     text = joined(page(tmp_path, source="a.tif", reading=("--frame", "2", "--mask", "m.npy")))
     assert "stemseg segment a.tif -o OUT --frame 2 --mask m.npy --phases 2" in text
-    assert "# image: 'a.tif' as a 2-D array, read with '--frame 2 --mask m.npy'" in text
+    assert "image = read_image('a.tif', frame=2)" in text
+    assert "mask=read_image('m.npy').data != 0," in text
+    text = joined(page(tmp_path, source="a.tif", reading=("--signal", "1", "--frame", "mean")))
+    assert "image = read_image('a.tif', signal=1, frame='mean')" in text
+    text = joined(page(tmp_path, build(params=PARAMS | {"method": "KMeans(n_clusters=2)"})))
+    assert "The command has no option for method." in text
+    assert "method=KMeans(n_clusters=2)," in text
     text = joined(page(tmp_path, build(params=PARAMS | {"detrend": None}), source="my image.dm4"))
     assert "The command has no option for detrend." in text
     assert "stemseg segment" not in text

@@ -24,10 +24,11 @@ def agreement(labels, truth):
 
 def test_sizes_that_are_asked_for():
     image = np.zeros((400, 400))
-    assert window_sizes(image, None, 48, None, 1) == [(48, 48)]
-    assert window_sizes(image, None, None, [32, 96, 64], 1) == [(64, 64), (96, 96), (32, 32)]
-    assert window_sizes(image, None, 32, [32, (96, 80), 64, 64], 1) == [(32, 32), (96, 80), (64, 64)]
-    assert window_sizes(image, None, None, np.array([40]), 1) == [(40, 40)]
+    assert window_sizes(image, None, 48, None, pixel_size=None, n_jobs=1) == [(48, 48)]
+    assert window_sizes(image, None, None, [32, 96, 64], pixel_size=None, n_jobs=1) == [(64, 64), (96, 96), (32, 32)]
+    sizes = [(32, 32), (96, 80), (64, 64)]
+    assert window_sizes(image, None, 32, [32, (96, 80), 64, 64], pixel_size=None, n_jobs=1) == sizes
+    assert window_sizes(image, None, None, np.array([40]), pixel_size=None, n_jobs=1) == [(40, 40)]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_sizes_that_are_refused(two_phase, window, windows, message):
 
 
 def test_several_windows_are_for_the_default_method(two_phase):
-    with pytest.raises(ValueError, match=r"windows is for method='kmeans'.*got method='nmf': give window"):
+    with pytest.raises(ValueError, match=r"windows must be left out with method='nmf'.*give window instead"):
         segment(two_phase[0], 2, method="nmf", windows=[32, 64])
 
 

@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -413,6 +414,16 @@ def test_pixel_size(two_phase, plain, size, expected):
         ({"k_max": 0.02}, ValueError, "k_min=3 with k_max=0.02 leaves none of the frequencies"),
         ({"k_max": 0.02, "method": "nmf"}, ValueError, "k_min=3 with k_max=0.02 leaves none of the frequencies"),
         ({"k_max": 1, "pixel_size": 0.02}, ValueError, "k_min=3 with k_max=1 leaves none of the frequencies"),
+        ({"k_max": 0.02, "window": 64}, ValueError, "a window of 64 x 64 px keeps"),
+        ({"k_max": 0.02, "windows": [40, 60]}, ValueError, "a window of 40 x 40 px keeps"),
+        ({"k_max": 0.02}, ValueError, "that the window chosen for the image keeps"),
+        ({"k_max": 0.4}, ValueError, "k_max=0.4 cycles per pixel is above all that zoom=2 keeps.*0.25.*or zoom=1"),
+        ({"k_max": 15, "pixel_size": (0.02, 0.04)}, ValueError, "up to 12.5 and 6.25 along.*14 between.*or zoom=1"),
+        ({"k_max": 10, "pixel_size": 0.02, "zoom": 4}, ValueError, "keeps, which is up to 6.25 along.*or zoom=3"),
+        ({"k_max": 40, "pixel_size": 0.02}, ValueError, "above every frequency of an image.*give a smaller one"),
+        ({"k_max": 0.08, "pixel_size": 0.02}, ValueError, "k_max is a frequency: for details of 0.08 nm give 12.5"),
+        ({"k_max": 80, "pixel_size": 20, "units": "pm"}, ValueError, "for details of 80 pm give 0.0125"),
+        ({"window": "2nm"}, ValueError, r"got '2nm'; a length has round\(length / pixel_size\) pixels"),
         ({"rotation_invariant": 1}, TypeError, "rotation_invariant must be True or False, got 1"),
         ({"regularize": -1}, ValueError, "regularize must be a number from 0"),
         ({"regularize": np.inf}, ValueError, "regularize must be a number from 0"),
@@ -444,6 +455,9 @@ def test_refused_before_any_work(two_phase, options, error, message):
         (np.zeros((64, 64), complex), TypeError, "image is complex"),
         (np.zeros((64, 64), "U3"), TypeError, "image must be numeric"),
         (np.zeros((0, 64)), ValueError, "image is empty"),
+        ("a.npy", TypeError, r"image must be an array of pixels, got the name 'a.npy'; read .*read_image\('a.npy'\)"),
+        (Path("a.npy"), TypeError, "image must be an array of pixels, got the name 'a.npy'"),
+        (np.zeros((8, 9)), ValueError, "image of 8 x 9 px is too small: k_min=3 leaves none"),
     ],
 )
 def test_images_that_are_refused(image, error, message):
