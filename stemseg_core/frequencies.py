@@ -20,10 +20,6 @@ REACH = 1.25
 ORDERS_PER_CYCLE = 2
 
 
-class NothingLeftError(ValueError):
-    """No frequency of a window is within the limits."""
-
-
 @dataclass(frozen=True)
 class Frequencies:
     """The frequencies that are compared.
@@ -53,20 +49,12 @@ class Frequencies:
         ValueError
             If none are.
         """
-        y, x = matrix.ky[:, np.newaxis], matrix.kx
-        radius = np.hypot(y / self.pixel_size[0], x / self.pixel_size[1])
-        if self.rotation_invariant:
-            first, last = self.cycles(matrix)
-            kept = (radius >= first * self.bin_of(matrix)) & (radius <= (last + 1e-9) * self.bin_of(matrix))
-        else:
-            kept = np.hypot(y * matrix.window[0], x * matrix.window[1]) >= self.k_min
-            if self.k_max is not None:
-                kept &= radius <= self.k_max
+        kept = self._within(matrix)
         if not kept.any():
             limits, cure = f"k_min={self.k_min}", "a smaller zoom or k_min"
             if self.k_max is not None:
                 limits, cure = f"{limits} with k_max={self.k_max}", f"{cure}, or a larger k_max"
-            raise NothingLeftError(
+            raise ValueError(
                 f"{limits} leaves none of the frequencies that a window of {matrix.window[0]} x {matrix.window[1]} px "
                 f"keeps; take a larger window, {cure}"
             )
@@ -74,10 +62,17 @@ class Frequencies:
 
     def leaves_some(self, matrix: WindowMatrix) -> bool:
         """Whether features of a matrix are compared at all."""
-        try:
-            return bool(self.kept(matrix).any())
-        except NothingLeftError:
-            return False
+        return bool(self._within(matrix).any())
+
+    def _within(self, matrix: WindowMatrix) -> NDArray[np.bool_]:
+        """Which frequencies of the full plane are within the limits."""
+        y, x = matrix.ky[:, np.newaxis], matrix.kx
+        radius = np.hypot(y / self.pixel_size[0], x / self.pixel_size[1])
+        if self.rotation_invariant:
+            first, last = self.cycles(matrix)
+            return (radius >= first * self.bin_of(matrix)) & (radius <= (last + 1e-9) * self.bin_of(matrix))
+        within: NDArray[np.bool_] = np.hypot(y * matrix.window[0], x * matrix.window[1]) >= self.k_min
+        return within if self.k_max is None else within & (radius <= self.k_max)
 
     def bin_of(self, matrix: WindowMatrix) -> float:
         """One cycle a window, along the axis where that is more, in cycles per unit of length."""
