@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from stemseg_core import __version__
 from stemseg_core.files import current_umask
 from stemseg_core.io import Image, ImageReadError, Signal, choose_signal, read_image, read_signals, write_tiff
-from stemseg_core.periods import strongest_period, window_of
+from stemseg_core.periods import strongest_period, strongest_reflection, suited_window
 from stemseg_core.segment import segment
 from stemseg_core.segmentation import Segmentation
 from stemseg_core.signals import nanometres
@@ -40,8 +40,6 @@ RESULTS = (
     "segmentation.npz",
     "summary.json",
 )
-#: `stemseg info` looks for the window that suits an image in one of at most so many pixels.
-LARGEST_SEARCHED = 2**26
 #: Larger pixels do not resolve the lattice of any crystal.
 LARGEST_LATTICE_PIXEL_NM = 0.15
 
@@ -245,6 +243,7 @@ def describe(path: Path) -> dict[str, Any]:
             "not_finite": 0,
             "window": None,
             "period": None,
+            "order": None,
             "notes": list(s.notes),
         }
         if s.n_frames:
@@ -267,10 +266,9 @@ def _pixels(path: Path, signal: Signal, taken: bool) -> dict[str, Any]:
         "not_finite": int(image.data.size - finite.size),
         "notes": list(image.notes),
     }
-    if taken and image.data.size > LARGEST_SEARCHED:
-        found["notes"].append("too large to look for a window here; 'segment' finds one")
-    elif taken:
-        window, period = window_of(image.data)
+    if taken:
+        period, found["order"] = strongest_reflection(image.data) or (None, None)
+        window = suited_window(period, image.data.shape)
         found["period"] = None if period is None else _length(period, image.pixel_size)
         if window <= min(image.data.shape):
             found["window"] = _length(window, image.pixel_size)
