@@ -3,22 +3,39 @@
 cdef extern from *:
     """
     #if defined(__x86_64__) && defined(__GNUC__)
-    #define HAS_V3 __builtin_cpu_supports("x86-64-v3")
-    #define HAS_V4 __builtin_cpu_supports("x86-64-v4")
+    #include <cpuid.h>
+
+    /* The levels by name are not known to GCC before 11 and Clang before 16: what they add to each other. The builtin
+     * also asks whether the system saves the registers; the rest are instructions on ordinary ones. */
+    static int has_v3(void)
+    {
+        unsigned int a, b, c, d, extended;
+        if (!__get_cpuid(1, &a, &b, &c, &d) || !__get_cpuid(0x80000001, &a, &b, &extended, &d))
+            return 0;
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi")
+            && __builtin_cpu_supports("bmi2") && (c & bit_F16C) && (c & bit_MOVBE) && (extended & bit_LZCNT);
+    }
+
+    static int has_v4(void)
+    {
+        return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
+            && __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq")
+            && __builtin_cpu_supports("avx512vl");
+    }
     #else
-    #define HAS_V3 0
-    #define HAS_V4 0
+    static int has_v3(void) { return 0; }
+    static int has_v4(void) { return 0; }
     #endif
     """
-    int HAS_V3
-    int HAS_V4
+    bint has_v3()
+    bint has_v4()
 
 
 def simd_levels():
     """Names of the SIMD levels this processor has, the best one last."""
     levels = ["baseline"]
-    if HAS_V3:
+    if has_v3():
         levels.append("v3")
-    if HAS_V4:
+    if has_v4():
         levels.append("v4")
     return levels

@@ -8,10 +8,8 @@
 typedef double eight __attribute__((vector_size(64)));
 typedef int64_t eight_masks __attribute__((vector_size(64)));
 
-static inline eight choose(eight_masks which, eight a, eight b)
-{
-    return (eight)((which & (eight_masks)a) | (~which & (eight_masks)b));
-}
+/* As a macro: how vectors wider than registers are passed to functions depends on the SIMD level. */
+#define CHOOSE(which, a, b) ((eight)(((which) & (eight_masks)(a)) | (~(which) & (eight_masks)(b))))
 #endif
 
 enum { TYPED(line) = 64 / sizeof(REAL) }; /* numbers of a cache line */
@@ -87,10 +85,10 @@ static inline void TYPED(two_smallest)(
             v[r] = products[r * stride + j];
         v = half_norms[j] - v;
         const eight_masks less = v < a;
-        const eight larger = choose(less, a, v);
-        a = choose(less, v, a);
-        b = choose(larger < b, larger, b);
-        index = choose(less, zero + (double)j, index);
+        const eight larger = CHOOSE(less, a, v);
+        a = CHOOSE(less, v, a);
+        b = CHOOSE(larger < b, larger, b);
+        index = CHOOSE(less, zero + (double)j, index);
     }
     memcpy(smallest, &a, sizeof a);
     memcpy(second, &b, sizeof b);

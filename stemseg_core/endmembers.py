@@ -15,21 +15,17 @@ from sklearn.utils.validation import check_is_fitted
 from stemseg_core._kernels import nfindr as kernels
 from stemseg_core.abundances import abundances
 from stemseg_core.blocks import ArrayRows, KeptRows, Partial, Rows, take_rows
-from stemseg_core.directions import Leading, leading, leading_bytes
+from stemseg_core.directions import Leading, leading_bytes
 from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.memory import require_memory
 from stemseg_core.outliers import SPARE, outlier_bytes, without_outliers
-from stemseg_core.products import as_columns, scores_on, subtract_mean
+from stemseg_core.principal import FLOAT64_VARIANCE, fill_scores, principal_axes
+from stemseg_core.products import subtract_mean
 from stemseg_core.projections import RankError, random_projections, successive_projections
 from stemseg_core.simplex import inverse, log_volume
 from stemseg_core.threads import Progress, one_blas_thread
 
 Array = NDArray[Any]
-
-#: Variance, by that of the first component, below which float32 products say nothing about a component.
-FLOAT32_VARIANCE = 1e-5
-#: The same for float64 products: what is below is rounding.
-FLOAT64_VARIANCE = 1e-13
 
 
 class Cloud(NamedTuple):
@@ -154,7 +150,7 @@ class Endmembers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimato
             raise ValueError(
                 f"{k} components need at least {self._dimensions} features, X has n_features = {d}: ask for fewer"
             )
-        rank, needed = max(1, k - 1), 8.0 * n * (k + 3 + self._more_scores)
+        rank, needed = max(1, k - 1), self.search_bytes(n)
         if self.n_neighbors is not None:
             check_whole(n_neighbors=self.n_neighbors)
             if self.n_neighbors >= n:
@@ -167,20 +163,18 @@ class Endmembers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimato
             "use fewer components, rows or features",
         )
 
+    def search_bytes(self, n: int) -> float:
+        """Memory of the search among n rows, beside that of the principal components."""
+        return 8.0 * n * (int(self.n_components) + 3 + self._more_scores)
+
     def _cloud(self, rows: Rows) -> Cloud:
         n, k = rows.shape[0], int(self.n_components)
         first = self._leading(rows, max(1, k - 1))
         scale = np.sqrt(first.values[: k - 1] / n)
         Z = np.ones((n, k))
         if k > 1:
-            self._project(rows, first, first.V / scale[:, np.newaxis], first.mean, Z[:, 1:])
+            fill_scores(rows, first, first.V / scale[:, np.newaxis], first.mean, Z[:, 1:], **self._options)
         return Cloud(Z, scale, first.mean, first.converged)
-
-    def _project(self, rows: Rows, first: Leading, V: Array, origin: Array, out: Array) -> None:
-        """Scores (n, r) of the rows minus an origin on directions (r, d), with products in the type that they need."""
-        dtype = rows.dtype if _float32_suffices(first) else np.dtype(np.float64)
-        shift = origin.astype(dtype)
-        self._run(_scores_block, rows, shift, as_columns(V, dtype), V @ (origin - shift), out=(out,))
 
     def _farthest(self, rows: Rows, origin: Array) -> NDArray[np.intp]:
         """One endmember: no simplex, so the row farthest from the mean."""
@@ -189,10 +183,8 @@ class Endmembers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimato
         return np.array([squares.argmax()])
 
     def _leading(self, rows: Rows, rank: int, *, center: bool = True) -> Leading:
-        """Mean and principal axes, from float64 products if the spectrum asks for it; refuses too low a rank."""
-        first = leading(rows, rank, center=center, **self._options)
-        if rows.dtype == np.float32 and not _float32_suffices(first):
-            first = leading(rows, rank, center=center, dtype=np.float64, **self._options)
+        """Mean and principal axes; refuses too low a rank."""
+        first = principal_axes(rows, rank, center=center, **self._options)
         name = type(self).__name__
         if not first.converged:
             warnings.warn(
@@ -226,7 +218,7 @@ class Endmembers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimato
         k = int(self.n_components)
         first = self._leading(rows, k, center=False)
         scores = np.empty((rows.shape[0], k))
-        self._project(rows, first, first.V, np.zeros(rows.shape[1]), scores)
+        fill_scores(rows, first, first.V, np.zeros(rows.shape[1]), scores, **self._options)
         return successive_projections(scores, k)
 
     def _by_vca(self, cloud: Cloud, n_starts: int, random_state: np.random.RandomState) -> NDArray[np.intp]:
@@ -247,15 +239,6 @@ class Endmembers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimato
 
 def _squares_block(block: Array, mean: Array) -> tuple[Partial, None]:
     return (subtract_mean(block, mean)[1],), None
-
-
-def _float32_suffices(first: Leading) -> bool:
-    return bool(first.converged and first.values[-1] > FLOAT32_VARIANCE * first.values[0])
-
-
-def _scores_block(block: Array, shift: Array, columns: Array, onto: Array) -> tuple[Partial, None]:
-    """Scores with products in the type of the shift, which is the mean up to `onto`, the scores of the rest."""
-    return (scores_on(block, shift, columns)[:, : len(onto)] - onto,), None
 
 
 def _extremes_block(block: Array, numbers: Array, W: Array) -> tuple[None, Partial]:

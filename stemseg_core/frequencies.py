@@ -25,10 +25,6 @@ REACH = 1.25
 ORDERS_PER_CYCLE = 2
 
 
-class NothingLeftError(ValueError):
-    """No frequency of a window is within the limits."""
-
-
 @dataclass(frozen=True)
 class Frequencies:
     """The frequencies that are compared.
@@ -58,17 +54,9 @@ class Frequencies:
         ValueError
             If none are.
         """
-        y, x = matrix.ky[:, np.newaxis], matrix.kx
-        radius = np.hypot(y / self.pixel_size[0], x / self.pixel_size[1])
-        if self.rotation_invariant:
-            first, last = self.cycles(matrix)
-            kept = (radius >= first * self.bin_of(matrix)) & (radius <= (last + 1e-9) * self.bin_of(matrix))
-        else:
-            kept = np.hypot(y * matrix.window[0], x * matrix.window[1]) >= self.k_min
-            if self.k_max is not None:
-                kept &= radius <= self.k_max
+        kept = self._within(matrix)
         if not kept.any():
-            raise NothingLeftError(self.nothing_left(f"a window of {matrix.window[0]} x {matrix.window[1]} px"))
+            raise ValueError(self.nothing_left(f"a window of {matrix.window[0]} x {matrix.window[1]} px"))
         return matrix.from_image(kept)
 
     def nothing_left(self, window: str) -> str:
@@ -80,10 +68,17 @@ class Frequencies:
 
     def leaves_some(self, matrix: WindowMatrix) -> bool:
         """Whether features of a matrix are compared at all."""
-        try:
-            return bool(self.kept(matrix).any())
-        except NothingLeftError:
-            return False
+        return bool(self._within(matrix).any())
+
+    def _within(self, matrix: WindowMatrix) -> NDArray[np.bool_]:
+        """Which frequencies of the full plane are within the limits."""
+        y, x = matrix.ky[:, np.newaxis], matrix.kx
+        radius = np.hypot(y / self.pixel_size[0], x / self.pixel_size[1])
+        if self.rotation_invariant:
+            first, last = self.cycles(matrix)
+            return (radius >= first * self.bin_of(matrix)) & (radius <= (last + 1e-9) * self.bin_of(matrix))
+        within: NDArray[np.bool_] = np.hypot(y * matrix.window[0], x * matrix.window[1]) >= self.k_min
+        return within if self.k_max is None else within & (radius <= self.k_max)
 
     def bin_of(self, matrix: WindowMatrix) -> float:
         """One cycle a window, along the axis where that is more, in cycles per unit of length."""
@@ -161,7 +156,7 @@ def check_windows(
         if frequencies.leaves_some(matrix):
             continue
         if chosen and max(size) < SMALLEST:
-            raise NothingLeftError(
+            raise ValueError(
                 f"image of {shape[0]} x {shape[1]} px is too small: k_min={frequencies.k_min:g} leaves none of the "
                 "frequencies of windows of a quarter of it; take a larger image, or try a larger window with zoom=1"
             )
@@ -170,7 +165,7 @@ def check_windows(
         if frequencies.k_max is not None and replace(frequencies, k_max=1 / frequencies.k_max).leaves_some(matrix):
             y, x = frequencies.pixel_size
             message += _as_a_length(frequencies.k_max, float(np.hypot(matrix.ky[-1] / y, matrix.kx[-1] / x)), units)
-        raise NothingLeftError(message)
+        raise ValueError(message)
 
 
 def _as_a_length(k_max: float, largest: float, units: str) -> str:

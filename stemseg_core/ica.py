@@ -16,8 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 from stemseg_core.directions import fixed_signs
 from stemseg_core.estimator import RowsEstimator
 from stemseg_core.memory import require_memory
-from stemseg_core.products import as_columns
-from stemseg_core.svd import SVD, checked_n_components, scores_block
+from stemseg_core.products import as_columns, scores_block
+from stemseg_core.svd import SVD, checked_n_components
 from stemseg_core.threads import Progress, one_blas_thread
 
 Array = NDArray[Any]

@@ -23,7 +23,7 @@ from stemseg_core import __version__
 from stemseg_core.files import current_umask
 from stemseg_core.io import Image, ImageReadError, Signal, choose_signal, read_image, read_signals, write_tiff
 from stemseg_core.options import Size, in_options
-from stemseg_core.periods import pixels_along, strongest_period, window_of
+from stemseg_core.periods import pixels_along, strongest_period, strongest_reflection, suited_window
 from stemseg_core.segment import segment
 from stemseg_core.segmentation import Segmentation
 from stemseg_core.threads import Progress, tell
@@ -40,8 +40,6 @@ RESULTS = (
     "segmentation.npz",
     "summary.json",
 )
-#: `stemseg info` looks for the window that suits an image in one of at most so many pixels.
-LARGEST_SEARCHED = 2**26
 #: Larger pixels do not resolve the lattice of any crystal.
 LARGEST_LATTICE_PIXEL_NM = 0.15
 
@@ -259,6 +257,7 @@ def describe(path: Path) -> dict[str, Any]:
             "not_finite": 0,
             "window": None,
             "period": None,
+            "order": None,
             "notes": list(s.notes),
         }
         if s.n_frames:
@@ -281,10 +280,9 @@ def _pixels(path: Path, signal: Signal, taken: bool) -> dict[str, Any]:
         "not_finite": int(image.data.size - finite.size),
         "notes": list(image.notes),
     }
-    if taken and image.data.size > LARGEST_SEARCHED:
-        found["notes"].append("too large to look for a window here; 'segment' finds one")
-    elif taken:
-        window, period = window_of(image.data, pixel_size=image.pixel_size)
+    if taken:
+        period, found["order"] = strongest_reflection(image.data, pixel_size=image.pixel_size) or (None, None)
+        window = suited_window(period, image.data.shape, image.pixel_size)
         if period is not None:
             found["period"] = _lengths(pixels_along(period, image.pixel_size), image.pixel_size)
         if all(side <= n for side, n in zip(window, image.data.shape, strict=True)):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stemseg_core._kernels import nmf as kernels
 from stemseg_core.blocks import ArrayRows, Rows, run
-from stemseg_core.products import as_columns, scatter, scores_on
+from stemseg_core.products import as_columns, scatter, scores_block
 from stemseg_core.threads import one_blas_thread
 
 Array = NDArray[Any]
@@ -89,7 +89,7 @@ def compressed(problem: Problem, product: Array | None) -> Problem:
     (product,) = problem.run(_scatter_block, *directions(_orthonormal(product), problem.rows.dtype))
     Q = _orthonormal(product[:q]).astype(problem.rows.dtype)  # as it is multiplied by
     B = np.empty((n, len(Q)))
-    problem.run(_project_block, *directions(Q, Q.dtype), len(Q), out=(B,))
+    problem.run(scores_block, *directions(Q, Q.dtype), len(Q), out=(B,))
     return in_memory(problem, B, Q.astype(np.float64))
 
 
@@ -100,7 +100,7 @@ def in_memory(problem: Problem, B: Array, basis: Array | None) -> Problem:
 
 
 def directions(Q: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-    """What `project` and `scatter` take: nothing to subtract, and rows Q as columns."""
+    """What `scores_block` and `scatter` take: nothing to subtract, and rows Q as columns."""
     return np.zeros(Q.shape[1], dtype), as_columns(Q, dtype)
 
 
@@ -114,10 +114,6 @@ def _orthonormal(product: Array) -> Array:
 
 def _scatter_block(block: Array, zero: Array, columns: Array) -> tuple[None, tuple[Array]]:
     return None, (scatter(block, zero, columns)[0].astype(np.float64),)
-
-
-def _project_block(block: Array, zero: Array, columns: Array, q: int) -> tuple[tuple[Array], None]:
-    return (scores_on(block, zero, columns)[:, :q],), None
 
 
 def _copy_block(block: Array) -> tuple[tuple[Array], None]:

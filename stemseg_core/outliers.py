@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from stemseg_core.blocks import ArrayRows, KeptRows, Partial, Rows, run
-from stemseg_core.directions import leading
-from stemseg_core.products import as_columns, scores_on
+from stemseg_core.principal import above_rounding, fill_scores, principal_axes
 
 Array = NDArray[Any]
 
@@ -22,8 +21,6 @@ SPARE = 4
 SAMPLE, LEVEL, FENCE = 128, 0.95, 4.0
 #: Rows, the farthest from the mean first, that are looked at together, and most rounds.
 BATCH, ROUNDS = 32, 10
-#: Variance of a direction, by that of the first, below which products of float32, and of float64, say nothing about it.
-FLOAT32_VARIANCE, FLOAT64_VARIANCE = 1e-5, 1e-13
 
 
 def without_outliers(rows: Rows, n_components: int, n_neighbors: int, **options: Any) -> NDArray[np.bool_]:
@@ -87,21 +84,13 @@ def outlier_bytes(n: int, n_components: int) -> float:
 
 def _scores(rows: Rows, kept: NDArray[np.bool_], rank: int, options: dict[str, Any]) -> Array:
     """Scores (n, r) of all rows, of unit variance over those that are kept."""
-    first, dtype = leading(KeptRows(rows, kept), rank, **options), rows.dtype
-    if dtype == np.float32 and not (first.converged and first.values[-1] > FLOAT32_VARIANCE * first.values[0]):
-        dtype = np.dtype(np.float64)
-        first = leading(KeptRows(rows, kept), rank, dtype=dtype, **options)
-    seen = first.values > FLOAT64_VARIANCE * first.values[0]
+    first = principal_axes(KeptRows(rows, kept), rank, **options)
+    seen = above_rounding(first)
     V = first.V[seen] / np.sqrt(first.values[seen] / kept.sum())[:, np.newaxis]
-    shift = first.mean.astype(dtype)
     Y = np.zeros((len(kept), max(1, len(V))))  # equal rows have no scores
     if len(V):
-        run(_scores_block, rows, shift, as_columns(V, dtype), len(V), out=(Y,), **options)
+        fill_scores(rows, first, V, first.mean, Y, **options)
     return Y
-
-
-def _scores_block(block: Array, shift: Array, columns: Array, rank: int) -> tuple[Partial, None]:
-    return (scores_on(block, shift, columns)[:, :rank],), None
 
 
 def _alone(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from stemseg_core.windows import WindowFFT
 
 #: Side of the windows whose spectra are averaged, at most, and the fewest cycles in it that count as a period.
 SIDE, FEWEST = 256, 4
+#: Pixels up to which an image is looked at everywhere, and windows that are looked at of a larger one: about as many.
+MOST_PIXELS, MOST_WINDOWS = 2**22, 256
 #: A peak stands out by so many times the spread of its ring.
 SIGNIFICANT = 12.0
 #: A ring of spots exceeds by so many times the smooth profile below it, which has no peaks narrower than so many rings.
@@ -35,7 +38,19 @@ def strongest_period(
     pixel_size: PixelSize | None = None,
     n_jobs: int | None = None,
 ) -> float | None:
-    """Longest period, in pixels, of the lattice planes that show most in an image; None if there are none.
+    """Longest period, in pixels, of the lattice planes that show most in an image; None if there are none."""
+    found = strongest_reflection(image, mask, pixel_size=pixel_size, n_jobs=n_jobs)
+    return None if found is None else found[0]
+
+
+def strongest_reflection(
+    image: ArrayLike,
+    mask: ArrayLike | None = None,
+    *,
+    pixel_size: PixelSize | None = None,
+    n_jobs: int | None = None,
+) -> tuple[float, int] | None:
+    """`strongest_period`, and the order of it that shows most: above 1 in a superlattice or a cell with a motif.
 
     Power spectra of overlapping windows are averaged, and what their ring around zero frequency has on the median is
     subtracted: amorphous material and noise are round. Of the orders of the strongest peak the lowest that shows is
@@ -54,17 +69,22 @@ def strongest_period(
 
     Notes
     -----
-    Cost: a few milliseconds for each million pixels.
+    Cost: a few milliseconds for each million pixels. Of more than four millions, some windows are looked at that are
+    evenly spread over what is not excluded: it takes no longer.
     """
     pixels, excluded = check_image(image, mask)
     side = int(min(SIDE, *(n * size for n, size in zip(pixels.shape[-2:], _relative(pixel_size), strict=True))))
     sides = [round(along) for along in pixels_along(side, pixel_size)]
+    steps = [max(1, n // 2) for n in sides]
+    if pixels.size > MOST_PIXELS:
+        pixels, excluded = _sample(pixels, excluded, sides)
+        steps = sides
     excluded = ~np.isfinite(pixels) if excluded is None else excluded | ~np.isfinite(pixels)
     if min(side, *sides) < 3 * FEWEST or excluded.all():  # no frequency is high enough, and below a third
         return None
     if excluded.any():  # large windows may all meet some of them
         pixels = np.where(excluded, pixels[~excluded].mean(dtype=np.float64), pixels)
-    matrix = WindowFFT(sides, [n // 2 for n in sides], zoom=1, scale="power").matrix(pixels)
+    matrix = WindowFFT(sides, steps, zoom=1, scale="power").matrix(pixels)
     rows = matrix.to_array(n_jobs=n_jobs)
     scale = rows.max(axis=1, keepdims=True)
     power = matrix.to_image((rows / np.where(scale > 0, scale, 1)).mean(axis=0, dtype=np.float64))
@@ -73,14 +93,40 @@ def strongest_period(
     excess[(radius < FEWEST) | (radius > side / 3)] = -np.inf
     peak = np.unravel_index(excess.argmax(), excess.shape)
     if excess[peak] <= SIGNIFICANT * spread[peak] or not np.isfinite(excess[peak]):
-        return _period_of_rings(power, radius, side)
+        ring = _period_of_rings(power, radius, side)
+        return None if ring is None else (ring, 1)
     ky, kx = (p - n // 2 for p, n in zip(peak, power.shape, strict=True))
     for order in (4, 3, 2):
         y, x = (round(k / order) + n // 2 for k, n in zip((ky, kx), power.shape, strict=True))
         around = excess[y - 1 : y + 2, x - 1 : x + 2]
         if around.max() > max(LOWER_ORDER * excess[peak], SIGNIFICANT * spread[y, x]):
-            return float(side * order / np.hypot(ky, kx))
-    return float(side / np.hypot(ky, kx))
+            return float(side * order / np.hypot(ky, kx)), order
+    return float(side / np.hypot(ky, kx)), 1
+
+
+def _sample(
+    pixels: NDArray[Any], excluded: NDArray[np.bool_] | None, sides: Sequence[int]
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Windows evenly spread over the part of an image that has pixels, put side by side, and what they exclude."""
+    first, last = (0, 0), pixels.shape
+    if excluded is not None and not excluded.all():
+        included = [np.flatnonzero(~excluded.all(axis=axis)) for axis in (1, 0)]
+        first, last = zip(*((places[0], places[-1] + 1) for places in included), strict=True)
+    height, width = (stop - start for start, stop in zip(first, last, strict=True))
+    y, x = sides
+    n_down = _fitting(int(np.sqrt(MOST_WINDOWS * height * x / (width * y))), height, y)
+    n_across = _fitting(MOST_WINDOWS // n_down, width, x)
+    places = []
+    for n, start, stop, size, side in zip((n_down, n_across), first, last, pixels.shape, sides, strict=True):
+        starts = np.linspace(start, max(start, stop - side), n).astype(int)
+        places.append((np.minimum(starts, size - side)[:, np.newaxis] + np.arange(side)).ravel())
+    chosen = np.ix_(*places)
+    return pixels[chosen], None if excluded is None else excluded[chosen]
+
+
+def _fitting(n: int, length: int, side: int) -> int:
+    """At most n windows, no more than overlap by half along an axis, and one at least."""
+    return max(1, min(n, 2 * length // side - 1))
 
 
 def _period_of_rings(power: NDArray[Any], radius: NDArray[Any], side: int) -> float | None:

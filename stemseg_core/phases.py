@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from stemseg_core.abundances import abundances
-from stemseg_core.blocks import ArrayRows, run
+from stemseg_core.blocks import ArrayRows, KeptRows, run
 from stemseg_core.boundaries import phase_sums
 from stemseg_core.compress import compress
 from stemseg_core.curves import ComponentEstimate
@@ -23,6 +23,7 @@ from stemseg_core.maps import SMOOTHED_COLUMNS, Grid, posterior, shares, thinnin
 from stemseg_core.mixtures import mixed_from_pure, mixing_bytes
 from stemseg_core.nfindr import NFINDR
 from stemseg_core.nmf import NMF
+from stemseg_core.projections import RankError
 from stemseg_core.separation import n_phases_of
 from stemseg_core.spa import ATGP, SPA
 from stemseg_core.spectra import Spectra
@@ -77,20 +78,23 @@ def find_phases(method: Any, spectra: Spectra, grid: Grid, n_phases: int | str, 
     """
     seeded, limits, threads = settings.seeded, settings.limits, settings.threads
     unmixed = isinstance(method, str) and method in ENDMEMBERS
-    if unmixed:
+    if unmixed or method == "nmf":
         settings = replace(settings, whiten=False)
-    if method == "nmf":
+    if method == "atgp":  # it measures lengths, and rows that are centred have a rank too few for it
         k, estimate = counted(n_phases, lambda: smoothed_scores(spectra, grid, settings), grid, settings)
-        weights = grid.smooth(NMF(k, **seeded).fit_transform(spectra), settings.smooth, **threads)
-        return _between_extremes(shares(weights), seeded), False, estimate
-    # ATGP measures lengths, and rows that are centred have a rank too few for it.
-    scores = smoothed_scores(spectra, grid, settings, center=method != "atgp")
-    k, estimate = counted(n_phases, lambda: scores, grid, settings)
+        scores = smoothed_scores(spectra, grid, settings, center=False)
+    else:
+        scores = smoothed_scores(spectra, grid, settings)
+        k, estimate = counted(n_phases, lambda: scores, grid, settings)
+    if method == "nmf":
+        kept = _clear(k, scores, grid, settings)
+        del scores
+        return _by_parts(k, spectra, kept, grid, settings), False, estimate
     if unmixed:
         estimator = ENDMEMBERS[method](k, **limits)
         if hasattr(estimator, "random_state"):
             estimator.set_params(random_state=settings.random_state)
-        return shares(mixed_from_pure(estimator, scores, grid, **limits)), False, estimate
+        return shares(mixed_from_pure(estimator, scores, grid, **limits)[0]), False, estimate
     if method == "ica":
         return by_kmeans(ICA(k, **seeded).fit_transform(scores), grid, k, seeded), True, estimate
     return *_by_estimator(clone(method), scores, k, threads), estimate
@@ -123,16 +127,15 @@ def phases_bytes(
     Windows are compared by `n_features` numbers.
     """
     n, d, k, item = matrix.shape[0], n_features, n_phases, matrix.dtype.itemsize
-    if method == "nmf":
-        return NMF(k).needed_bytes(n, d)
     rank = min(rank, n, d)
     scores = n * rank * item
     kmeans = kmeans_bytes(n, rank, k, n_threads)
-    beside = {"ica": max(13 * n * k, 4 * n * k + kmeans)} | {
-        name: mixing_bytes(n, k, k if name == "atgp" else 0) for name in ENDMEMBERS
+    beside = {"ica": max(13 * n * k, 4 * n * k + kmeans), "nmf": mixing_bytes(_purest(k, rank), n)} | {
+        name: mixing_bytes(estimator(k), n) for name, estimator in ENDMEMBERS.items()
     }
-    finding = beside.get(str(method), kmeans)
-    return max(leading_bytes(matrix, rank, n_threads), scores + max(8 * n, smoothing_bytes(matrix, rank), finding))
+    finding = scores + max(8 * n, smoothing_bytes(matrix, rank), beside.get(str(method), kmeans))
+    fitting = NMF(k).needed_bytes(n, d) if method == "nmf" else 0
+    return max(leading_bytes(matrix, rank, n_threads), finding, fitting)
 
 
 def smoothing_bytes(matrix: WindowMatrix, rank: int) -> float:
@@ -169,18 +172,39 @@ def by_kmeans(rows: Array, grid: Grid, k: int, seeded: dict[str, Any]) -> NDArra
     return _around(rows, kmeans.cluster_centers_, kmeans.inertia_ / len(rows), threads)
 
 
-def _between_extremes(parts: Array, seeded: dict[str, Any]) -> NDArray[np.float32]:
-    """Shares (n, k) as mixtures of the purest rows among them.
+def _purest(k: int, rank: int, **options: Any) -> NFINDR:
+    """Finds k endmembers among scores, or as many as these can have."""
+    return NFINDR(min(k, rank + 1), **options)
+
+
+def _clear(k: int, scores: Array, grid: Grid, settings: Settings) -> NDArray[np.bool_]:
+    """Which windows (n,) see no defect, as N-FINDR finds them; all if the scores do not have so many endmembers."""
+    try:
+        return mixed_from_pure(_purest(k, scores.shape[1], **settings.seeded), scores, grid, **settings.limits)[1]
+    except RankError:
+        return np.ones(len(scores), bool)
+
+
+def _by_parts(k: int, spectra: Spectra, kept: NDArray[np.bool_], grid: Grid, settings: Settings) -> NDArray[np.float32]:
+    """Shares (n, k) of non-negative parts of the spectra, which are learnt from those that are kept."""
+    nmf = NMF(k, **settings.seeded)
+    weights = nmf.fit_transform(spectra) if kept.all() else nmf.fit(KeptRows(spectra, kept)).transform(spectra)
+    parts = shares(grid.smooth(weights, settings.smooth, **settings.threads))
+    return _between_extremes(parts, kept, settings)
+
+
+def _between_extremes(parts: Array, kept: NDArray[np.bool_], settings: Settings) -> NDArray[np.float32]:
+    """Shares (n, k) as mixtures of the purest rows among those that are kept.
 
     Non-negative factors are not unique: W Q and Q^-1 H explain the spectra as well for many Q, and shares of W move
     with Q. The tightest simplex around the rows does not.
     """
     k = parts.shape[1]
-    if k == 1 or np.linalg.matrix_rank(_covariance(parts), tol=1e-8, hermitian=True) < k - 1:
+    learnt = parts[kept]
+    if k == 1 or np.linalg.matrix_rank(_covariance(learnt), tol=1e-8, hermitian=True) < k - 1:
         return parts
-    pure = NFINDR(k, **seeded).fit(parts).components_
-    settings = {name: value for name, value in seeded.items() if name != "random_state"}
-    return shares(abundances(parts, pure, **settings))
+    pure = NFINDR(k, **settings.seeded).fit(learnt).components_
+    return shares(abundances(parts, pure, **settings.limits))
 
 
 def _covariance(rows: Array) -> Array:

@@ -66,6 +66,11 @@ def scores_on(block: Array, mean: Array, columns: Array) -> Array:
     return A
 
 
+def scores_block(block: Array, mean: Array, columns: Array, k: int) -> tuple[tuple[Array], None]:
+    """A block function: scores of the rows of a block on k directions, given as columns."""
+    return (scores_on(block, mean, columns)[:, :k],), None
+
+
 def row_sums(block: Array) -> tuple[Array, Array]:
     """Squared norm of each row and the column sums, in float64; refuses NaN, infinity."""
     squares, sums = np.empty(len(block)), np.empty(block.shape[1])

@@ -81,7 +81,8 @@ def segment(
         - "nfindr": the purest windows are endmembers, memberships the non-negative shares that mix them; what is
           found only in places as thin as a window is taken for a defect, and is no endmember.
         - "vca", "spa", "atgp": the same with endmembers by `VCA`, `SPA` or `ATGP`.
-        - "nmf": non-negative parts of the spectra and their shares, for phases that overlap in projection.
+        - "nmf": non-negative parts of the spectra and their shares, for phases that overlap in projection; learnt
+          without what "nfindr" takes for defects.
         - "ica": clusters of independent sources of the scores.
         - a scikit-learn estimator: a clusterer (`labels_` after `fit`), or a transformer to non-negative weights; it
           is cloned and fitted to the scores, (n, rank), which have both signs.
@@ -114,7 +115,8 @@ def segment(
         Standard deviation, in pixels, of the Gaussian mean over neighbouring windows; 0: none.
     whiten : bool, default=False
         Scale the scores so that their noise, seen in the differences of neighbours, is equal in all directions. It
-        brings out faint differences at low dose, and gradual ones such as drift and tilt as well. Not for endmembers.
+        brings out faint differences at low dose, and gradual ones such as drift and tilt as well. Not for endmembers,
+        and not for NMF.
     regularize : float, default=0
         Make the boundaries of the memberships short: round patches of sure windows whose radius in pixels is smaller
         are given up, ragged boundaries straightened (total variation, see `stemseg_core.regularize`); 0: none.

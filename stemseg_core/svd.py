@@ -16,7 +16,7 @@ from stemseg_core.blocks import Partial, Rows
 from stemseg_core.directions import Leading, fixed_signs, leading, leading_bytes
 from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.memory import require_memory
-from stemseg_core.products import as_columns, project, scores_on
+from stemseg_core.products import as_columns, project, scores_block, scores_on
 from stemseg_core.threads import Progress, one_blas_thread
 
 Array = NDArray[Any]
@@ -315,8 +315,3 @@ def _scores_gram_block(
         A, moments = scores_on(block, shift, columns), ()
     B = A[:, : len(onto)] - onto
     return (B,) if with_scores else None, (B.T @ B, *moments)
-
-
-def scores_block(block: Array, mean: Array, columns: Array, k: int) -> tuple[Partial, None]:
-    """Scores of the rows of a block on k directions, given as columns; a block function of `transform`."""
-    return (scores_on(block, mean, columns)[:, :k],), None

@@ -9,7 +9,7 @@ from stemseg_core import NFINDR, abundances, datasets, segment
 from stemseg_core.maps import Grid
 from stemseg_core.mixtures import MOST, mixed_from_pure
 
-METHODS = ("nfindr", "spa", "vca", "atgp")
+METHODS = ("nfindr", "spa", "vca", "atgp", "nmf")
 
 
 def hot_pixels(image):
@@ -86,12 +86,13 @@ def test_defects_would_be_endmembers(two_phase, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "k"), [("two_phase", 2), ("crystal_amorphous_vacuum", 3), ("polycrystal", 3), ("inclined_interface", 2)]
 )
-def test_clean_images_keep_their_maps(name, k, monkeypatch):
+@pytest.mark.parametrize("method", ["nfindr", "nmf"])
+def test_clean_images_keep_their_maps(name, k, method, monkeypatch):
     options = {"n_grains": 5, "n_orientations": 3} if name == "polycrystal" else {}
     image, _ = getattr(datasets, name)((512, 512), **options)
-    found = segment(image, k, method="nfindr")
+    found = segment(image, k, method=method)
     monkeypatch.setattr("stemseg_core.mixtures._thick", lambda inside, grid: True)
-    np.testing.assert_array_equal(found.abundances, segment(image, k, method="nfindr").abundances)
+    np.testing.assert_array_equal(found.abundances, segment(image, k, method=method).abundances)
 
 
 def grid_of(included, window=16, step=4):
@@ -111,7 +112,7 @@ def test_thin_places_are_left_out(scores):
     clean = abundances(scores, NFINDR(2).fit(scores).components_)
     place = np.s_[20 * 40 + 25 : 20 * 40 + 29]  # four windows side by side, as far as one window reaches
     scores[place] += [0, 60, 0]
-    found = mixed_from_pure(NFINDR(2), scores, grid_of(included))
+    found, _ = mixed_from_pure(NFINDR(2), scores, grid_of(included))
     rest = np.delete(np.arange(1600), np.r_[place])
     assert np.abs(np.corrcoef(found[rest, 0], clean[rest, 0])[0, 1]) > 0.999
     assert found.shape == (1600, 2)
@@ -123,7 +124,7 @@ def test_thick_places_stay(scores):
     block = np.zeros((40, 40), bool)
     block[18:25, 22:29] = True
     scores[block.ravel()] += [0, 60, 0]
-    found = mixed_from_pure(NFINDR(2), scores, grid_of(included))
+    found, _ = mixed_from_pure(NFINDR(2), scores, grid_of(included))
     own = found[block.ravel()].mean(axis=0)
     assert own.max() > 0.9
     assert found[~block.ravel()][:, own.argmax()].max() < 0.2
@@ -133,7 +134,7 @@ def test_excluded_windows_have_no_depth(scores):
     included = np.ones((40, 40), bool)
     included[10:14] = False
     kept = scores[included.ravel()]
-    found = mixed_from_pure(NFINDR(2), kept, grid_of(included))
+    found, _ = mixed_from_pure(NFINDR(2), kept, grid_of(included))
     np.testing.assert_array_equal(found, abundances(kept, NFINDR(2).fit(kept).components_))
 
 
@@ -143,16 +144,35 @@ def test_too_many_defects_are_none(scores):
     stripes[:, ::3] = True
     assert stripes.mean() > MOST
     scores[stripes.ravel()] += [0, 60, 0]
-    found = mixed_from_pure(NFINDR(2), scores, grid_of(included))
+    found, _ = mixed_from_pure(NFINDR(2), scores, grid_of(included))
     np.testing.assert_array_equal(found, abundances(scores, NFINDR(2).fit(scores).components_))
 
 
 def test_nothing_left_beside_the_defects():
     scores = np.zeros((1600, 3), np.float32)
     scores[800:803] = np.eye(3)[1]
-    found = mixed_from_pure(NFINDR(2), scores, grid_of(np.ones((40, 40), bool)))
+    found, _ = mixed_from_pure(NFINDR(2), scores, grid_of(np.ones((40, 40), bool)))
     np.testing.assert_allclose(found[800:803].max(axis=1), 1)
     np.testing.assert_allclose(found[0].max(), 1)
+
+
+def test_windows_that_see_a_defect_are_told(scores):
+    place = np.s_[20 * 40 + 25 : 20 * 40 + 29]
+    assert mixed_from_pure(NFINDR(2), scores, grid_of(np.ones((40, 40), bool)))[1].all()
+    scores[place] += [0, 60, 0]
+    scores[20 * 40 + 29] += [0, 30, 0]  # sees half of it
+    clear = mixed_from_pure(NFINDR(2), scores, grid_of(np.ones((40, 40), bool)))[1]
+    np.testing.assert_array_equal(np.flatnonzero(~clear), np.arange(20 * 40 + 25, 20 * 40 + 30))
+
+
+def test_parts_of_more_phases_than_scores_have_dimensions(two_phase):
+    assert segment(two_phase[0], 5, method="nmf", rank=2).abundances.shape[0] == 5
+
+
+def test_the_number_of_phases_does_not_depend_on_the_method(two_phase):
+    curves = [segment(two_phase[0], "auto", method=m).estimate.curves["separation"] for m in ("nfindr", "atgp", "nmf")]
+    for other in curves[1:]:
+        np.testing.assert_array_equal(other.value, curves[0].value)
 
 
 def test_limits_and_refusals():

@@ -1,11 +1,13 @@
 """The strongest period of an image, and the window that suits it."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from stemseg_core import datasets, segment
-from stemseg_core.periods import pixels_along, strongest_period, suited_window, window_of
+from stemseg_core import datasets, periods, segment
+from stemseg_core.periods import pixels_along, strongest_period, strongest_reflection, suited_window, window_of
 
 Y, X = np.mgrid[:400, :360]
 
@@ -34,6 +36,8 @@ def test_the_lowest_order_is_the_period():
     """A second order that is stronger than the first does not halve the period."""
     image = 0.6 * np.cos(2 * np.pi * X / 20) + np.cos(2 * np.pi * X / 10)
     assert strongest_period(image) == pytest.approx(20, rel=0.05)
+    assert strongest_reflection(image)[1] == 2
+    assert strongest_reflection(lattice(17.2))[1] == 1
 
 
 @pytest.mark.parametrize("dose", [60, 2])
@@ -73,6 +77,28 @@ def test_excluded_pixels_do_not_matter():
     mask[100:140] = True
     image[mask] = 1e6
     assert strongest_period(image, mask) == pytest.approx(17.2, rel=0.1)
+
+
+def test_of_large_images_a_bounded_part_is_looked_at():
+    image = np.broadcast_to(np.cos(2 * np.pi * np.arange(2**14) / 17).astype(np.float32), (2**14, 2**14))
+    tracemalloc.start()
+    try:
+        assert strongest_period(image) == pytest.approx(17, rel=0.1)
+        assert tracemalloc.get_traced_memory()[1] < 300e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("corner", [np.s_[:90, :130], np.s_[-100:, 200:], np.s_[:, :]])
+def test_windows_of_large_images_lie_where_there_are_pixels(corner, monkeypatch):
+    monkeypatch.setattr(periods, "SIDE", 128)
+    monkeypatch.setattr(periods, "MOST_PIXELS", X.size - 1)
+    monkeypatch.setattr(periods, "MOST_WINDOWS", 4)
+    image, mask = np.random.default_rng(0).standard_normal(X.shape), np.ones(X.shape, bool)
+    image[corner], mask[corner] = lattice(12)[corner], False
+    assert strongest_period(image, mask) == pytest.approx(12, rel=0.1)
+    assert strongest_period(image, np.ones_like(mask)) is None
+    assert strongest_period(image.T, mask.T) == strongest_period(image, mask)
 
 
 def test_scale_and_dtype_do_not_matter():
