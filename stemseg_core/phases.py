@@ -14,7 +14,7 @@ from stemseg_core.abundances import abundances
 from stemseg_core.blocks import ArrayRows, run
 from stemseg_core.boundaries import phase_sums
 from stemseg_core.compress import compress
-from stemseg_core.curves import ComponentEstimate
+from stemseg_core.curves import ComponentEstimate, Separation
 from stemseg_core.directions import leading_bytes
 from stemseg_core.ica import ICA
 from stemseg_core.kmeans import KMeans
@@ -23,7 +23,7 @@ from stemseg_core.maps import SMOOTHED_COLUMNS, Grid, posterior, shares, thinnin
 from stemseg_core.mixtures import mixed_from_pure, mixing_bytes
 from stemseg_core.nfindr import NFINDR
 from stemseg_core.nmf import NMF
-from stemseg_core.separation import n_phases_of
+from stemseg_core.separation import best_separated, n_phases_of, separation_of_rows
 from stemseg_core.spa import ATGP, SPA
 from stemseg_core.spectra import Spectra
 from stemseg_core.threads import Progress
@@ -41,7 +41,7 @@ START_ROWS = 100_000
 POSTERIOR_ROWS = 4096
 
 Array = NDArray[Any]
-Found = tuple[NDArray[np.float32], bool, ComponentEstimate | None]
+Found = tuple[NDArray[np.float32], bool, ComponentEstimate | None, Separation | None]
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,22 @@ class Settings:
 def find_phases(method: Any, spectra: Spectra, grid: Grid, n_phases: int | str, settings: Settings) -> Found:
     """Memberships (n, k) of the included windows by any method but the default; and whether they are a partition.
 
-    Rows sum to 1. A partition comes from clusters of scores; otherwise the memberships are shares of endmembers. Last
-    comes how the number of phases was found, if it was `AUTO`.
+    Rows sum to 1. A partition comes from clusters of scores; otherwise the memberships are shares of endmembers. Then
+    come how the number of phases was found, if it was `AUTO`, and how far apart they are.
     """
+    rows, memberships, partition, estimate = _found(method, spectra, grid, n_phases, settings)
+    separation = None
+    if memberships.shape[1] > 1:
+        separation = separation_of_rows(rows, memberships, grid, settings.random_state, settings.n_jobs)
+    elif estimate is not None:
+        separation = best_separated(estimate)
+    return memberships, partition, estimate, separation
+
+
+def _found(
+    method: Any, spectra: Spectra, grid: Grid, n_phases: int | str, settings: Settings
+) -> tuple[Array, NDArray[np.float32], bool, ComponentEstimate | None]:
+    """What phases are told apart by, (n, r), and all but the last of `find_phases`."""
     seeded, limits, threads = settings.seeded, settings.limits, settings.threads
     unmixed = isinstance(method, str) and method in ENDMEMBERS
     if unmixed:
@@ -82,7 +95,8 @@ def find_phases(method: Any, spectra: Spectra, grid: Grid, n_phases: int | str, 
     if method == "nmf":
         k, estimate = counted(n_phases, lambda: smoothed_scores(spectra, grid, settings), grid, settings)
         weights = grid.smooth(NMF(k, **seeded).fit_transform(spectra), settings.smooth, **threads)
-        return _between_extremes(shares(weights), seeded), False, estimate
+        parts = shares(weights)
+        return parts, _between_extremes(parts, seeded), False, estimate
     # ATGP measures lengths, and rows that are centred have a rank too few for it.
     scores = smoothed_scores(spectra, grid, settings, center=method != "atgp")
     k, estimate = counted(n_phases, lambda: scores, grid, settings)
@@ -90,10 +104,10 @@ def find_phases(method: Any, spectra: Spectra, grid: Grid, n_phases: int | str, 
         estimator = ENDMEMBERS[method](k, **limits)
         if hasattr(estimator, "random_state"):
             estimator.set_params(random_state=settings.random_state)
-        return shares(mixed_from_pure(estimator, scores, grid, **limits)), False, estimate
+        return scores, shares(mixed_from_pure(estimator, scores, grid, **limits)), False, estimate
     if method == "ica":
-        return by_kmeans(ICA(k, **seeded).fit_transform(scores), grid, k, seeded), True, estimate
-    return *_by_estimator(clone(method), scores, k, threads), estimate
+        return scores, by_kmeans(ICA(k, **seeded).fit_transform(scores), grid, k, seeded), True, estimate
+    return scores, *_by_estimator(clone(method), scores, k, threads), estimate
 
 
 def counted(
