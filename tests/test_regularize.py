@@ -75,6 +75,7 @@ def test_are_memberships(k, radius, seed):
 
 @pytest.mark.parametrize("step", [4, 8])
 @pytest.mark.parametrize(("size", "stays"), [(0.7, False), (1.5, True)])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_patches_of_a_smaller_radius_vanish(step, size, stays):
     radius = 40
     y, x = np.mgrid[: 400 // step, : 400 // step] * step - 200

@@ -314,6 +314,7 @@ def test_nothing_left(two_phase):
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.filterwarnings("ignore::stemseg_core.PhaseWarning")
 def test_params_reproduce_the_result(two_phase, method):
     image = two_phase[0]
     options = {
@@ -488,6 +489,7 @@ def dense():
         ({"regularize": 0.5, "min_area": 100}, True),
     ],
 )
+@pytest.mark.filterwarnings("ignore::stemseg_core.PhaseWarning")
 def test_predicted_memory_is_what_is_used(dense, options, masked, monkeypatch):
     image, mask = dense
     predicted = []
@@ -579,6 +581,7 @@ def test_constant_image(value):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::stemseg_core.PhaseWarning")
 def test_two_constant_halves(method):
     image = np.zeros((96, 112), np.uint8)
     image[:, 56:] = 200
@@ -586,6 +589,7 @@ def test_two_constant_halves(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.filterwarnings("ignore::stemseg_core.PhaseWarning")
 def test_noise_free_halves(method):
     y, x = np.mgrid[:128, :144]
     truth = x >= 72
@@ -607,6 +611,7 @@ def test_image_barely_larger_than_the_window(two_phase, method, shape):
     assert (result.label_image >= 0).all()
 
 
+@pytest.mark.filterwarnings("ignore::stemseg_core.PhaseWarning")
 def test_as_many_phases_as_windows(two_phase):
     image = two_phase[0][:34, :33]
     result = segment(image, 6, window=32, step=1, smooth=0)
