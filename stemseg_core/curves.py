@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -64,11 +64,6 @@ class ComponentEstimate:
     n_components: int
     method: str
     curves: dict[str, Curve] = field(repr=False)
-
-    def decided(self, n_components: int) -> Self:
-        """The same with another number, decided by more than the criterion."""
-        decides = replace(self.curves[self.method], n_components=n_components)
-        return type(self)(n_components, self.method, self.curves | {self.method: decides})
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as numbers, text, lists and dicts that JSON knows; None stands for NaN."""

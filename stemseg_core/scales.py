@@ -157,15 +157,10 @@ class Scales:
         """
         # Scores to count phases on are made again below: they are too many to keep while large windows are clustered.
         k, estimate = counted(n_phases, lambda: smoothed_scores(spectra, grid, settings), grid, settings)
-        separation = None
-        tried = best_separated(estimate) if estimate is not None and k == 1 else None
-        # Phases that clusters of scores leave in doubt may be told apart by the lattices, and in windows of all sizes.
-        if k > 1 or (tried is not None and tried.n_phases <= self.maps.shape[0]):
-            memberships, separation = self._find_phases(spectra, grid, tried.n_phases if tried else k, settings)
-            if k > 1 or not separation.by_chance:
-                found = estimate and estimate.decided(separation.n_phases)
-                return memberships, True, found, separation
-        return np.ones((self.maps.shape[0], 1), np.float32), True, estimate, separation
+        if k == 1:
+            return np.ones((self.maps.shape[0], 1), np.float32), True, estimate, estimate and best_separated(estimate)
+        memberships, separation = self._find_phases(spectra, grid, k, settings)
+        return memberships, True, estimate, separation
 
     def _find_phases(
         self, spectra: Spectra, grid: Grid, k: int, settings: Settings

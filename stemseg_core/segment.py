@@ -239,9 +239,8 @@ def segment(
         memberships = regularized(memberships, grid, regularize, progress=progress)
         memberships, labels, label_image = _place(memberships, matrix, min_area, n_jobs)
         components, residual = patterns(rows, memberships, labels if partition else None, n_jobs, progress)
-    planes = grid.to_planes(memberships)
+    planes, k = grid.to_planes(memberships), memberships.shape[1]
     del memberships
-    k = len(planes)
     counted = np.array([np.count_nonzero(label_image == phase) for phase in range(k)])
     result = Segmentation(
         image=matrix.image[0],
@@ -262,8 +261,7 @@ def segment(
         estimate=estimate,
         separation=separation,
     )
-    for doubt in result.doubts:
-        warnings.warn(doubt, PhaseWarning, stacklevel=2)
+    _warn(result)
     return result
 
 
@@ -271,6 +269,11 @@ def segment(
 SCRATCH_BLOCKS = 8
 #: Parameters of `WindowFFT` that do not decide the result.
 _SETTINGS = ("dtype", "n_jobs", "max_memory", "progress")
+
+
+def _warn(result: Segmentation) -> None:
+    for doubt in result.doubts:
+        warnings.warn(doubt, PhaseWarning, stacklevel=3)
 
 
 def _check_phases(image: ArrayLike, n_phases: Any, method: Any, rank: Any) -> None:

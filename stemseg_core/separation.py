@@ -38,8 +38,8 @@ EXCEEDED, FEW_WINDOWS = 1.2, 3.0
 STARTS, SURROGATE_STARTS = 10, 2
 #: Windows of a core that are within so many windows' sides of another phase lie beside it.
 BESIDE = 1.0
-#: What the phases of a wide map must be separated by where its surrogates are by `TYPICAL`; from how few windows, overlap
-#: not counted, it is twice as much; and how many surrogates are made.
+#: What the phases of a wide map must be separated by where its surrogates are by `TYPICAL`; with how few windows,
+#: overlap not counted, it is twice as much; and how many surrogates are made.
 CHANCE, TYPICAL, TWICE_BELOW, N_MAP_SURROGATES = 5.2, 4.5, 20.0, 8
 #: With fewer windows nothing is said of chance: it separates clusters as well as phases are.
 FEWEST_WINDOWS = 15.0
