@@ -261,8 +261,7 @@ def segment(
         estimate=estimate,
         separation=separation,
     )
-    _warn(result)
-    return result
+    return _with_warnings(result)
 
 
 #: Blocks of rows that a thread holds beside what it works on: transforms of image rows, products, sums.
@@ -271,9 +270,11 @@ SCRATCH_BLOCKS = 8
 _SETTINGS = ("dtype", "n_jobs", "max_memory", "progress")
 
 
-def _warn(result: Segmentation) -> None:
+def _with_warnings(result: Segmentation) -> Segmentation:
+    """The result, once its doubts are told to the caller of `segment`."""
     for doubt in result.doubts:
         warnings.warn(doubt, PhaseWarning, stacklevel=3)
+    return result
 
 
 def _check_phases(image: ArrayLike, n_phases: Any, method: Any, rank: Any) -> None:
