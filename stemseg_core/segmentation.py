@@ -23,7 +23,7 @@ FORMAT = 1
 #: A phase with fewer pixels than this share of a window is hardly one.
 LEAST_AREA = 0.25
 #: An image with fewer windows side by side along an axis has little to judge its phases by.
-FEW_WINDOWS = 4.0
+FEW_WINDOWS = 5.0
 
 
 class PhaseWarning(UserWarning):
