@@ -42,7 +42,7 @@ BESIDE = 1.0
 #: overlap not counted, it is twice as much; and how many surrogates are made.
 CHANCE, TYPICAL, TWICE_BELOW, N_MAP_SURROGATES = 5.2, 4.5, 20.0, 8
 #: With fewer windows nothing is said of chance: it separates clusters as well as phases are.
-FEWEST_WINDOWS = 15.0
+FEWEST_WINDOWS = 30.0
 #: Separations are at most this: clusters without any scatter.
 LARGEST = 1e6
 STAGE = "number of phases"
