@@ -22,7 +22,7 @@ from stemseg_core.n_components import estimate_n_components
 from stemseg_core.nfindr import NFINDR
 from stemseg_core.nmf import NMF
 from stemseg_core.segment import segment
-from stemseg_core.segmentation import Segmentation
+from stemseg_core.segmentation import PhaseWarning, Segmentation
 from stemseg_core.spa import ATGP, SPA
 from stemseg_core.svd import SVD
 from stemseg_core.threads import Stopped
@@ -44,6 +44,7 @@ __all__ = [
     "ComponentEstimate",
     "Compressed",
     "KMeans",
+    "PhaseWarning",
     "Segmentation",
     "Stopped",
     "WindowFFT",

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from stemseg_core.curves import Separation
 from stemseg_core.extras import MissingExtraError, require_extra
 from stemseg_core.io import ImageReadError, write_tiff
 from stemseg_core.job import RESULTS, Job, RefusedError, describe, plural, times
@@ -149,7 +150,14 @@ def _summary_in_words(summary: dict[str, Any]) -> str:
     if summary["n_phases_estimate"] is not None:
         lines[-1] += "; the number of phases was found"
     lines += [f"  phase {i + 1}: {100 * share:5.1f} %" for i, share in enumerate(summary["fractions"])]
-    lines.append(f"mean confidence {summary['confidence_mean']:.2f} (1: every window is clearly of one phase)")
+    if summary["reason_for_one"] is not None:
+        lines.append(summary["reason_for_one"])
+    elif summary["separation"] is not None:
+        lines.append(f"the phases are {Separation.from_dict(summary['separation']).words}")
+    if summary["confidence_mean"] is not None:
+        lines.append(
+            f"mean confidence {summary['confidence_mean']:.2f} (in simulated images, 98 % of windows at 0.5 are right)"
+        )
     lines.append(f"in {summary['output']}: {', '.join(summary['files'])}")
     return "\n".join(lines)
 

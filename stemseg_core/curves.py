@@ -9,6 +9,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+#: Phases are clearly separated from so many times what chance gives.
+CLEAR = 1.3
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
@@ -76,6 +79,51 @@ class ComponentEstimate:
             k = np.array(c["k"], np.int64)
             curves[name] = Curve(int(c["n_components"]), k, np.array(c["value"], np.float64), null)
         return cls(int(values["n_components"]), values["method"], curves)
+
+
+@dataclass(frozen=True)
+class Separation:
+    """How far apart the phases of a map are, and how far apart those of a map without phases would be.
+
+    Attributes
+    ----------
+    n_phases : int
+        Of the map, at least 2; or how many would be the best separated, where one phase was found.
+    value : float
+        Distance of the two nearest phases over the scatter along the line between them. NaN: there is none, as of a
+        phase that nowhere fills a window.
+    chance : float
+        What it must exceed: more than maps without phases reach; NaN: not known.
+    """
+
+    n_phases: int
+    value: float
+    chance: float
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether maps without phases are as well separated, as far as is known."""
+        return not self.value > self.chance
+
+    @property
+    def words(self) -> str:
+        """The verdict: better, hardly better or no better separated than chance, or not to be judged."""
+        if np.isnan(self.value):
+            return "not to be told from chance: not every one of them fills a window somewhere"
+        if np.isnan(self.chance):
+            return f"not to be told from chance: separated {self.value:.1f}, in too few windows to judge by"
+        how = "no better" if self.by_chance else "hardly better" if self.value < CLEAR * self.chance else "better"
+        return f"{how} separated than chance: {self.value:.1f}, chance gives {self.chance:.1f}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as numbers that JSON knows; None stands for NaN."""
+        return {key: None if np.isnan(value) else value for key, value in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The reverse of `to_dict`."""
+        value, chance = (np.nan if values[key] is None else float(values[key]) for key in ("value", "chance"))
+        return cls(int(values["n_phases"]), value, chance)
 
 
 def _plain(value: Any) -> Any:

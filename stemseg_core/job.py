@@ -224,6 +224,8 @@ class Job:
             },
             "fractions": [float(share) for share in result.fractions],
             "n_phases_estimate": None if result.estimate is None else result.estimate.to_dict(),
+            "separation": None if result.separation is None else result.separation.to_dict(),
+            "reason_for_one": result.reason_for_one,
             "confidence_mean": _mean(result.confidence),
             "residual_mean": _mean(result.residual),
             "excluded_windows": int(np.count_nonzero(result.labels < 0)),

@@ -133,6 +133,12 @@ class Grid:
         ]
         return np.concatenate(chosen)
 
+    def thin(self, n_rows: int) -> Grid:
+        """The grid of the windows that `thinned` takes."""
+        every = thinning(int(self._rows_above[-1]), n_rows)
+        included = self.included[every // 2 :: every, every // 2 :: every]
+        return Grid(included, self.window, (every * self.step[0], every * self.step[1]))
+
     def noise_covariance(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         """Covariance (r, r) of the noise of rows (n, r): half that of the differences between neighbouring windows."""
         covariance, count = np.zeros((rows.shape[1], rows.shape[1])), 0
@@ -333,7 +339,9 @@ def order_by_size(label_image: NDArray[np.int32], k: int) -> Sequence[int]:
 
 
 def lead(planes: Array) -> Array:
-    """How far the largest value of planes (k, y, x) is above the next (or 0), (y, x)."""
+    """How far the largest value of planes (k, y, x) is above the next, (y, x); NaN where there is but one."""
+    if len(planes) == 1:
+        return np.full_like(planes[0], np.nan)
     best, second = planes[0].copy(), np.zeros_like(planes[0])
     for plane in planes[1:]:
         np.maximum(second, np.minimum(best, plane), out=second)

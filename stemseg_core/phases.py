@@ -14,7 +14,7 @@ from stemseg_core.abundances import abundances
 from stemseg_core.blocks import ArrayRows, KeptRows, run
 from stemseg_core.boundaries import phase_sums
 from stemseg_core.compress import compress
-from stemseg_core.curves import ComponentEstimate
+from stemseg_core.curves import ComponentEstimate, Separation
 from stemseg_core.directions import leading_bytes
 from stemseg_core.ica import ICA
 from stemseg_core.kmeans import KMeans
@@ -24,7 +24,7 @@ from stemseg_core.mixtures import mixed_from_pure, mixing_bytes
 from stemseg_core.nfindr import NFINDR
 from stemseg_core.nmf import NMF
 from stemseg_core.projections import RankError
-from stemseg_core.separation import n_phases_of
+from stemseg_core.separation import best_separated, n_phases_of
 from stemseg_core.spa import ATGP, SPA
 from stemseg_core.spectra import Spectra
 from stemseg_core.threads import Progress
@@ -42,7 +42,7 @@ START_ROWS = 100_000
 POSTERIOR_ROWS = 4096
 
 Array = NDArray[Any]
-Found = tuple[NDArray[np.float32], bool, ComponentEstimate | None]
+Found = tuple[NDArray[np.float32], bool, ComponentEstimate | None, Separation | None]
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,19 @@ class Settings:
 def find_phases(method: Any, spectra: Spectra, grid: Grid, n_phases: int | str, settings: Settings) -> Found:
     """Memberships (n, k) of the included windows by any method but the default; and whether they are a partition.
 
-    Rows sum to 1. A partition comes from clusters of scores; otherwise the memberships are shares of endmembers. Last
-    comes how the number of phases was found, if it was `AUTO`.
+    Rows sum to 1. A partition comes from clusters of scores; otherwise the memberships are shares of endmembers. Then
+    come how the number of phases was found, if it was `AUTO`, and if it is 1, how far apart more would be: how far
+    apart phases are is only known of the default method to tell anything.
     """
+    memberships, partition, estimate = _found(method, spectra, grid, n_phases, settings)
+    more = best_separated(estimate) if estimate is not None and memberships.shape[1] == 1 else None
+    return memberships, partition, estimate, more
+
+
+def _found(
+    method: Any, spectra: Spectra, grid: Grid, n_phases: int | str, settings: Settings
+) -> tuple[NDArray[np.float32], bool, ComponentEstimate | None]:
+    """All but the last of `find_phases`."""
     seeded, limits, threads = settings.seeded, settings.limits, settings.threads
     unmixed = isinstance(method, str) and method in ENDMEMBERS
     if unmixed or method == "nmf":

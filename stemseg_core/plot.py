@@ -147,15 +147,17 @@ def abundances(segmentation: Segmentation) -> Figure:
 
 
 def maps(segmentation: Segmentation) -> Figure:
-    """Two maps of how far to trust the phases: confidence, 0 to 1, and residual."""
-    boxes, width, height = arrange(2, _aspect(segmentation), width=8.0, largest=3.4, right=BAR_COLUMN)
+    """Two maps of how far to trust the phases: confidence, 0 to 1, and residual; of one phase the residual alone."""
+    one = len(segmentation.components) == 1
+    boxes, width, height = arrange(2 - one, _aspect(segmentation), width=8.0, largest=3.4, right=BAR_COLUMN)
     figure = new_figure(width, height)
-    _draw_confidence(figure, segmentation, boxes[0])
-    scale_bar(figure.axes[0], _units(segmentation))
+    if not one:
+        _draw_confidence(figure, segmentation, boxes[0])
     residual = segmentation.residual
     top = float(np.nanpercentile(residual, 99.5)) if np.isfinite(residual).any() else 1.0
-    shown = _draw_map(add_axes(figure, boxes[1], "residual"), segmentation, residual, "magma", high=top or 1.0)
-    _color_bar(figure, shown, boxes[1].beside())
+    shown = _draw_map(add_axes(figure, boxes[-1], "residual"), segmentation, residual, "magma", high=top or 1.0)
+    _color_bar(figure, shown, boxes[-1].beside())
+    scale_bar(figure.axes[0], _units(segmentation))
     return figure
 
 
@@ -185,7 +187,7 @@ def estimate(found: ComponentEstimate) -> Figure:
 
 
 def plot(segmentation: Segmentation) -> Figure:
-    """Everything at one glance: image, phases, confidence, and the pattern of each phase below."""
+    """Everything at one glance: image, phases, confidence (if there are several), and the pattern of each below."""
     k = len(segmentation.components)
     aspect = _aspect(segmentation)
     above, width, height = arrange(3, aspect, width=10.0, largest=3.2, columns=3 if aspect < 2.2 else 1)
@@ -274,6 +276,11 @@ def _draw_components(figure: Figure, s: Segmentation, boxes: Sequence[Box]) -> N
 
 
 def _draw_confidence(figure: Figure, s: Segmentation, box: Box) -> None:
+    if len(s.components) == 1:
+        ax = add_axes(figure, box, "confidence")
+        hide_ticks(ax)
+        ax.text(0.5, 0.5, "one phase:\nnothing to tell it from", ha="center", va="center", transform=ax.transAxes)
+        return
     shown = _draw_map(add_axes(figure, box, "confidence"), s, s.confidence, "viridis")
     _color_bar(figure, shown, box.beside())
 

@@ -14,12 +14,14 @@ from sklearn.base import clone
 from stemseg_core.blocks import ArrayRows
 from stemseg_core.boundaries import deep_windows, discriminate, memberships_of, squares_to, without_rims
 from stemseg_core.compress import compress
+from stemseg_core.curves import Separation
 from stemseg_core.directions import leading_bytes
 from stemseg_core.frequencies import Frequencies
 from stemseg_core.images import pair
 from stemseg_core.maps import Grid, between, neighbours, whiten_noise
 from stemseg_core.periods import window_of
 from stemseg_core.phases import Found, Settings, by_kmeans, counted, kmeans_bytes, smoothed_scores, smoothing_bytes
+from stemseg_core.separation import best_separated, separation_of, separation_of_rows
 from stemseg_core.spectra import SmoothedSpectra, Spectra
 from stemseg_core.windows import NoWindowError, WindowFFT, WindowMatrix
 
@@ -163,7 +165,15 @@ class Scales:
         # Scores to count phases on are made again below: they are too many to keep while large windows are clustered.
         k, estimate = counted(n_phases, lambda: smoothed_scores(spectra, grid, settings), grid, settings)
         if k == 1:
-            return np.ones((self.maps.shape[0], 1), np.float32), True, estimate
+            missed = None if estimate is None else best_separated(estimate)
+            return np.ones((self.maps.shape[0], 1), np.float32), True, estimate, missed
+        memberships, separation = self._find_phases(spectra, grid, k, settings)
+        return memberships, True, estimate, separation
+
+    def _find_phases(
+        self, spectra: Spectra, grid: Grid, k: int, settings: Settings
+    ) -> tuple[NDArray[np.float32], Separation]:
+        """Memberships of so many phases, and how far apart these are."""
         n_lattices = max(LATTICE_RANK, k + 8)
         of = Grid.of(self.large)
         maps = [self._clusters(self._lattices(self.large, n_lattices, settings), of, k, settings)]
@@ -178,7 +188,8 @@ class Scales:
         maps.append(self._clusters(own, grid, k, settings))
         surest = _surest(own, grid, maps, k, settings.threads)
         if surest is None:  # these windows are too large for one of the phases
-            return by_kmeans(own, grid, k, settings.seeded), True, estimate
+            memberships = by_kmeans(own, grid, k, settings.seeded)
+            return memberships, separation_of_rows(own, memberships, grid, settings.random_state, settings.n_jobs)
         pixels, learnt = surest
         del own, maps
 
@@ -203,7 +214,8 @@ class Scales:
             add(learn(self._lattices(self.between[1], n_lattices, settings), of), of)
         place, phases = np.concatenate(points, axis=1), np.concatenate(means, axis=1)
         points.clear()
-        return _memberships(place, phases, grid), True, estimate
+        memberships = _memberships(place, phases, grid)
+        return memberships, separation_of(place, memberships, grid, settings.random_state, settings.n_jobs)
 
     def _clusters(self, rows: Array, grid: Grid, k: int, settings: Settings) -> NDArray[np.int32]:
         """Phase of each pixel by k-means of rows."""

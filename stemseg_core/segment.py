@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from numbers import Integral, Real
@@ -22,7 +23,7 @@ from stemseg_core.phases import AUTO, MAX_PHASES, METHODS, Settings, find_phases
 from stemseg_core.regions import BYTES_A_PIXEL, without_small_regions
 from stemseg_core.regularize import regularized, regularized_bytes
 from stemseg_core.scales import Scales, step_of, window_sizes
-from stemseg_core.segmentation import Segmentation
+from stemseg_core.segmentation import PhaseWarning, Segmentation
 from stemseg_core.spectra import Spectra
 from stemseg_core.threads import Progress, effective_n_jobs, one_blas_thread
 from stemseg_core.versions import versions
@@ -221,6 +222,7 @@ def segment(
         used["pixel_size"] = calibration  # of which the result does not depend otherwise
     params = {name: value.item() if isinstance(value, np.generic) else value for name, value in used.items()}
     matrix = scales.maps if scales else features.matrix(image, mask)
+    _check_pixels(matrix, min_area)
     most = MAX_PHASES if n_phases == AUTO else int(n_phases)
     if n_phases != AUTO and matrix.shape[0] < most:
         raise ValueError(
@@ -244,21 +246,19 @@ def segment(
     settings = Settings(rank, smooth, bool(whiten), random_state, n_jobs, max_memory, progress)
     with one_blas_thread():
         find = scales.find_phases if scales else partial(find_phases, method)
-        memberships, partition, estimate = find(spectra, grid, n_phases, settings)
+        memberships, partition, estimate, separation = find(spectra, grid, n_phases, settings)
         memberships = regularized(memberships, grid, regularize, progress=progress)
         memberships, labels, label_image = _place(memberships, matrix, min_area, n_jobs)
         components, residual = patterns(rows, memberships, labels if partition else None, n_jobs, progress)
     planes = grid.to_planes(memberships)
     del memberships
-    k = len(planes)
-    counted = np.array([np.count_nonzero(label_image == phase) for phase in range(k)])
-    return Segmentation(
+    result = Segmentation(
         image=matrix.image[0],
         labels=grid.to_map(labels, fill=-1),
         label_image=label_image,
         abundances=planes,
         components=matrix.to_image(components),
-        fractions=counted / max(1, counted.sum()),
+        fractions=_shares_of(label_image, len(planes)),
         confidence=lead(planes),
         residual=grid.to_map(residual),
         centers=grid.centers(),
@@ -266,16 +266,31 @@ def segment(
         kx=matrix.kx,
         pixel_size=calibration,
         units=units,
-        params=params | {"n_phases": k},
+        params=params | {"n_phases": len(planes)},
         versions=versions(),
         estimate=estimate,
+        separation=separation,
     )
+    return _with_warnings(result)
 
 
 #: Blocks of rows that a thread holds beside what it works on: transforms of image rows, products, sums.
 SCRATCH_BLOCKS = 8
 #: Parameters of `WindowFFT` that do not decide the result.
 _SETTINGS = ("dtype", "n_jobs", "max_memory", "progress")
+
+
+def _shares_of(label_image: NDArray[np.int32], k: int) -> NDArray[np.float64]:
+    """Of the pixels that are not excluded, the share of each phase."""
+    counted = np.array([np.count_nonzero(label_image == phase) for phase in range(k)])
+    return counted / max(1, counted.sum())
+
+
+def _with_warnings(result: Segmentation) -> Segmentation:
+    """The result, once its doubts are told to the caller of `segment`."""
+    for doubt in result.doubts:
+        warnings.warn(doubt, PhaseWarning, stacklevel=3)
+    return result
 
 
 def _check_phases(image: ArrayLike, n_phases: Any, method: Any, rank: Any) -> None:
@@ -309,6 +324,19 @@ def _check_numbers(**parameters: object) -> None:
         wanted, kind = ("whole number", Integral) if whole else ("number", Real)
         if isinstance(number, bool) or not isinstance(number, kind) or not 0 <= float(number) <= high:
             raise ValueError(f"{name} must be a {wanted} from 0 to {high:g}, got {number!r}")
+
+
+def _check_pixels(matrix: WindowMatrix, min_area: int) -> None:
+    """Refuse an image without a lattice, and regions that it has no room for."""
+    image, mask = matrix.image[0], matrix.mask
+    height, width = image.shape
+    if min_area > image.size:
+        raise ValueError(
+            f"min_area must be at most the area of the image, {height} x {width} = {image.size} pixels; got {min_area}"
+        )
+    pixels = image if mask is None else image[~mask[0]]
+    if pixels.min() == pixels.max():
+        raise ValueError(f"image is {pixels.min()} in every pixel: there is no lattice to see; leave such images out")
 
 
 def _check_others(*, whiten: object, rotation_invariant: object, units: object, progress: object) -> None:

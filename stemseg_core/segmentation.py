@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.curves import ComponentEstimate
+from stemseg_core.curves import ComponentEstimate, Separation
 from stemseg_core.extras import require_extra
 from stemseg_core.files import atomic
 
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 #: Version of the file format of `Segmentation.save`.
 FORMAT = 1
+#: A phase with fewer pixels than this share of a window is hardly one.
+LEAST_AREA = 0.25
+#: An image with fewer windows side by side along an axis has little to judge its phases by.
+FEW_WINDOWS = 5.0
+
+
+class PhaseWarning(UserWarning):
+    """Some of the phases of a map may be none, see `Segmentation.doubts`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +52,7 @@ class Segmentation:
     fractions : ndarray of shape (k,)
         Share of the pixels of `label_image` that are not excluded.
     confidence : ndarray of shape (ny, nx), float32
-        Top membership minus the next, 0 to 1; NaN where excluded.
+        Top membership minus the next, 0 to 1; NaN where excluded, and everywhere if there is but one phase.
     residual : ndarray of shape (ny, nx), float32
         ``|x - its reconstruction| / |x|`` of the window's spectrum x; NaN where excluded.
     centers : ndarray of shape (ny * nx, 2)
@@ -61,6 +69,9 @@ class Segmentation:
         `stemseg_core.versions.versions` at the time.
     estimate : ComponentEstimate or None
         How the number of phases was found; None if it was given.
+    separation : Separation or None
+        How far apart the phases are, and how far apart those of a map without phases would be, for the default method;
+        where the number was found to be one, those of the best map of more. Else None.
     """
 
     image: NDArray[Any]
@@ -79,6 +90,7 @@ class Segmentation:
     params: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     estimate: ComponentEstimate | None = None
+    separation: Separation | None = None
 
     def __post_init__(self) -> None:
         ny, nx = self.labels.shape
@@ -101,6 +113,48 @@ class Segmentation:
         (y, x), (ny, nx) = self.image.shape, self.labels.shape
         phases = "1 phase" if len(self.fractions) == 1 else f"{len(self.fractions)} phases"
         return f"Segmentation({phases}: {shares}; image {y} x {x}, {ny} x {nx} windows)"
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What speaks against the phases, in words: no better separated than chance, or hardly a pixel."""
+        k, found = len(self.fractions), []
+        if k > 1 and self.separation is not None and self.separation.value <= self.separation.chance:
+            found.append(
+                f"the {k} phases are {self.separation.words}; the image may have fewer, or one that changes "
+                f"gradually{self._few_windows}"
+            )
+        least = LEAST_AREA * float(np.prod(self._window))
+        areas = np.array([np.count_nonzero(self.label_image == phase) for phase in range(k)])
+        if k > 1 and (few := np.count_nonzero(areas < least)) and areas.any():
+            empty = np.count_nonzero(areas == 0)
+            none = f", {empty} of them none at all" if empty else ""
+            found.append(
+                f"{few} of the {k} phases have fewer than {least:.0f} pixels, a quarter of a window{none}: ask for "
+                "fewer phases, or less of regularize or min_area"
+            )
+        return tuple(found)
+
+    @property
+    def reason_for_one(self) -> str | None:
+        """Why one phase was found, in words; None if it was not."""
+        if self.estimate is None or len(self.fractions) > 1:
+            return None
+        if self.separation is None:
+            return f"1 phase: of no larger number each would fill a window somewhere{self._few_windows}"
+        return f"1 phase: {self.separation.n_phases} are {self.separation.words}{self._few_windows}"
+
+    @property
+    def _window(self) -> NDArray[np.float64]:
+        """Sides of a window, (y, x) in pixels."""
+        return 2 * self.centers[0] + 1
+
+    @property
+    def _few_windows(self) -> str:
+        """A remark on an image that is only a few windows wide."""
+        sides = np.array(self.image.shape) / self._window
+        if sides.min() >= FEW_WINDOWS:
+            return ""
+        return f"; the image is only {sides[0]:.1f} x {sides[1]:.1f} windows, little to judge by"
 
     @property
     def frequency_axes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -144,6 +198,8 @@ class Segmentation:
                     values["pixel_size"] = _tuple(values["pixel_size"])
                     if values.get("estimate") is not None:
                         values["estimate"] = ComponentEstimate.from_dict(values["estimate"])
+                    if values.get("separation") is not None:
+                        values["separation"] = Separation.from_dict(values["separation"])
                     values["params"] = {key: _tuple(value) for key, value in values["params"].items()}
                     return cls(**values)
         except OSError:
@@ -157,6 +213,8 @@ class Segmentation:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         if self.estimate is not None:
             values["estimate"] = self.estimate.to_dict()
+        if self.separation is not None:
+            values["separation"] = self.separation.to_dict()
         return values
 
     def plot(self) -> Figure:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter, minimum_filter
+from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 
-from stemseg_core.curves import ComponentEstimate, Curve
+from stemseg_core.boundaries import deep_windows, discriminate
+from stemseg_core.curves import ComponentEstimate, Curve, Separation
 from stemseg_core.kmeans import KMeans
 from stemseg_core.maps import Grid, thinning
-from stemseg_core.threads import Progress, one_blas_thread, tell
+from stemseg_core.threads import Progress, map_tasks, one_blas_thread, tell
 
 Array = NDArray[Any]
 
@@ -33,6 +36,13 @@ N_SURROGATES, FEWEST = 16, 4
 EXCEEDED, FEW_WINDOWS = 1.2, 3.0
 #: Restarts of k-means on the map, and on each surrogate.
 STARTS, SURROGATE_STARTS = 10, 2
+#: Windows of a core that are within so many windows' sides of another phase lie beside it.
+BESIDE = 1.0
+#: What the phases of a wide map must be separated by where its surrogates are by `TYPICAL`; with how few windows,
+#: overlap not counted, it is twice as much; and how many surrogates are made.
+CHANCE, TYPICAL, TWICE_BELOW, N_MAP_SURROGATES = 5.2, 4.5, 20.0, 8
+#: With fewer windows nothing is said of chance: it separates clusters as well as phases are.
+FEWEST_WINDOWS = 60.0
 #: Separations are at most this: clusters without any scatter.
 LARGEST = 1e6
 STAGE = "number of phases"
@@ -107,6 +117,72 @@ def n_phases_of(
     return ComponentEstimate(best, "separation", {"separation": Curve(best, ks, value, null)})
 
 
+def separation_of(
+    points: Array, memberships: Array, grid: Grid, random_state: int = 0, n_jobs: int | None = None
+) -> Separation:
+    """How far apart the phases of a map are, and how far apart those of maps of one phase would be.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, q)
+        Of the included windows, coordinates in which phases are told apart, as of `boundaries.discriminate`.
+    memberships : ndarray of shape (n, k)
+        A window is of the phase with the largest.
+    grid : Grid
+        Where the windows are.
+    random_state : int
+    n_jobs : int, optional
+
+    Notes
+    -----
+    Three distances over a scatter along the line between two phases, that of the nearest two: of their means over the
+    scatter of all their windows; of the means of their cores over that of the cores; and of the means of those windows
+    of the cores that lie beside the other phase, at most a window from it, over the scatter of the whole cores. The
+    first is small for noise, which has no gap, the last for what changes gradually, which hardly differs to both sides
+    of where it is cut. The separation is the geometric mean of the last with that of the first two.
+
+    Surrogates, as of `n_phases_of`, are clustered in as many phases. Learnt coordinates separate noise more than these,
+    by a share that was measured; those of two true phases are drifts of the same amplitude, and separated more than
+    noise is. So what must be exceeded follows the root of their mean.
+    """
+    k = memberships.shape[1]
+    place = _Place(grid, thinning(len(points), ROWS))
+    labels = grid.thinned(memberships, ROWS).argmax(axis=1)
+    rows = np.ascontiguousarray(grid.thinned(points, ROWS))
+    with one_blas_thread():
+        value = _map_separation(rows, labels, place, k)
+        if np.isnan(value) or place.n_apart < FEWEST_WINDOWS:
+            return Separation(k, value, np.nan)
+        streams = np.random.SeedSequence(random_state).spawn(N_MAP_SURROGATES)
+        found = np.array(map_tasks(partial(_surrogate_separation, rows, place, k), [(s,) for s in streams], n_jobs))
+    known = found[np.isfinite(found)]
+    typical = float(known.mean()) if len(known) else TYPICAL
+    return Separation(k, value, CHANCE * (1 + TWICE_BELOW / place.n_apart) * float(np.sqrt(typical / TYPICAL)))
+
+
+def best_separated(estimate: ComponentEstimate) -> Separation | None:
+    """Of a number of phases that was found to be 1: which larger one would be the best separated, None if none is."""
+    curve = estimate.curves["separation"]
+    if curve.null is None or not np.isfinite(curve.value).any():
+        return None
+    best = int(np.nanargmax(curve.value if np.isnan(curve.null).all() else curve.null))
+    return Separation(int(curve.k[best]), float(curve.value[best]), float(curve.null[best]))
+
+
+def separation_of_rows(
+    rows: Array, memberships: Array, grid: Grid, random_state: int = 0, n_jobs: int | None = None
+) -> Separation:
+    """`separation_of` in the coordinates that windows deep in their phases teach of rows (n, r), such as scores."""
+    rows, memberships = np.ascontiguousarray(grid.thinned(rows, ROWS)), grid.thinned(memberships, ROWS)
+    grid = grid.thin(ROWS)
+    labels = grid.to_map(memberships.argmax(axis=1).astype(np.int32), fill=-1)
+    taught = np.where(deep_windows(labels), labels, -1)[grid.included]
+    found = discriminate(rows, taught, memberships.shape[1], grid.noise_covariance(rows), n_jobs=n_jobs)
+    if found is None:
+        return Separation(memberships.shape[1], np.nan, np.nan)
+    return separation_of(found[0], memberships, grid, random_state, n_jobs)
+
+
 class _Place:
     """Where rows are: every m-th window of a grid along both axes."""
 
@@ -118,6 +194,8 @@ class _Place:
             max(1, min(round(MIXED * w), n // NARROW)) for w, n in zip(windows, self.included.shape, strict=True)
         ]
         area = float(np.prod(windows))
+        #: Distance between neighbours along each axis, in windows' sides.
+        self.apart = [1 / w for w in windows]
         self.least = max(2, round(CORE_AREA * area))
         self.n_apart = max(
             1.0, float(np.prod([n + w for n, w in zip(self.included.shape, windows, strict=True)])) / area
@@ -132,13 +210,42 @@ class _Place:
         found: NDArray[np.bool_] = alike[self.included]
         return found
 
+    def fills(self, labels_of_cores: Array, k: int) -> bool:
+        """Whether every one of k clusters has a core that is large enough."""
+        return bool(np.bincount(labels_of_cores, minlength=k).min() >= self.least)
+
+    def distances_to(self, members: NDArray[np.bool_]) -> Array:
+        """Of every row from the nearest of some of them, in windows' sides."""
+        away = np.ones(self.included.shape, bool)
+        away[self.included] = ~members
+        distance: Array = distance_transform_edt(away, sampling=self.apart)
+        return distance[self.included]
+
+
+def _map_separation(rows: Array, labels: Array, place: _Place, k: int) -> float:
+    """Separation of phases as of `separation_of`, NaN if one of them has no core."""
+    core = place.core(labels)
+    cores, own = rows[core], labels[core]
+    if not place.fills(own, k):
+        return np.nan
+    overall = np.sqrt(_nearest_pair(rows, labels, k) * _nearest_pair(cores, own, k))
+    across = _nearest_pair(cores, own, k, _difference_beside(rows, labels, core, place))
+    return float(min(LARGEST, np.sqrt(overall * across)))
+
+
+def _surrogate_separation(rows: Array, place: _Place, k: int, stream: np.random.SeedSequence) -> float:
+    rng = np.random.default_rng(stream)
+    surrogate = _surrogate(rows, place.included, rng)
+    kmeans = KMeans(k, n_init=SURROGATE_STARTS, random_state=rng, n_jobs=1)
+    return _map_separation(surrogate, kmeans.fit(surrogate).labels_, place, k)
+
 
 def _separation(rows: Array, place: _Place, kmeans: KMeans) -> float:
     """Separation of the nearest two clusters, NaN if one of them has no core."""
     k = kmeans.n_clusters
     labels = kmeans.fit(rows).labels_
     core = place.core(labels)
-    if np.bincount(labels[core], minlength=k).min() < place.least:
+    if not place.fills(labels[core], k):
         return np.nan
     return float(np.sqrt(_nearest_pair(rows, labels, k) * _nearest_pair(rows[core], labels[core], k)))
 
@@ -151,8 +258,29 @@ def _by_chance(rows: Array, place: _Place, kmeans: KMeans, seed: int) -> float:
     return float(np.mean(found, where=known)) if known.sum() >= FEWEST else np.nan
 
 
-def _nearest_pair(rows: Array, labels: Array, k: int) -> float:
-    """Distance of the means of two clusters over the standard deviation along it; the smallest of all pairs."""
+def _difference_beside(
+    rows: Array, labels: Array, core: NDArray[np.bool_], place: _Place
+) -> Callable[[int, int], Array | None]:
+    """Difference of the means of two clusters where these lie side by side, None if nowhere; windows of cores alone."""
+    cores = [core & (labels == phase) for phase in range(labels.max() + 1)]
+    near = [place.distances_to(labels == phase) < BESIDE for phase in range(len(cores))]
+
+    def difference(i: int, j: int) -> Array | None:
+        of_i, of_j = rows[cores[i] & near[j]], rows[cores[j] & near[i]]
+        if not (len(of_i) and len(of_j)):
+            return None
+        return np.asarray(of_i.mean(axis=0, dtype=np.float64) - of_j.mean(axis=0, dtype=np.float64))
+
+    return difference
+
+
+def _nearest_pair(
+    rows: Array, labels: Array, k: int, difference: Callable[[int, int], Array | None] | None = None
+) -> float:
+    """Distance of the means of two clusters over the standard deviation along it; the smallest of all pairs.
+
+    `difference` gives that of two clusters where it is not the one of their means.
+    """
     counts = np.bincount(labels, minlength=k)
     members = [rows[labels == j].astype(np.float64) for j in range(k)]
     means = [m.mean(axis=0) for m in members]
@@ -160,7 +288,8 @@ def _nearest_pair(rows: Array, labels: Array, k: int) -> float:
     smallest = LARGEST
     for i in range(k):
         for j in range(i):
-            between = means[i] - means[j]
+            other = None if difference is None else difference(i, j)
+            between = means[i] - means[j] if other is None else other
             square = float(between @ between)
             along = float(between @ (scatters[i] + scatters[j]) @ between) / (counts[i] + counts[j])
             if along > 0:

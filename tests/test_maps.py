@@ -152,7 +152,7 @@ def test_planes(excluded):
 
 def test_lead():
     np.testing.assert_allclose(lead(np.array([[[0.2, 0.5]], [[0.7, 0.5]], [[0.1, 0]]])), [[0.5, 0]])
-    assert lead(np.ones((1, 1, 2))).tolist() == [[1, 1]]
+    assert np.isnan(lead(np.ones((1, 1, 2)))).all()
 
 
 def test_values_at_the_centers_of_windows():

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from stemseg_core import ComponentEstimate, Segmentation, WindowFFT, datasets, estimate_n_components, plot, segment
+from stemseg_core import (
+    ComponentEstimate,
+    PhaseWarning,
+    Segmentation,
+    WindowFFT,
+    datasets,
+    estimate_n_components,
+    plot,
+    segment,
+)
 from stemseg_core.cli import main
 from stemseg_core.criteria import CRITERIA
 from stemseg_core.maps import Grid
@@ -330,6 +339,41 @@ def test_wrong_numbers_of_phases(n_phases, options, message):
         segment(np.zeros((128, 128)), n_phases, **options)
 
 
-def test_constant_image_and_few_windows():
-    assert segment(np.ones((128, 128)), "auto").params["n_phases"] == 1
+def test_few_windows():
     assert segment(datasets.single_phase((72, 72))[0], "auto").params["n_phases"] == 1
+
+
+# ------------------------------------------------------------------------------------------- phases against chance
+
+
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("dose", [None, 8])
+def test_one_phase_cut_up_is_no_better_separated_than_chance(k, dose, rng):
+    image = rng.standard_normal((448, 448)) if dose is None else datasets.single_phase((448, 448), dose=dose)[0]
+    with pytest.warns(PhaseWarning, match=f"the {k} phases are no better separated than chance"):
+        result = segment(image, k)
+    assert result.separation.by_chance
+    assert result.separation.n_phases == k
+
+
+def test_true_phases_are_better_separated_than_chance(found):
+    image, _ = found
+    result = segment(image, 2)
+    assert result.separation.value > 1.3 * result.separation.chance
+    assert result.doubts == ()
+
+
+def test_threads_do_not_change_the_separation(found):
+    image, result = found
+    assert segment(image, 2, n_jobs=1).separation == result.separation
+
+
+def test_why_one_phase_was_found():
+    result = segment(datasets.single_phase((320, 320), dose=20)[0], "auto")
+    assert np.isnan(result.confidence).all()
+    assert result.reason_for_one.startswith("1 phase: ")
+
+
+def test_separation_is_known_of_the_default_method_alone(found):
+    image, _ = found
+    assert segment(image, 2, method="nfindr").separation is None

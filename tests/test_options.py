@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import label, rotate
 from sklearn.metrics import adjusted_rand_score
 
-from stemseg_core import KMeans, WindowFFT, datasets, segment
+from stemseg_core import KMeans, PhaseWarning, WindowFFT, datasets, segment
 
 METHODS = ("kmeans", "nfindr", "nmf", "ica")
 OPTIONS = {"window": 48, "step": 8}
@@ -205,7 +205,8 @@ def test_components_are_those_of_the_labels_that_are_left(noisy):
 
 def test_no_region_is_large_enough(two_phase):
     image, _ = two_phase
-    result = segment(image, 2, min_area=10**9, **OPTIONS)
+    with pytest.warns(PhaseWarning, match="1 of the 2 phases have fewer than .* pixels.* 1 of them none at all"):
+        result = segment(image, 2, min_area=image.size, **OPTIONS)
     assert (result.label_image == 0).all()
     assert result.fractions.tolist() == [1, 0]
     assert np.isfinite(result.components).all()

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
 
-from stemseg_core import Stopped
+from stemseg_core import Stopped, regularize
 from stemseg_core.maps import Grid
 from stemseg_core.regularize import MAX_PASSES, RADIUS, TOLERANCE, regularized, regularized_bytes
 
@@ -74,6 +75,7 @@ def test_are_memberships(k, radius, seed):
 
 @pytest.mark.parametrize("step", [4, 8])
 @pytest.mark.parametrize(("size", "stays"), [(0.7, False), (1.5, True)])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_patches_of_a_smaller_radius_vanish(step, size, stays):
     radius = 40
     y, x = np.mgrid[: 400 // step, : 400 // step] * step - 200
@@ -110,6 +112,14 @@ def test_windows_apart_do_not_know_of_each_other():
     left = (np.flatnonzero(grid.included.ravel()) % 9) < 4
     other[left] = m[left][::-1]
     np.testing.assert_allclose(regularized(m, grid, 20)[~left], regularized(other, grid, 20)[~left], atol=2 * TOLERANCE)
+
+
+def test_says_that_it_did_not_converge(monkeypatch):
+    grid = grid_of((40, 50))
+    monkeypatch.setattr(regularize, "MAX_PASSES", 20)
+    with pytest.warns(ConvergenceWarning, match=r"regularize=5000 px did not converge in 20 passes.*within \d"):
+        found = regularized(some(grid, 3), grid, 5000)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
 
 
 def test_memory_progress_and_stopping():

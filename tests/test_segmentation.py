@@ -10,7 +10,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from stemseg_core import Segmentation
+from stemseg_core import ComponentEstimate, Segmentation
+from stemseg_core.curves import Curve, Separation
 from stemseg_core.segmentation import FORMAT
 
 
@@ -69,6 +70,7 @@ def assert_same(a, b):
         {"image": np.full((40, 56), np.nan, np.float32)},
         {"image": np.asfortranarray(np.arange(2240.0).reshape(40, 56)).astype(">f8")},
         {"params": {}, "versions": {}},
+        {"separation": Separation(3, 7.5, 4.25)},
     ],
     ids=str,
 )
@@ -89,6 +91,56 @@ def test_file_is_npz_and_json_without_pickle(tmp_path):
         assert all(stored[name].dtype != object for name in stored)
     assert rest["format"] == FORMAT
     assert arrays | set(rest) - {"format"} == {field.name for field in dataclasses.fields(Segmentation)}
+
+
+def doubtful(k, value, areas=(), shape=(200, 300), **changes):
+    """A segmentation with windows of 33 x 33 px whose phases are so far apart and so large."""
+    label_image = np.zeros(shape, np.int32)
+    for phase, area in enumerate(areas, start=1):
+        label_image.flat[phase * 10_000 : phase * 10_000 + area] = phase
+    if not areas:
+        label_image[:] = np.arange(shape[1]) * k // shape[1]
+    changes = {"image": np.zeros(shape), "label_image": label_image, "centers": np.full((20, 2), 16.0)} | changes
+    return build(k, excluded=False, separation=Separation(max(k, 2), value, 4.0), **changes)
+
+
+def test_phases_that_are_separated_raise_no_doubts():
+    assert doubtful(3, 4.1).doubts == ()
+    assert doubtful(3, np.nan).doubts == ()  # that is not known
+    assert dataclasses.replace(doubtful(3, 1), separation=None).doubts == ()
+    assert doubtful(1, 1).doubts == ()
+
+
+@pytest.mark.parametrize(("value", "words"), [(3.96, "4.0, chance gives 4.0"), (1.0, "1.0, chance")])
+def test_phases_no_better_separated_than_chance(value, words):
+    (doubt,) = doubtful(3, value).doubts
+    assert doubt.startswith("the 3 phases are no better separated than chance")
+    assert words in doubt
+    assert "windows, little to judge by" not in doubt
+    (doubt,) = doubtful(2, value, shape=(100, 330)).doubts
+    assert "the image is only 3.0 x 10.0 windows, little to judge by" in doubt
+
+
+def test_phases_with_hardly_a_pixel():
+    (doubt,) = doubtful(4, 9, areas=(5000, 200, 0)).doubts
+    assert doubt.startswith("2 of the 4 phases have fewer than 272 pixels, a quarter of a window, 1 of them none at")
+    (doubt,) = doubtful(3, 9, areas=(5000, 200)).doubts
+    assert "none at all" not in doubt
+    assert doubtful(3, 9, areas=(5000, 300)).doubts == ()
+    nothing = np.full((200, 300), -1, np.int32)
+    assert doubtful(3, 9, label_image=nothing).doubts == ()  # all is excluded
+
+
+def test_why_one_phase():
+    curve = Curve(1, np.array([1, 2]), np.array([np.nan, 3.9]), np.array([np.nan, 4.0]))
+    estimate = ComponentEstimate(1, "separation", {"separation": curve})
+    assert (
+        doubtful(1, 3.9, estimate=estimate).reason_for_one
+        == "1 phase: 2 are no better separated than chance: 3.9, chance gives 4.0"
+    )
+    assert doubtful(1, 3.9, estimate=estimate, shape=(99, 330)).reason_for_one.endswith("windows, little to judge by")
+    assert doubtful(1, 3.9).reason_for_one is None
+    assert doubtful(2, 4.1, estimate=estimate).reason_for_one is None
 
 
 def test_file_replaces_an_older_one(tmp_path):
