@@ -340,7 +340,8 @@ def _legend_handles(s: Segmentation) -> list[Any]:
     handles: list[Any] = [Patch(facecolor=c, label=t) for c, t in zip(colors, _titles(s), strict=True)]
     if (s.label_image < 0).any():
         handles.append(Patch(facecolor=EXCLUDED, edgecolor=STRIPES, hatch="////", linewidth=0, label="excluded"))
-    handles.append(Line2D([], [], color="black", linestyle=_OUTERMOST[1][1], linewidth=1.1, label="outermost windows"))
+    dashes = _OUTERMOST[1][1]
+    handles.append(Line2D([], [], color="black", linestyle=dashes, linewidth=1.1, label="extrapolated outside"))
     return handles
 
 

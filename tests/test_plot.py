@@ -204,7 +204,7 @@ def test_legend_names_every_phase_and_what_is_excluded():
     figure = plot.overlay(build(k=4, excluded=True))
     texts = [t.get_text() for t in figure.legends[0].get_texts()]
     phases = ["phase 1", "phase 2", "phase 3", "phase 4"]
-    assert [t.split(":")[0] for t in texts] == [*phases, "excluded", "outermost windows"]
+    assert [t.split(":")[0] for t in texts] == [*phases, "excluded", "extrapolated outside"]
     assert sum(float(t.split()[2]) for t in texts[:-2]) == pytest.approx(100)
     assert len(plot.overlay(build(k=4)).legends[0].get_texts()) == 5
 
