@@ -93,8 +93,9 @@ def _segment(arguments: argparse.Namespace) -> None:
     if "mask" in given:
         given["mask"] = job.read_mask(given["mask"])
     job.check_output(arguments.output)
-    job.look_for_a_lattice(search=not given.keys() & {"window", "windows"})
     result = _run(job, given.pop("n_phases"), given, arguments.quiet)
+    job.look_for_a_lattice(given.get("mask"), given.get("n_jobs"), search=not given.keys() & {"window", "windows"})
+    _tell_warnings(job)
     with _progress(arguments.quiet) as progress:
         summary = job.write(result, arguments.output, progress=progress)
     if arguments.json:
@@ -105,10 +106,12 @@ def _segment(arguments: argparse.Namespace) -> None:
 
 def _run(job: Job, n_phases: int | str, options: dict[str, Any], quiet: bool) -> Segmentation:
     with _progress(quiet) as progress:
-        result = job.segment(n_phases, options, progress)
+        return job.segment(n_phases, options, progress)
+
+
+def _tell_warnings(job: Job) -> None:
     for warning in job.warnings:
         _say(0, f"warning: {warning}")
-    return result
 
 
 @contextlib.contextmanager
@@ -152,7 +155,7 @@ def _summary_in_words(summary: dict[str, Any]) -> str:
     lines += [f"  phase {i + 1}: {100 * share:5.1f} %" for i, share in enumerate(summary["fractions"])]
     if summary["reason_for_one"] is not None:
         lines.append(summary["reason_for_one"])
-    elif summary["separation"] is not None:
+    elif summary["separation"] is not None and min(summary["fractions"]) > 0:
         lines.append(f"the phases are {Separation.from_dict(summary['separation']).words}")
     if summary["confidence_mean"] is not None:
         lines.append(
@@ -230,6 +233,7 @@ def _demo(arguments: argparse.Namespace) -> None:
         job = Job.read(files["image.tif"])
         job.check_output(arguments.output, (*RESULTS, *files))
         result = _run(job, n_phases, {}, arguments.quiet)
+        _tell_warnings(job)
         with _progress(arguments.quiet) as progress:
             summary = job.write(result, arguments.output, files, progress)
     if not arguments.quiet:

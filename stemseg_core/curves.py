@@ -102,8 +102,8 @@ class Separation:
 
     @property
     def by_chance(self) -> bool:
-        """Whether maps without phases are as well separated, as far as is known."""
-        return not self.value > self.chance
+        """Whether maps without phases are known to be as well separated."""
+        return self.value <= self.chance
 
     @property
     def words(self) -> str:
@@ -113,7 +113,10 @@ class Separation:
         if np.isnan(self.chance):
             return f"not to be told from chance: separated {self.value:.1f}, in too few windows to judge by"
         how = "no better" if self.by_chance else "hardly better" if self.value < CLEAR * self.chance else "better"
-        return f"{how} separated than chance: {self.value:.1f}, chance gives {self.chance:.1f}"
+        value, chance = (f"{number:.1f}" for number in (self.value, self.chance))
+        if value == chance:
+            value, chance = (f"{number:.3f}" for number in (self.value, self.chance))
+        return f"{how} separated than chance: {value}, chance gives {chance}"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as numbers that JSON knows; None stands for NaN."""

@@ -152,6 +152,8 @@ def check_windows(
 ) -> None:
     """Refuse sizes of windows, given or chosen for the image, of which no frequencies would be compared."""
     for size in sizes:
+        if not chosen and (size[0] > shape[0] or size[1] > shape[1]):
+            continue  # refused as such when windows are laid over the image
         matrix = clone(features).set_params(window=size).matrix(np.zeros(size))
         if frequencies.leaves_some(matrix):
             continue

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core import __version__
-from stemseg_core.files import current_umask
 from stemseg_core.io import Image, ImageReadError, Signal, choose_signal, read_image, read_signals, write_tiff
 from stemseg_core.options import Size, in_options
 from stemseg_core.periods import pixels_along, strongest_period, strongest_reflection, suited_window
@@ -104,14 +103,16 @@ class Job:
         height, width = max(1, round(y)), max(1, round(x))
         return height if height == width else (height, width)
 
-    def look_for_a_lattice(self, *, search: bool) -> None:
+    def look_for_a_lattice(self, mask: NDArray[np.bool_] | None, n_jobs: int | None, *, search: bool) -> None:
         """Warn of pixels that are too large for one, and note if none is found, where it is to be searched for."""
         pixel_size = self.image.pixel_size
         doubt = too_coarse(pixel_size)
         if doubt:
             self.warnings.append(f"{doubt}; what is found is not told apart by lattices")
         elif search:
-            doubt = no_lattice(strongest_period(self.image.data, pixel_size=pixel_size), pixel_size)
+            doubt = no_lattice(
+                strongest_period(self.image.data, mask, pixel_size=pixel_size, n_jobs=n_jobs), pixel_size
+            )
         if doubt:
             self.notes.append(doubt)
 
@@ -140,7 +141,7 @@ class Job:
                 )
             except (ValueError, MemoryError) as error:
                 raise RefusedError(f"{self.path.name}: {in_options(str(error))}") from error
-        self.warnings += [str(warning.message) for warning in caught]
+        self.warnings += [in_options(str(warning.message)) for warning in caught]
         self.seconds["segment"] = time.perf_counter() - start
         return result
 
@@ -172,15 +173,19 @@ class Job:
         """
         extra = extra or {}
         start = time.perf_counter()
-        stage = Path(tempfile.mkdtemp(prefix=".stemseg-", dir=_nearest_folder(output)))
+        stage = _nearest_folder(output) / f".stemseg-{secrets.token_hex(8)}"
+        stage.mkdir()
         try:
             # Arrays are compressed while pictures are drawn; matplotlib is for one thread.
-            with ThreadPoolExecutor(1) as other:
+            other = ThreadPoolExecutor(1)
+            try:
                 arrays = [other.submit(step) for step in _arrays(result, stage)]
                 steps = [*_pictures(result, stage, self.path.name, self.reading), *(step.result for step in arrays)]
                 for done, step in enumerate(steps, start=1):
                     step()
                     tell(progress, done, len(steps), "write")
+            finally:
+                other.shutdown(cancel_futures=True)
             for name, source in extra.items():
                 shutil.copyfile(source, stage / name)
             self.seconds["write"] = time.perf_counter() - start
@@ -383,7 +388,6 @@ def _move(stage: Path, output: Path, names: list[str]) -> None:
             (stage / name).replace(output / name)
         return
     output.parent.mkdir(parents=True, exist_ok=True)
-    stage.chmod(0o777 & ~current_umask())
     stage.rename(output)
 
 

@@ -52,8 +52,8 @@ class Parser(argparse.ArgumentParser):
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The words of a command line, or RefusedError with what is wrong with them."""
     words = sys.argv[1:] if argv is None else list(argv)
-    first = Path(words[0]) if words else Path()
-    if words and words[0] not in COMMANDS and (first.suffix or first.exists()):
+    first = words[0] if words and not words[0].startswith("-") else ""
+    if first and first not in COMMANDS and (Path(first).suffix or Path(first).exists()):
         raise RefusedError(
             f"expected a command, got the file {words[0]}; did you mean 'stemseg segment {words[0]} ...'?"
         )

@@ -16,6 +16,8 @@ from stemseg_core.windows import WindowFFT
 SIDE, FEWEST = 256, 4
 #: Pixels up to which an image is looked at everywhere, and windows that are looked at of a larger one: about as many.
 MOST_PIXELS, MOST_WINDOWS = 2**22, 256
+#: Windows whose largest power is below this share of that of others have no contrast: what they show is rounding.
+CONTRAST = 1e-8
 #: A peak stands out by so many times the spread of its ring.
 SIGNIFICANT = 12.0
 #: A ring of spots exceeds by so many times the smooth profile below it, which has no peaks narrower than so many rings.
@@ -75,19 +77,24 @@ def strongest_reflection(
     pixels, excluded = check_image(image, mask)
     side = int(min(SIDE, *(n * size for n, size in zip(pixels.shape[-2:], _relative(pixel_size), strict=True))))
     sides = [round(along) for along in pixels_along(side, pixel_size)]
-    steps = [max(1, n // 2) for n in sides]
+    if min(side, *sides) < 3 * FEWEST:  # no frequency is high enough, and below a third
+        return None
+    steps = [n // 2 for n in sides]
     if pixels.size > MOST_PIXELS:
         pixels, excluded = _sample(pixels, excluded, sides)
         steps = sides
     excluded = ~np.isfinite(pixels) if excluded is None else excluded | ~np.isfinite(pixels)
-    if min(side, *sides) < 3 * FEWEST or excluded.all():  # no frequency is high enough, and below a third
+    if excluded.all():
         return None
     if excluded.any():  # large windows may all meet some of them
         pixels = np.where(excluded, pixels[~excluded].mean(dtype=np.float64), pixels)
     matrix = WindowFFT(sides, steps, zoom=1, scale="power").matrix(pixels)
     rows = matrix.to_array(n_jobs=n_jobs)
-    scale = rows.max(axis=1, keepdims=True)
-    power = matrix.to_image((rows / np.where(scale > 0, scale, 1)).mean(axis=0, dtype=np.float64))
+    scale = rows.max(axis=1)
+    seen = scale > CONTRAST * scale.max()
+    if not seen.any():
+        return None
+    power = matrix.to_image((rows[seen] / scale[seen, np.newaxis]).mean(axis=0, dtype=np.float64))
     radius = np.hypot(*np.meshgrid(*(np.arange(n) - n // 2 for n in power.shape), indexing="ij"))
     excess, spread = _above_ring(power, radius.round().astype(int))
     excess[(radius < FEWEST) | (radius > side / 3)] = -np.inf

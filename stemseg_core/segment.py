@@ -334,9 +334,13 @@ def _check_pixels(matrix: WindowMatrix, min_area: int) -> None:
         raise ValueError(
             f"min_area must be at most the area of the image, {height} x {width} = {image.size} pixels; got {min_area}"
         )
-    pixels = image if mask is None else image[~mask[0]]
-    if pixels.min() == pixels.max():
-        raise ValueError(f"image is {pixels.min()} in every pixel: there is no lattice to see; leave such images out")
+    first = None
+    for y in range(height):  # row by row: the pixels are not copied
+        row = image[y] if mask is None else image[y][~mask[0][y]]
+        first = row[0] if first is None and row.size else first
+        if (row != first).any():
+            return
+    raise ValueError(f"image is {first} in every pixel: there is no lattice to see; leave such images out")
 
 
 def _check_others(*, whiten: object, rotation_invariant: object, units: object, progress: object) -> None:

@@ -70,8 +70,9 @@ class Segmentation:
     estimate : ComponentEstimate or None
         How the number of phases was found; None if it was given.
     separation : Separation or None
-        How far apart the phases are, and how far apart those of a map without phases would be, for the default method;
-        where the number was found to be one, those of the best map of more. Else None.
+        How far apart the phases are, and how far apart those of a map without phases would be, for the default method,
+        before `regularize` and `min_area`; where the number was found to be one, those of the best map of more. Else
+        None.
     """
 
     image: NDArray[Any]
@@ -118,19 +119,22 @@ class Segmentation:
     def doubts(self) -> tuple[str, ...]:
         """What speaks against the phases, in words: no better separated than chance, or hardly a pixel."""
         k, found = len(self.fractions), []
-        if k > 1 and self.separation is not None and self.separation.value <= self.separation.chance:
+        if k > 1 and self.separation is not None and self.separation.by_chance:
             found.append(
                 f"the {k} phases are {self.separation.words}; the image may have fewer, or one that changes "
                 f"gradually{self._few_windows}"
             )
         least = LEAST_AREA * float(np.prod(self._window))
-        areas = np.array([np.count_nonzero(self.label_image == phase) for phase in range(k)])
+        areas = self.fractions * np.count_nonzero(self.label_image >= 0)
         if k > 1 and (few := np.count_nonzero(areas < least)) and areas.any():
             empty = np.count_nonzero(areas == 0)
             none = f", {empty} of them none at all" if empty else ""
+            have = "has" if few == 1 else "have"
+            used = [f"{name}={value:g}" for name in ("regularize", "min_area") if (value := self.params.get(name))]
+            less = f", or less than {' and '.join(used)}" if used else ""
             found.append(
-                f"{few} of the {k} phases have fewer than {least:.0f} pixels, a quarter of a window{none}: ask for "
-                "fewer phases, or less of regularize or min_area"
+                f"{few} of the {k} phases {have} fewer than {least:.0f} pixels, a quarter of a window{none}: ask for "
+                f"fewer phases{less}"
             )
         return tuple(found)
 
@@ -151,7 +155,10 @@ class Segmentation:
     @property
     def _few_windows(self) -> str:
         """A remark on an image that is only a few windows wide."""
-        sides = np.array(self.image.shape) / self._window
+        included = self.label_image >= 0
+        if not included.any():
+            return ""
+        sides = np.array([np.ptp(places) + 1 for places in np.nonzero(included)]) / self._window
         if sides.min() >= FEW_WINDOWS:
             return ""
         return f"; the image is only {sides[0]:.1f} x {sides[1]:.1f} windows, little to judge by"

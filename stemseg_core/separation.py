@@ -33,7 +33,7 @@ NEARLY = 0.9
 N_SURROGATES, FEWEST = 16, 4
 #: How many times their mean separation must be exceeded: where the map is wide, and more for each window that the map
 #: has less, overlap not counted.
-EXCEEDED, FEW_WINDOWS = 1.2, 3.0
+EXCEEDED, PER_WINDOW = 1.2, 3.0
 #: Restarts of k-means on the map, and on each surrogate.
 STARTS, SURROGATE_STARTS = 10, 2
 #: Windows of a core that are within so many windows' sides of another phase lie beside it.
@@ -111,7 +111,7 @@ def n_phases_of(
                 if np.isfinite(chance):
                     break
             tell(progress, total, total, STAGE)
-            null[best - 1] = (EXCEEDED + FEW_WINDOWS / place.n_apart) * chance
+            null[best - 1] = (EXCEEDED + PER_WINDOW / place.n_apart) * chance
             if not value[best - 1] > null[best - 1]:
                 best = 1
     return ComponentEstimate(best, "separation", {"separation": Curve(best, ks, value, null)})
@@ -187,7 +187,10 @@ class _Place:
     """Where rows are: every m-th window of a grid along both axes."""
 
     def __init__(self, grid: Grid, every: int) -> None:
-        self.included = grid.included[every // 2 :: every, every // 2 :: every]
+        included = grid.included[every // 2 :: every, every // 2 :: every]
+        # What is excluded around the included windows is no part of the map.
+        box = tuple(slice(places.min(), places.max() + 1) for places in np.nonzero(included))
+        self.included = included[box]
         windows = [w / (s * every) for w, s in zip(grid.window, grid.step, strict=True)]
         #: Windows to either side that see some of the same pixels, enough to be mixed.
         self.reach = [
@@ -197,9 +200,9 @@ class _Place:
         #: Distance between neighbours along each axis, in windows' sides.
         self.apart = [1 / w for w in windows]
         self.least = max(2, round(CORE_AREA * area))
-        self.n_apart = max(
-            1.0, float(np.prod([n + w for n, w in zip(self.included.shape, windows, strict=True)])) / area
-        )
+        #: Windows that cover the included part of the map side by side.
+        covered = float(np.prod([n + w for n, w in zip(self.included.shape, windows, strict=True)]))
+        self.n_apart = max(1.0, covered * float(self.included.mean()) / area)
 
     def core(self, labels: Array) -> NDArray[np.bool_]:
         """Which rows have no window of another cluster within reach."""

@@ -628,3 +628,8 @@ def test_missing_packages_are_said_with_their_extra(path, tmp_path, monkeypatch,
         assert command(*call) == 2
         assert 'needs the package matplotlib: pip install "stemseg-core[cli]"' in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_line_begins_with_a_command_or_an_option(capsys):
+    assert "did you mean" not in refused(capsys, "--x=a.b")
+    assert "did you mean" not in refused(capsys, "")

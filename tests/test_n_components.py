@@ -377,3 +377,15 @@ def test_why_one_phase_was_found():
 def test_separation_is_known_of_the_default_method_alone(found):
     image, _ = found
     assert segment(image, 2, method="nfindr").separation is None
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_what_is_excluded_around_a_crystal_is_no_part_of_its_map(k):
+    crystal, _ = datasets.single_phase((200, 200), dose=20)
+    image, mask = np.zeros((600, 600), np.float32), np.ones((600, 600), bool)
+    image[200:400, 180:380] = crystal
+    mask[200:400, 180:380] = False
+    alone = segment(crystal, k, window=48)
+    masked = segment(image, k, window=48, mask=mask)
+    assert np.isnan(alone.separation.chance)  # too few windows to judge by
+    assert np.isnan(masked.separation.chance)

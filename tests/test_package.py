@@ -18,7 +18,7 @@ from stemseg_core import _kernels
 PACKAGE = Path(__file__).parents[1] / "stemseg_core"
 MODULES = sorted(PACKAGE.glob("*.py"))
 #: Only these may use the packages of the extra; nothing else imports them, but inside of functions.
-OUTSIDE = ("io", "plot", "report", "cli", "job", "options", "parser", "readers")
+OUTSIDE = ("criteria", "io", "panels", "plot", "report", "cli", "job", "options", "parser", "readers")
 
 
 def python(code, **options):

@@ -168,3 +168,14 @@ def test_segment_takes_it():
     assert result.params["window"] == window
     side = window[0]
     assert result.params["windows"] == ((2 * side,) * 2, (side,) * 2, (3 * side // 4,) * 2)
+
+
+@pytest.mark.parametrize("constant", [0, 1 / 3, 5])
+def test_windows_without_contrast_have_no_say(constant):
+    image = np.random.default_rng(1).standard_normal((512, 512)).astype(np.float32)
+    image[:, 256:] = constant
+    assert strongest_period(image) is None
+
+
+def test_windows_that_are_no_pixel_wide():
+    assert strongest_period(np.random.default_rng(0).random((400, 12_000)), pixel_size=(1, 1000)) is None

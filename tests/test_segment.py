@@ -658,3 +658,8 @@ def test_pixels_of_any_unit_at_any_scale(two_phase, scale, factor):
     assert np.isfinite(result.residual).all()
     if scale != "log1p" or factor > 1:  # log1p of little is nothing but linear
         assert agreement(two_phase[1], result.label_image) > 0.9
+
+
+def test_a_window_far_beyond_the_image_takes_no_memory():
+    with pytest.raises(ValueError, match="larger than the image"):
+        segment(np.eye(64), 2, window=10**6)
