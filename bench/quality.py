@@ -295,7 +295,11 @@ def trust(result: Segmentation, truth: Map) -> Map:
 
 def tables(seeds: int, side: int, kinds: dict[str, Kind], mixed: dict[str, Kind]) -> Iterable[Table]:
     images = {name: kind.images(seeds, side) for name, kind in kinds.items()}
-    counted = f"Median of {seeds} image(s) of {side} x {side} px of each kind."
+    counted = (
+        f"One image of {side} x {side} px of each kind."
+        if seeds == 1
+        else f"Median of {seeds} images of each kind, {side} x {side} px."
+    )
     yield Table("Kinds of images", ["", "what"], [[name, kind.what] for name, kind in kinds.items()], [])
     yield from median_table("Methods", METHODS, images, [counted])
     turned = "Whatever the orientation, the two lattices and the grains are one phase: cut at random."

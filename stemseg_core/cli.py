@@ -159,7 +159,7 @@ def _summary_in_words(summary: dict[str, Any]) -> str:
         lines.append(f"the phases are {Separation.from_dict(summary['separation']).words}")
     if summary["confidence_mean"] is not None:
         lines.append(
-            f"mean confidence {summary['confidence_mean']:.2f} (in simulated images, 98 % of windows at 0.5 are right)"
+            f"mean confidence {summary['confidence_mean']:.2f} (in simulated images, 99 % of windows at 0.5 are right)"
         )
     lines.append(f"in {summary['output']}: {', '.join(summary['files'])}")
     return "\n".join(lines)
