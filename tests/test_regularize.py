@@ -44,11 +44,10 @@ def test_is_the_minimum(k, excluded):
     planes = grid.to_planes(m, fill=0).astype(float)
 
     def shares(x):
-        u = np.exp(np.append(x, np.zeros(planes[0].size)).reshape(planes.shape))
+        u = np.exp(x.reshape(planes.shape))
         return u / u.sum(axis=0)
 
-    start = np.log(np.maximum(planes, 1e-3))
-    start = (start[:-1] - start[-1]).ravel()
+    start = np.log(np.maximum(planes, 1e-3)).ravel()
     best = minimize(lambda x: objective(shares(x), planes, grid, 16 / RADIUS, 1e-4), start, method="L-BFGS-B",
                     options={"maxfun": 400_000, "maxiter": 3000})  # fmt: skip
     found = grid.to_planes(regularized(m, grid, 16), fill=0).astype(float)
