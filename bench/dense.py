@@ -67,7 +67,7 @@ def table(size: int, window: int) -> Table:
 
 
 def races(arguments: argparse.Namespace) -> Iterator[Table]:
-    yield table(128, 32) if arguments.quick else table(2048, 64)
+    yield table(96, 32) if arguments.quick else table(2048, 64)
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def relative_error(X: np.ndarray, found: Any) -> float:
 def races(arguments: argparse.Namespace) -> Iterator[Race]:
     X = wide_features(arguments.quick)
     for k in (3, 5, 10):
-        yield race(X, k, 0.3 if arguments.quick else LIMIT, hyperspy=k == 3)
+        yield race(X, k, 0.1 if arguments.quick else LIMIT, hyperspy=k == 3)
 
 
 if __name__ == "__main__":

@@ -86,20 +86,27 @@ def test_quarter_turns_and_mirrors_change_nothing():
         np.testing.assert_allclose(*features, rtol=1e-9, atol=1e-9 * features[0].max())
 
 
-@given(angle=st.floats(0, 180))
-def test_turns_by_any_angle_change_little(angle):
-    """Far less than another lattice does; not nothing, since spectra are seen through a square grid of frequencies."""
+@pytest.fixture(scope="module")
+def lattices():
+    """A lattice with its mean moments, and those of another one."""
     y, x = np.mgrid[-150:150, -150:150]
     lattice = np.cos(0.42 * x) + np.cos(0.42 * y) + 0.6 * np.cos(0.42 * (x + y)) + 0.6 * np.cos(0.42 * (x - y))
     other = np.cos(0.5 * x) + np.cos(0.25 * x + 0.433 * y) + np.cos(0.25 * x - 0.433 * y)
-    turned = ndimage.rotate(lattice, angle, reshape=False, order=3)
-    first, second, third = (mean_moments(image[60:-60, 60:-60]) for image in (lattice, turned, other))
+    return lattice, mean_moments(lattice), mean_moments(other)
+
+
+@given(angle=st.floats(0, 180))
+def test_turns_by_any_angle_change_little(lattices, angle):
+    """Far less than another lattice does; not nothing, since spectra are seen through a square grid of frequencies."""
+    lattice, first, third = lattices
+    second = mean_moments(ndimage.rotate(lattice, angle, reshape=False, order=3))
     assert np.linalg.norm(second - first) < 0.15 * np.linalg.norm(first)
     assert np.linalg.norm(second - first) < 0.3 * np.linalg.norm(third - first)
 
 
 def mean_moments(image):
-    matrix = WindowFFT(64, 7).matrix(image)
+    """Of the middle, which a turned image fills."""
+    matrix = WindowFFT(64, 7).matrix(image[60:-60, 60:-60])
     return TURNED.moments(matrix)(np.asarray(matrix)).mean(axis=0)
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from stemseg_core import cli, datasets, report
 from stemseg_core.io import write_tiff
+from stemseg_core.panels import Picture
 from stemseg_core.report import write_report
 from stemseg_core.segment import Segmentation
 
@@ -199,9 +200,10 @@ def test_get_it_again(tmp_path, monkeypatch, words):
     assert (["n_phases", f"{len(first.fractions)}, found by auto"] in found.rows) == ("auto" in words)
 
 
-def joined(page):
-    """Its text with the lines of commands put together, as a shell does."""
-    return page.text.replace(" \\\n    ", " ")
+def joined(*arguments, **options):
+    """Text of a page without pictures, which take time, with the lines of commands put together, as a shell does."""
+    pictures = dict.fromkeys(("overlay", "components", "abundances", "maps"), Picture(b"", 1.0))
+    return page(*arguments, pictures=pictures, **options).text.replace(" \\\n    ", " ")
 
 
 def test_command_line_is_in_lines_that_a_shell_joins(tmp_path):
@@ -216,22 +218,22 @@ def test_command_line_is_in_lines_that_a_shell_joins(tmp_path):
 
 
 def test_command_line(tmp_path):
-    text = joined(page(tmp_path, source="my image.dm4"))
+    text = joined(tmp_path, source="my image.dm4")
     expected = (
         "stemseg segment 'my image.dm4' -o OUT --phases 2 --method kmeans --window 64x96 --step 16x24 "
         "--taper kaiser,8.0 --smooth 12.0 --whiten --seed 7"
     )
     assert expected in text
-    text = joined(page(tmp_path, source="a.tif", reading=("--frame", "2", "--mask", "m.npy")))
+    text = joined(tmp_path, source="a.tif", reading=("--frame", "2", "--mask", "m.npy"))
     assert "stemseg segment a.tif -o OUT --frame 2 --mask m.npy --phases 2" in text
     assert "image = read_image('a.tif', frame=2)" in text
     assert "mask=read_image('m.npy').data != 0," in text
-    text = joined(page(tmp_path, source="a.tif", reading=("--signal", "1", "--frame", "mean")))
+    text = joined(tmp_path, source="a.tif", reading=("--signal", "1", "--frame", "mean"))
     assert "image = read_image('a.tif', signal=1, frame='mean')" in text
-    text = joined(page(tmp_path, build(params=PARAMS | {"method": "KMeans(n_clusters=2)"})))
+    text = joined(tmp_path, build(params=PARAMS | {"method": "KMeans(n_clusters=2)"}))
     assert "The command has no option for method." in text
     assert "method=KMeans(n_clusters=2)," in text
-    text = joined(page(tmp_path, build(params=PARAMS | {"detrend": None}), source="my image.dm4"))
+    text = joined(tmp_path, build(params=PARAMS | {"detrend": None}), source="my image.dm4")
     assert "The command has no option for detrend." in text
     assert "stemseg segment" not in text
 
@@ -240,15 +242,15 @@ def test_command_line_of_frequencies_and_maps(tmp_path):
     """The command takes a calibration from the file, in nm, or as an option, and frequencies in 1/nm."""
     params = {"k_max": 0.5, "rotation_invariant": True, "regularize": 8.0, "min_area": 300, "pixel_size": (0.5, 0.25)}
     options = "--rotation-invariant --regularize 8.0 --min-area 300"
-    text = joined(page(tmp_path, build(params=params, units="A"), source="a.tif"))
+    text = joined(tmp_path, build(params=params, units="A"), source="a.tif")
     assert f"--k-max 5 {options} --pixel-size 0.5x0.25A" in text
-    text = joined(page(tmp_path, build(params=params), source="a.tif", reading=("--pixel-size", "0.5x0.25nm")))
+    text = joined(tmp_path, build(params=params), source="a.tif", reading=("--pixel-size", "0.5x0.25nm"))
     assert f"--pixel-size 0.5x0.25nm --k-max 0.5 {options}\n" in text
-    text = joined(page(tmp_path, build(params={"k_max": 0.4}, pixel_size=None), source="a.tif"))
+    text = joined(tmp_path, build(params={"k_max": 0.4}, pixel_size=None), source="a.tif")
     assert "--k-max 0.4" in text
-    text = joined(page(tmp_path, build(params=params, units="furlong"), source="a.tif"))
+    text = joined(tmp_path, build(params=params, units="furlong"), source="a.tif")
     assert "The command has no option for k_max" in text
-    text = joined(page(tmp_path, build(params={"k_max": None, "rotation_invariant": False}), source="a.tif"))
+    text = joined(tmp_path, build(params={"k_max": None, "rotation_invariant": False}), source="a.tif")
     assert "-o OUT\n" in text
 
 

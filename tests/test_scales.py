@@ -118,6 +118,7 @@ def test_units_of_the_image_do_not_matter(two_phase, scale):
     assert (segment((image * scale).astype(np.float32), 2).label_image == expected).mean() > 0.999
 
 
+@pytest.mark.filterwarnings("ignore::stemseg_core.PhaseWarning")  # three phases are asked for where there are two
 def test_any_number_of_threads_gives_the_same_bits(two_phase):
     image, _ = two_phase
     noisy = np.random.default_rng(0).poisson(image / image.mean() * 1.5)  # small windows give way to larger ones

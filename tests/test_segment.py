@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
-from stemseg_core import Segmentation, Stopped, WindowFFT, datasets, segment, separation
+from stemseg_core import Segmentation, Stopped, WindowFFT, blocks, datasets, phases, segment, separation, windows
 from stemseg_core.maps import Grid
 
 METHODS = ("kmeans", "nfindr", "spa", "vca", "nmf", "ica")
@@ -480,11 +480,20 @@ DENSE = {"window": 32, "step": 1}
 
 @pytest.fixture(scope="module")
 def dense():
-    """An image of more windows at step 1 than restarts of k-means are run on."""
-    image, _ = datasets.two_phase((512, 528), position=0.4)
+    image, _ = datasets.two_phase((288, 304), position=0.4)
     mask = np.zeros(image.shape, bool)
     mask[100:120, 200:230] = True
     return image, mask
+
+
+@pytest.fixture
+def fourths(monkeypatch):
+    """Scratch, and the windows that restarts of k-means are run on, in proportion to the image as with large ones."""
+    size = blocks.BLOCK_BYTES // 4
+    for module in (blocks, windows, importlib.import_module("stemseg_core.segment")):
+        monkeypatch.setattr(module, "BLOCK_BYTES", size)
+    monkeypatch.setattr(blocks, "TASK_BYTES", blocks.TASK_BYTES // 4)
+    monkeypatch.setattr(phases, "START_ROWS", phases.START_ROWS // 4)
 
 
 @pytest.mark.parametrize(
@@ -503,6 +512,7 @@ def dense():
         ({"regularize": 0.5, "min_area": 100}, True),
     ],
 )
+@pytest.mark.usefixtures("fourths")
 @pytest.mark.filterwarnings("ignore::stemseg_core.PhaseWarning")
 def test_predicted_memory_is_what_is_used(dense, options, masked, monkeypatch):
     image, mask = dense

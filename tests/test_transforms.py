@@ -177,7 +177,7 @@ def matrix_by(monkeypatch, rows, windows, image, *parameters, **options):
 def test_all_ways_give_the_same_features(monkeypatch, reference, window, step, taper, zoom):
     """Also as exact as a float32 FFT, on an image with a bright part, a dark part and a high background."""
     (wy, wx), (sy, sx) = np.broadcast_to(window, 2), np.broadcast_to(step, 2)
-    height, width = wy + 90, wx + 90
+    height, width = wy + 90, wx + min(90, 40 * sx)
     y, x = np.mgrid[:height, :width]
     rng = np.random.default_rng(0)
     image = rng.poisson(np.where(y < height / 2, 3e4, 30) * (1 + 0.5 * np.cos(0.7 * x) + x / width)) + 1e4
