@@ -153,16 +153,22 @@ def _summary_in_words(summary: dict[str, Any]) -> str:
     if summary["n_phases_estimate"] is not None:
         lines[-1] += "; the number of phases was found"
     lines += [f"  phase {i + 1}: {100 * share:5.1f} %" for i, share in enumerate(summary["fractions"])]
-    if summary["reason_for_one"] is not None:
-        lines.append(summary["reason_for_one"])
-    elif summary["separation"] is not None and min(summary["fractions"]) > 0:
-        lines.append(f"the phases are {Separation.from_dict(summary['separation']).words}")
-    if summary["confidence_mean"] is not None:
-        lines.append(
-            f"mean confidence {summary['confidence_mean']:.2f} (in simulated images, 99 % of windows at 0.5 are right)"
-        )
+    lines += _trust_in_words(summary)
     lines.append(f"in {summary['output']}: {', '.join(summary['files'])}")
     return "\n".join(lines)
+
+
+def _trust_in_words(summary: dict[str, Any]) -> list[str]:
+    """How far to trust the map, beside what was warned of."""
+    if summary["confidence_mean"] is None:
+        return [] if summary["reason_for_one"] is None else [summary["reason_for_one"]]
+    confidence = f"mean confidence {summary['confidence_mean']:.2f}"
+    if summary["separation"] is None:
+        return [f"{confidence}; whether the phases exist was not checked, as it is for kmeans"]
+    separation = Separation.from_dict(summary["separation"])
+    if separation.by_chance or min(summary["fractions"]) == 0:
+        return [f"{confidence}: it compares the phases, and does not say that they exist"]
+    return [f"the phases are {separation.words}", f"{confidence} (99 % of simulated windows at 0.5 are right)"]
 
 
 def _nm(sizes: Sequence[float] | None) -> str:

@@ -24,7 +24,9 @@ def pair(name: str, value: int | Sequence[int] | str) -> tuple[int, int]:
 
 
 def refuse_names(image: object) -> None:
-    """Raise TypeError if the name of a file is given in place of its pixels."""
+    """Raise TypeError if the name of a file, or what `read_image` returns, is given in place of its pixels."""
+    if hasattr(image, "pixel_size") and isinstance(getattr(image, "data", None), np.ndarray):
+        raise TypeError("image must be an array of pixels, got what read_image returns; pass image.data of it")
     if isinstance(image, str | os.PathLike):
         name = os.fspath(image)
         raise TypeError(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 FONT = 10  # points
 GAP, TITLE = 0.15, 0.28  # inches, between panels and for the line above each
 BAR_COLUMN = 0.75  # inches, for a colour bar and its numbers
-LEGEND = 1.8  # inches, for one entry of the legend; TITLED for the same without its swatch
+LEGEND = 1.9  # inches, for one entry of the legend; TITLED for the same without its swatch
 TITLED = 1.35
 #: A scale bar is inside of panels whose sides are at least as long, in inches, and takes so much below smaller ones.
 BAR_INSIDE, BAR_BELOW = 1.2, 0.3

@@ -18,6 +18,8 @@ SIDE, FEWEST = 256, 4
 MOST_PIXELS, MOST_WINDOWS = 2**22, 256
 #: Windows whose largest power is below this share of that of others have no contrast: what they show is rounding.
 CONTRAST = 1e-8
+#: Differences of pixels whose powers neither overflow nor vanish in float32; others are scaled.
+CONTRASTS = 1e-10, 1e10
 #: A peak stands out by so many times the spread of its ring.
 SIGNIFICANT = 12.0
 #: A ring of spots exceeds by so many times the smooth profile below it, which has no peaks narrower than so many rings.
@@ -86,6 +88,9 @@ def strongest_reflection(
     excluded = ~np.isfinite(pixels) if excluded is None else excluded | ~np.isfinite(pixels)
     if excluded.all():
         return None
+    contrast = float(np.ptp(pixels[~excluded].astype(np.float64)))
+    if contrast > 0 and not CONTRASTS[0] < contrast < CONTRASTS[1]:
+        pixels = pixels / contrast
     if excluded.any():  # large windows may all meet some of them
         pixels = np.where(excluded, pixels[~excluded].mean(dtype=np.float64), pixels)
     matrix = WindowFFT(sides, steps, zoom=1, scale="power").matrix(pixels)

@@ -46,6 +46,8 @@ EXCLUDED, STRIPES = "#9A9A9A", "#5A5A5A"
 
 #: Length of a strip, at most, in inches.
 LONGEST_STRIP = 10.0
+#: Phases that the legend names at most: with more, there would be little but a legend.
+LEGEND_ENTRIES = 20
 #: Maps of twice, three times so many windows along an axis are drawn from every other, every third window.
 SHOWN_WINDOWS = 512
 
@@ -338,10 +340,13 @@ def _legend_handles(s: Segmentation) -> list[Any]:
 
     colors = phase_colors(len(s.components))
     handles: list[Any] = [Patch(facecolor=c, label=t) for c, t in zip(colors, _titles(s), strict=True)]
+    if len(handles) > LEGEND_ENTRIES:
+        handles[LEGEND_ENTRIES:] = [Line2D([], [], linestyle="none", label=f"and {len(handles) - LEGEND_ENTRIES} more")]
     if (s.label_image < 0).any():
         handles.append(Patch(facecolor=EXCLUDED, edgecolor=STRIPES, hatch="////", linewidth=0, label="excluded"))
-    dashes = _OUTERMOST[1][1]
-    handles.append(Line2D([], [], color="black", linestyle=dashes, linewidth=1.1, label="extrapolated outside"))
+    handles.append(Line2D([], [], color="black", linestyle=(0, (2, 2)), linewidth=1.1, label="extrapolated outside"))
+    if s.separation is not None and s.separation.by_chance and len(s.components) > 1:
+        handles.append(Line2D([], [], linestyle="none", label="not told from chance"))
     return handles
 
 

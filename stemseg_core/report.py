@@ -36,6 +36,7 @@ CONFIDENCE = (
     "ten kinds 75 % of the windows below 0.2 had the right phase, 96 % of those from 0.2 to 0.4, 99 % of those from "
     "0.4 to 0.6, and nearly all above. It compares the phases with each other, and does not say whether they exist."
 )
+NOT_CHECKED = "Whether the phases exist was not checked, as it is for the method kmeans."
 NO_CONFIDENCE = "There is one phase, and no confidence: that compares a phase with others."
 RESIDUAL = (
     "Residual is the length of what the model leaves of a window's spectrum relative to that of the spectrum: low "
@@ -44,7 +45,7 @@ RESIDUAL = (
 
 OUTERMOST = (
     "No window is centred within half a window of the edges. There, outside the dashed line through the centres of the "
-    "outermost windows, pixels have the phase of the nearest windows."
+    "outermost windows, and within half a window of what is excluded, pixels have the phase of the nearest windows."
 )
 FRAME = (
     "The light grey frame is the half of the outermost windows that lies outside of their centres: maps of windows end "
@@ -176,6 +177,8 @@ def _trust(s: Segmentation, drawn: Drawn) -> list[str]:
     k, words = len(s.components), [f"<p><strong>Warning:</strong> {escape(doubt)}.</p>" for doubt in s.doubts]
     if k > 1 and s.separation is not None and not s.separation.by_chance and s.fractions.min() > 0:
         words.append(f"<p>The {k} phases are {escape(s.separation.words)}.</p>")
+    if k > 1 and s.separation is None:
+        words.append(f"<p>{NOT_CHECKED}</p>")
     maps = "" if k == 1 else f"confidence (mean {_mean(s.confidence)}) and "
     return [
         "<h2>How far to trust it</h2>",

@@ -145,7 +145,8 @@ class Segmentation:
             return None
         if self.separation is None:
             return f"1 phase: of no larger number each would fill a window somewhere{self._few_windows}"
-        return f"1 phase: {self.separation.n_phases} are {self.separation.words}{self._few_windows}"
+        n, words = self.separation.n_phases, self.separation.words
+        return f"1 phase: {n}, of larger numbers the best separated, are {words}{self._few_windows}"
 
     @property
     def _window(self) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ from PIL import Image as Picture
 
 import stemseg_core
 from stemseg_core import datasets, job
-from stemseg_core.cli import accuracy, main
+from stemseg_core.cli import _trust_in_words, accuracy, main
 from stemseg_core.io import write_tiff
 from stemseg_core.job import RESULTS, no_lattice
 from stemseg_core.options import OPTIONS, in_options, parse_size
@@ -634,3 +634,20 @@ def test_missing_packages_are_said_with_their_extra(path, tmp_path, monkeypatch,
 def test_the_command_line_begins_with_a_command_or_an_option(capsys):
     assert "did you mean" not in refused(capsys, "--x=a.b")
     assert "did you mean" not in refused(capsys, "")
+
+
+@pytest.mark.parametrize(
+    ("separation", "fractions", "words"),
+    [
+        (None, [0.6, 0.4], "whether the phases exist was not checked"),
+        ({"n_phases": 2, "value": 3.0, "chance": 5.0}, [0.6, 0.4], "does not say that they exist"),
+        ({"n_phases": 2, "value": 9.0, "chance": 5.0}, [1.0, 0.0], "does not say that they exist"),
+        ({"n_phases": 2, "value": 9.0, "chance": 5.0}, [0.6, 0.4], "better separated than chance: 9.0"),
+        ({"n_phases": 2, "value": None, "chance": None}, [0.6, 0.4], "not to be told from chance"),
+    ],
+)
+def test_what_the_summary_says_of_trust(separation, fractions, words):
+    summary = {"confidence_mean": 0.5, "separation": separation, "fractions": fractions, "reason_for_one": None}
+    lines = _trust_in_words(summary)
+    assert words in "\n".join(lines)
+    assert "mean confidence 0.50" in lines[-1]

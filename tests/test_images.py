@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from stemseg_core import segment
 from stemseg_core.images import check_image, first_bad_pixels, pair
+from stemseg_core.io import read_image
 
 
 @pytest.mark.parametrize(
@@ -91,3 +93,9 @@ def test_first_bad_pixels():
     assert first_bad_pixels(frame, bad) == ""
     bad[13, 2] = True
     assert first_bad_pixels(frame, bad) == "1 NaN, first at (13, 2)"
+
+
+def test_what_read_image_returns_is_told_from_pixels(tmp_path):
+    np.save(tmp_path / "a.npy", np.eye(64))
+    with pytest.raises(TypeError, match=r"pass image\.data"):
+        segment(read_image(tmp_path / "a.npy"), 2)

@@ -179,3 +179,9 @@ def test_windows_without_contrast_have_no_say(constant):
 
 def test_windows_that_are_no_pixel_wide():
     assert strongest_period(np.random.default_rng(0).random((400, 12_000)), pixel_size=(1, 1000)) is None
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e15, 1e300])
+def test_the_scale_of_the_pixels_does_not_matter(scale):
+    image = np.sin(2 * np.pi * X / 10) + np.sin(2 * np.pi * Y / 10)
+    assert strongest_period(scale * image) == pytest.approx(strongest_period(image))

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from matplotlib.offsetbox import TextArea
 from matplotlib.patches import Rectangle
 
 from stemseg_core import plot
+from stemseg_core.curves import Separation
 from stemseg_core.panels import BAR_INSIDE, scale_bar_length
 from stemseg_core.segment import Segmentation
 
@@ -294,3 +296,17 @@ def test_pyplot_is_not_imported():
     code = "import sys, stemseg_core.plot as p; assert 'matplotlib' not in sys.modules; p.phase_colors(9); "
     code += "p.new_figure(2, 2); assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
+
+
+def test_the_legend_of_an_overlay_stays_short():
+    figure = plot.overlay(build(k=24))
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(texts) <= plot.LEGEND_ENTRIES + 3
+    assert f"and {24 - plot.LEGEND_ENTRIES} more" in texts
+
+
+def test_an_overlay_says_if_chance_would_have_done():
+    separation = Separation(2, 3.0, 4.0)
+    doubtful = replace(build(k=2), separation=separation)
+    texts = [t.get_text() for t in plot.overlay(doubtful).legends[0].get_texts()]
+    assert texts[-1] == "not told from chance"

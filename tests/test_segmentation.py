@@ -136,9 +136,8 @@ def test_phases_with_hardly_a_pixel():
 def test_why_one_phase():
     curve = Curve(1, np.array([1, 2]), np.array([np.nan, 3.9]), np.array([np.nan, 4.0]))
     estimate = ComponentEstimate(1, "separation", {"separation": curve})
-    assert (
-        doubtful(1, 3.9, estimate=estimate).reason_for_one
-        == "1 phase: 2 are no better separated than chance: 3.9, chance gives 4.0"
+    assert doubtful(1, 3.9, estimate=estimate).reason_for_one == (
+        "1 phase: 2, of larger numbers the best separated, are no better separated than chance: 3.9, chance gives 4.0"
     )
     assert doubtful(1, 3.9, estimate=estimate, shape=(99, 330)).reason_for_one.endswith("windows, little to judge by")
     assert doubtful(1, 3.9).reason_for_one is None
