@@ -205,7 +205,7 @@ def test_components_are_those_of_the_labels_that_are_left(noisy):
 
 def test_no_region_is_large_enough(two_phase):
     image, _ = two_phase
-    with pytest.warns(PhaseWarning, match="1 of the 2 phases have fewer than .* pixels.* 1 of them none at all"):
+    with pytest.warns(PhaseWarning, match="1 of the 2 phases has fewer than .* pixels.* 1 of them none at all"):
         result = segment(image, 2, min_area=image.size, **OPTIONS)
     assert (result.label_image == 0).all()
     assert result.fractions.tolist() == [1, 0]
