@@ -78,8 +78,7 @@ def find_phases(method: Any, spectra: Spectra, grid: Grid, n_phases: int | str, 
     apart phases are is only known of the default method to tell anything.
     """
     memberships, partition, estimate = _found(method, spectra, grid, n_phases, settings)
-    more = best_separated(estimate) if estimate is not None and memberships.shape[1] == 1 else None
-    return memberships, partition, estimate, more
+    return memberships, partition, estimate, best_separated(estimate) if memberships.shape[1] == 1 else None
 
 
 def _found(

@@ -345,7 +345,7 @@ def _legend_handles(s: Segmentation) -> list[Any]:
     if (s.label_image < 0).any():
         handles.append(Patch(facecolor=EXCLUDED, edgecolor=STRIPES, hatch="////", linewidth=0, label="excluded"))
     handles.append(Line2D([], [], color="black", linestyle=(0, (2, 2)), linewidth=1.1, label="extrapolated outside"))
-    if s.separation is not None and s.separation.by_chance and len(s.components) > 1:
+    if s.by_chance:
         handles.append(Line2D([], [], linestyle="none", label="not told from chance"))
     return handles
 

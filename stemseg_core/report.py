@@ -175,7 +175,7 @@ def _memberships(s: Segmentation, drawn: Drawn) -> list[str]:
 def _trust(s: Segmentation, drawn: Drawn) -> list[str]:
     """What speaks for and against the map."""
     k, words = len(s.components), [f"<p><strong>Warning:</strong> {escape(doubt)}.</p>" for doubt in s.doubts]
-    if k > 1 and s.separation is not None and not s.separation.by_chance and s.fractions.min() > 0:
+    if k > 1 and s.separation is not None and not s.by_chance and s.fractions.min() > 0:
         words.append(f"<p>The {k} phases are {escape(s.separation.words)}.</p>")
     if k > 1 and s.separation is None:
         words.append(f"<p>{NOT_CHECKED}</p>")

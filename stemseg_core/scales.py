@@ -165,8 +165,7 @@ class Scales:
         # Scores to count phases on are made again below: they are too many to keep while large windows are clustered.
         k, estimate = counted(n_phases, lambda: smoothed_scores(spectra, grid, settings), grid, settings)
         if k == 1:
-            missed = None if estimate is None else best_separated(estimate)
-            return np.ones((self.maps.shape[0], 1), np.float32), True, estimate, missed
+            return np.ones((self.maps.shape[0], 1), np.float32), True, estimate, best_separated(estimate)
         memberships, separation = self._find_phases(spectra, grid, k, settings)
         return memberships, True, estimate, separation
 

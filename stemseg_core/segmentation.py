@@ -119,7 +119,7 @@ class Segmentation:
     def doubts(self) -> tuple[str, ...]:
         """What speaks against the phases, in words: no better separated than chance, or hardly a pixel."""
         k, found = len(self.fractions), []
-        if k > 1 and self.separation is not None and self.separation.by_chance:
+        if self.separation is not None and self.by_chance:
             found.append(
                 f"the {k} phases are {self.separation.words}; the image may have fewer, or one that changes "
                 f"gradually{self._few_windows}"
@@ -137,6 +137,11 @@ class Segmentation:
                 f"fewer phases{less}"
             )
         return tuple(found)
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether chance is known to separate as many phases as well; not of one phase."""
+        return len(self.fractions) > 1 and self.separation is not None and self.separation.by_chance
 
     @property
     def reason_for_one(self) -> str | None:

@@ -14,7 +14,7 @@ from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 from stemseg_core.boundaries import deep_windows, discriminate
 from stemseg_core.curves import ComponentEstimate, Curve, Separation
 from stemseg_core.kmeans import KMeans
-from stemseg_core.maps import Grid, thinning
+from stemseg_core.maps import Grid
 from stemseg_core.threads import Progress, map_tasks, one_blas_thread, tell
 
 Array = NDArray[Any]
@@ -93,8 +93,7 @@ def n_phases_of(
     Surrogates with the amplitudes of the data: J. Theiler et al., Physica D 58 (1992) 77, 10.1016/0167-2789(92)90102-S;
     alike in several series: D. Prichard, J. Theiler, Phys. Rev. Lett. 73 (1994) 951, 10.1103/PhysRevLett.73.951.
     """
-    every = thinning(len(scores), ROWS)
-    place = _Place(grid, every)
+    place = _Place(grid.thin(ROWS))
     rows = np.ascontiguousarray(grid.thinned(scores, ROWS))
     ks = np.arange(1, max(1, min(max_phases, len(np.unique(rows, axis=0)) // 2)) + 1)
     value, null = np.full(len(ks), np.nan), np.full(len(ks), np.nan)
@@ -146,7 +145,7 @@ def separation_of(
     noise is. So what must be exceeded follows the root of their mean.
     """
     k = memberships.shape[1]
-    place = _Place(grid, thinning(len(points), ROWS))
+    place = _Place(grid.thin(ROWS))
     labels = grid.thinned(memberships, ROWS).argmax(axis=1)
     rows = np.ascontiguousarray(grid.thinned(points, ROWS))
     with one_blas_thread():
@@ -160,8 +159,10 @@ def separation_of(
     return Separation(k, value, CHANCE * (1 + TWICE_BELOW / place.n_apart) * float(np.sqrt(typical / TYPICAL)))
 
 
-def best_separated(estimate: ComponentEstimate) -> Separation | None:
+def best_separated(estimate: ComponentEstimate | None) -> Separation | None:
     """Of a number of phases that was found to be 1: which larger one would be the best separated, None if none is."""
+    if estimate is None:  # it was given
+        return None
     curve = estimate.curves["separation"]
     if curve.null is None or not np.isfinite(curve.value).any():
         return None
@@ -184,14 +185,13 @@ def separation_of_rows(
 
 
 class _Place:
-    """Where rows are: every m-th window of a grid along both axes."""
+    """Where rows are: the included windows of a grid."""
 
-    def __init__(self, grid: Grid, every: int) -> None:
-        included = grid.included[every // 2 :: every, every // 2 :: every]
+    def __init__(self, grid: Grid) -> None:
         # What is excluded around the included windows is no part of the map.
-        box = tuple(slice(places.min(), places.max() + 1) for places in np.nonzero(included))
-        self.included = included[box]
-        windows = [w / (s * every) for w, s in zip(grid.window, grid.step, strict=True)]
+        box = tuple(slice(places.min(), places.max() + 1) for places in np.nonzero(grid.included))
+        self.included = grid.included[box]
+        windows = [w / s for w, s in zip(grid.window, grid.step, strict=True)]
         #: Windows to either side that see some of the same pixels, enough to be mixed.
         self.reach = [
             max(1, min(round(MIXED * w), n // NARROW)) for w, n in zip(windows, self.included.shape, strict=True)
