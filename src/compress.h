@@ -2,9 +2,6 @@
 
 #include "vectors.h"
 
-/* A vector of as many float64 numbers as a vector of REAL has: what sums of products are added in. */
-typedef double TYPED(wide) __attribute__((vector_size(sizeof(double) * TYPED(lanes)), aligned(8), may_alias));
-
 /* Eight numbers, and their values in float64: the same order of additions on every SIMD level. */
 typedef REAL TYPED(eight) __attribute__((vector_size(8 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 typedef double TYPED(eight_wide) __attribute__((vector_size(8 * sizeof(double)), aligned(8), may_alias));

@@ -34,6 +34,9 @@ typedef REAL TYPED(vector) __attribute__((vector_size(VECTOR_BYTES), aligned(siz
 
 enum { TYPED(lanes) = VECTOR_BYTES / sizeof(REAL) };
 
+/* A vector of as many float64 numbers as a vector of REAL has: what sums of products are added in. */
+typedef double TYPED(wide) __attribute__((vector_size(sizeof(double) * TYPED(lanes)), aligned(8), may_alias));
+
 /* c (rows x vectors) = a (rows x k) b (k x vectors), accumulated in registers, of which `valid` columns are stored. */
 static inline __attribute__((always_inline)) void TYPED(panel)(
     const int rows, const int vectors, const REAL *a, ptrdiff_t lda, ptrdiff_t k, const REAL *b, ptrdiff_t ldb, REAL *c,

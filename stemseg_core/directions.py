@@ -2,11 +2,11 @@
 
 Where the shorter side of the matrix is at most `GRAM_SIDE`, the Gram matrix on that side is summed in one pass and its
 leading eigenvectors are taken; above, and where a sample of the rows shows that the spectrum falls so fast that a few
-steps suffice, block Krylov iteration finds them without that matrix, one pass a step. Products
-of float32 rows are formed in float32 over a bounded number of rows and summed in float64. A first mean is subtracted
-before the products and the rest of the mean afterwards, in float64, so that a large offset costs no digits.
+steps suffice, block Krylov iteration finds them without that matrix, one pass a step. Products of float32 rows are
+formed in float32 over a bounded number of rows and summed in float64. A first mean is subtracted before the products
+and the rest of the mean afterwards, in float64, so that a large offset costs no digits.
 
-Products are only fast over many rows: passes that sum them take several neighbouring blocks together (`grouped`).
+Sums of products are large: passes that make them take several neighbouring blocks together (`grouped`).
 """
 
 from __future__ import annotations
@@ -18,18 +18,15 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import DTypeLike, NDArray
 
-from stemseg_core.blocks import ArrayRows, Index, Partial, Rows, add, refuse_too_small, run
+from stemseg_core.blocks import ArrayRows, Index, Partial, Rows, refuse_too_small, run
 from stemseg_core.krylov import KRYLOV_BLOCKS, MAX_PASSES, block_width, krylov
-from stemseg_core.products import Scratch, as_columns, row_sums, scatter, subtract_mean
+from stemseg_core.products import Scratch, as_columns, gram, row_sums, scatter, subtract_mean
 from stemseg_core.threads import Progress, effective_n_jobs, map_tasks, one_blas_thread
 
-#: Rows of one sum of products: so many bytes, where that leaves enough groups of blocks for all threads; products are
-#: formed over so many rows at a time, that float32 sums do not lose digits.
-PRODUCT_BYTES, PRODUCT_ROWS, MIN_GROUPS = 8 << 20, 4096, 8
+#: Rows of one sum of products: so many bytes, where that leaves enough groups of blocks for all threads.
+PRODUCT_BYTES, MIN_GROUPS = 8 << 20, 8
 #: Rows and blocks read for the first mean, which need not be near, and blocks in a sample that is to stand for all.
 FIRST_ROWS, FIRST_BLOCKS, MIN_BLOCKS = 512, 4, 16
-#: Energy of the mean, by that of the rows about it, up to which it need not be subtracted before products.
-SMALL_OFFSET = 10.0
 #: Largest side of a Gram matrix, unless a tenth or more of its eigenvectors are wanted.
 GRAM_SIDE = 2000
 #: Multiply-adds of a Gram matrix above which a sample of so many rows is asked whether iteration would take less: a
@@ -37,6 +34,8 @@ GRAM_SIDE = 2000
 GRAM_COST, FALL_ROWS, STEP_COLUMNS = 5e9, 128, 7
 #: Largest Gram matrix whose eigenvectors are found directly where a few are wanted.
 DIRECT_SIDE = 800
+#: Rows of a Gram matrix that are mirrored at a time.
+MIRRORED_ROWS = 64
 #: Largest copy of the rows that is made for a Gram matrix of few, long rows.
 COPY_BYTES = 1 << 30
 
@@ -125,22 +124,15 @@ def spread(rows: Rows, n_rows: int, min_blocks: int | None = None) -> Rows:
 
 
 def _sum_block(block: Array) -> tuple[None, Partial]:
-    squares, sums = row_sums(block)
-    return None, (sums, float(squares.sum()), len(block))
+    return None, (row_sums(block)[1],)
 
 
 def first_mean(rows: Rows, n_jobs: int | None = None) -> Array:
-    """Mean of some rows, in their type: near enough to that of all rows to be subtracted before any product.
-
-    Zero where it is not long beside the scatter of the rows: then products of the rows as they are lose a digit at
-    most, and the rows need not be copied to subtract it.
-    """
-    sums, squares, n = run(_sum_block, spread(rows, FIRST_ROWS, FIRST_BLOCKS), n_jobs=n_jobs)
-    mean: Array = sums / n
-    offset = n * float(mean @ mean)
-    if offset <= SMALL_OFFSET * (squares - offset):
-        mean = np.zeros_like(mean)
-    return mean.astype(rows.dtype)
+    """Mean of some rows, in their type: near enough to that of all rows to be subtracted before any product."""
+    some = spread(rows, FIRST_ROWS, FIRST_BLOCKS)
+    (sums,) = run(_sum_block, some, n_jobs=n_jobs)
+    mean: Array = (sums / some.shape[0]).astype(rows.dtype)
+    return mean
 
 
 class Moments(NamedTuple):
@@ -149,7 +141,6 @@ class Moments(NamedTuple):
     n: int
     shift: Array
     sums: Array
-    squares: float
     gram: Array
 
     @property
@@ -163,63 +154,48 @@ class Moments(NamedTuple):
         """Mean of the rows x, (d,)."""
         return self.shift + self.offset
 
+    @property
+    def squares(self) -> float:
+        """Sum of all squares of the rows y."""
+        return float(np.trace(self.gram))
+
     def scatter(self, center: bool) -> Array:
         """Gram matrix of the rows minus their mean, or of the rows as they are."""
-        G: Array = self.gram - self.n * np.outer(self.offset, self.offset)
+        G: Array = np.outer(-self.n * self.offset, self.offset)
+        G += self.gram
         return G if center else G + self.n * np.outer(self.mean, self.mean)
 
     def energy(self, center: bool) -> float:
-        """Trace of `scatter`, without the Gram matrix."""
+        """Trace of `scatter`."""
         rest = self.squares - self.n * float(self.offset @ self.offset)
         return max(0.0, rest) if center else rest + self.n * float(self.mean @ self.mean)
 
 
-def gram(
+def moments(
     rows: Rows, shift: Array, *, n_jobs: int | None = None, progress: Progress | None = None, stage: str = ""
 ) -> Moments:
     """Moments of the rows minus `shift`, whose type is that of the products.
 
-    Cost: n d^2 operations at the speed of BLAS. Memory: `_gram_bytes`.
+    Cost: n d^2 operations. Memory: a Gram matrix for each thread, and one that waits to be merged.
     """
-    G, sums, squares, n = run(
-        _gram_block,
-        grouped(rows),
-        shift,
-        Scratch(),
-        merge=_merge_gram,
-        n_jobs=n_jobs,
-        progress=progress,
-        stage=stage,
-    )
-    G = G.astype(np.float64, copy=False)
+    G, sums = run(_moments_block, grouped(rows), shift, Scratch(), n_jobs=n_jobs, progress=progress, stage=stage)
     if not np.isfinite(G).all():
         raise ValueError(f"Input X has values too large for {shift.dtype}: sums of products overflow; scale X down")
-    return Moments(n, shift.astype(np.float64), sums, squares, G)
+    return Moments(rows.shape[0], shift.astype(np.float64), sums, _mirrored(G))
 
 
-def _gram_block(block: Array, shift: Array, scratch: Scratch) -> tuple[None, Partial]:
-    if shift.any() or block.dtype != shift.dtype:
-        Y, squares, sums = subtract_mean(block, shift, scratch)
-    else:
-        Y, (squares, sums) = block, row_sums(block)
-    parts = (Y[start : start + PRODUCT_ROWS] for start in range(0, len(Y), PRODUCT_ROWS))
-    # float32 sums may overflow to infinity: `gram` looks at the total.
-    with np.errstate(over="ignore", invalid="ignore"):
-        first = next(parts)
-        G = first.T @ first
-        for part in parts:
-            G = _sum(G, part.T @ part)
-    return None, (G, sums, float(squares.sum()), len(Y))
+def _moments_block(block: Array, shift: Array, scratch: Scratch) -> tuple[None, Partial]:
+    return None, gram(block, shift, scratch)
 
 
-def _merge_gram(a: Partial, b: Partial) -> Partial:
-    return (_sum(a[0], b[0]), *add(a[1:], b[1:]))
-
-
-def _sum(a: Array, b: Array) -> Array:
-    """Their sum in float64, in place in what is of that type already."""
-    total: Array = np.add(a, b, out=a if a.dtype == np.float64 else None, dtype=np.float64)
-    return total
+def _mirrored(G: Array) -> Array:
+    """A matrix whose upper triangle is known, made symmetric in place, in pieces that stay in the cache."""
+    for start in range(0, len(G), MIRRORED_ROWS):
+        stop = start + MIRRORED_ROWS
+        upper = np.triu(G[start:stop, start:stop])
+        G[start:stop, start:stop] = upper + np.triu(upper, 1).T
+        G[stop:, start:stop] = G[start:stop, stop:].T
+    return G
 
 
 def leading_bytes(rows: Rows, rank: int, n_jobs: int | None = None) -> float:
@@ -335,13 +311,13 @@ def leading(
         found = _without_gram(rows, rank, shift, center=center, max_passes=steps, options=options, start=start)
         if found.converged:
             return found
-    moments = gram(rows, shift, **options)
-    refuse_too_small(rows, moments.squares, shift, **options)
+    sums = moments(rows, shift, **options)
+    refuse_too_small(rows, sums.squares, shift, **options)
     values, vectors, converged, residual = leading_eigenvectors(
-        moments.scatter(center), rank, shift.dtype, options.get("n_jobs")
+        sums.scatter(center), rank, shift.dtype, options.get("n_jobs")
     )
     V = _oriented(vectors.T)
-    return Leading(moments.mean, V, values, converged, 1, residual, moments.squares, moments.energy(center=True))
+    return Leading(sums.mean, V, values, converged, 1, residual, sums.squares, sums.energy(center=True))
 
 
 def _steps_instead(rows: Rows, rank: int, shift: Array, center: bool) -> tuple[int, Array | None]:
@@ -384,7 +360,7 @@ def _gram_of_few_rows(rows: Rows, rank: int, shift: Array, center: bool, options
         Y[start : start + len(part)] = part
         start += len(part)
     refuse_too_small(rows, squares, shift, **options)
-    K = gram(ArrayRows(Y.T), np.zeros(n, Y.dtype), **options).gram
+    K = moments(ArrayRows(Y.T), np.zeros(n, Y.dtype), **options).gram
     if center:
         K = K - K.mean(axis=0) - K.mean(axis=0)[:, np.newaxis] + K.mean()
     values, U, converged, residual = leading_eigenvectors(K, rank, Y.dtype, options.get("n_jobs"))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from stemseg_core._kernels import gram as gram_kernel
 from stemseg_core._kernels.compress import LANES, ROWS, center_block, project_block, scatter_block, sum_block
 from stemseg_core.blocks import refuse_non_finite
 
@@ -29,14 +30,27 @@ class Scratch(threading.local):
         return Scratch, ()
 
 
-def subtract_mean(block: Array, mean: Array, scratch: Scratch | None = None) -> tuple[Array, Array, Array]:
+def subtract_mean(block: Array, mean: Array) -> tuple[Array, Array, Array]:
     """``block - mean``, the squared norm of each of its rows and its column sums, in float64; refuses NaN, infinity."""
     block = block.astype(mean.dtype, copy=False)
-    Y = np.empty_like(block) if scratch is None else scratch.array(block.shape, block.dtype)
-    squares, sums = np.empty(len(block)), np.empty(block.shape[1])
+    Y, squares, sums = np.empty_like(block), np.empty(len(block)), np.empty(block.shape[1])
     center_block(block, mean, Y, squares, sums)
     refuse_non_finite(block, squares)
     return Y, squares, sums
+
+
+def gram(block: Array, mean: Array, scratch: Scratch) -> tuple[Array, Array]:
+    """``Y' Y`` with Y = block - mean, in the upper triangle, and the column sums of Y, in float64.
+
+    Products are formed in the type of the mean; refuses NaN, infinity.
+    """
+    block = block.astype(mean.dtype, copy=False)
+    d = block.shape[1]
+    G, sums = np.empty((d, d)), np.empty(d)
+    panels = scratch.array((gram_kernel.ROWS, d + gram_kernel.PADDING), mean.dtype)
+    gram_kernel.gram_block(block, mean, panels, G, sums)
+    refuse_non_finite(block, sums)
+    return G, sums
 
 
 def as_columns(V: Array, dtype: DTypeLike, lanes: int = LANES) -> Array:

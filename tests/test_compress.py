@@ -225,13 +225,6 @@ def test_any_row_source():
     assert_consistent(X, compress(TiledRows(X, 17), 3, tol=1e-3))
 
 
-def test_large_rows_are_summed_in_several_products(monkeypatch):
-    monkeypatch.setattr(directions, "PRODUCT_ROWS", 16)
-    X = mixture(1000, 30)
-    assert_consistent(X, compress(TiledRows(X, 200), 4))
-    assert_consistent(X, compress(TiledRows(X, 3), 4))
-
-
 def test_integers_are_computed_in_float64():
     X = (100 * mixture(300, 10)).astype(np.uint16)
     c = compress(X, 3)

@@ -1,0 +1,123 @@
+/* Inner loops of src/gram.pyx, for one type of number; see vectors.h for how to include it. */
+
+#include "vectors.h"
+
+/* A tile of sums in registers: its rows, a divisor of its width, and vectors of a row. */
+#ifndef GRAM_ROWS
+#if VECTOR_BYTES == 64
+#define GRAM_ROWS 8
+#define GRAM_VECTORS 3
+#elif VECTOR_BYTES == 32
+#define GRAM_ROWS 4
+#define GRAM_VECTORS 3
+#else
+#define GRAM_ROWS 4
+#define GRAM_VECTORS 2
+#endif
+#endif
+
+/* Numbers in a row of a panel, and in one of a tile of sums. */
+enum { TYPED(panel_width) = GRAM_VECTORS * TYPED(lanes) };
+
+/* A tile of g, a matrix with rows of d, += a' b for m rows of two panels: sums in registers, of the type of the numbers,
+ * which are added in float64. `rows` and `columns` of the tile are wanted. */
+static inline __attribute__((always_inline)) void TYPED(add_tile)(
+    const int vectors, const REAL *a, const REAL *b, ptrdiff_t m, double *g, ptrdiff_t d, ptrdiff_t rows,
+    ptrdiff_t columns)
+{
+    const ptrdiff_t lanes = TYPED(lanes), width = TYPED(panel_width);
+    TYPED(vector) sum[GRAM_ROWS][GRAM_VECTORS];
+    for (int i = 0; i < GRAM_ROWS; i++)
+        for (int v = 0; v < vectors; v++) {
+            sum[i][v] = (TYPED(vector)){0};
+            /* The sums of a matrix of some size come from the last-level cache: they are asked for before they are needed. */
+            for (int half = 0; half < 2; half++)
+                __builtin_prefetch(g + (i < rows ? i : 0) * d + v * lanes + half * lanes / 2, 1);
+        }
+    for (ptrdiff_t r = 0; r < m; r++) {
+        const TYPED(vector) *row = (const TYPED(vector) *)(b + r * width);
+        for (int i = 0; i < GRAM_ROWS; i++)
+            for (int v = 0; v < vectors; v++)
+                sum[i][v] += a[r * width + i] * row[v];
+    }
+    if (rows == GRAM_ROWS && columns == vectors * lanes) {
+        for (int i = 0; i < GRAM_ROWS; i++)
+            for (int v = 0; v < vectors; v++)
+                *(TYPED(wide) *)(g + i * d + v * lanes) += __builtin_convertvector(sum[i][v], TYPED(wide));
+        return;
+    }
+    for (int i = 0; i < rows; i++) {
+        REAL part[TYPED(panel_width)];
+        memcpy(part, sum[i], vectors * sizeof sum[i][0]);
+        for (ptrdiff_t j = 0; j < columns; j++)
+            g[i * d + j] += part[j];
+    }
+}
+
+/* Panels, `height` rows apart, of y = x - mean for m rows of x; sums (d) += those of its columns. */
+static inline void TYPED(fill_panels)(
+    const REAL *x, ptrdiff_t m, ptrdiff_t d, const REAL *mean, REAL *panels, ptrdiff_t height, double *sums)
+{
+    enum { together = 4 }; /* rows for one turn of the sums through registers */
+    const ptrdiff_t lanes = TYPED(lanes), width = TYPED(panel_width);
+    for (ptrdiff_t r = 0; r < m; r += together) {
+        ptrdiff_t j = 0;
+        for (; r + together <= m && j + lanes <= d; j += lanes) {
+            const TYPED(vector) shift = *(const TYPED(vector) *)(mean + j);
+            REAL *out = panels + j / width * width * height + j % width + r * width;
+            TYPED(wide) sum = {0};
+            for (int i = 0; i < together; i++) {
+                const TYPED(vector) y = *(const TYPED(vector) *)(x + (r + i) * d + j) - shift;
+                *(TYPED(vector) *)(out + i * width) = y;
+                sum += __builtin_convertvector(y, TYPED(wide));
+            }
+            *(TYPED(wide) *)(sums + j) += sum;
+        }
+        for (; j < d; j++) {
+            REAL *out = panels + j / width * width * height + j % width + r * width;
+            double sum = 0;
+            for (ptrdiff_t i = 0; i < together && r + i < m; i++) {
+                const REAL y = x[(r + i) * d + j] - mean[j];
+                out[i * width] = y;
+                sum += y;
+            }
+            sums[j] += sum;
+        }
+    }
+}
+
+/* g (d x d) += y' y for panels of m rows y, in the upper triangle; tiles on the diagonal reach below it. */
+static inline void TYPED(add_panels)(const REAL *panels, ptrdiff_t m, ptrdiff_t d, ptrdiff_t height, double *g)
+{
+    const ptrdiff_t lanes = TYPED(lanes), width = TYPED(panel_width);
+    for (ptrdiff_t j = 0; j < d; j += width)
+        for (ptrdiff_t i = 0; i < d && i < j + width; i += GRAM_ROWS) {
+            /* Vectors before the first row of a tile on the diagonal are left out, and those behind the last feature. */
+            const ptrdiff_t skipped = i > j ? (i - j) / lanes * lanes : 0, valid = d - j - skipped;
+            const ptrdiff_t wanted = valid < width - skipped ? valid : width - skipped;
+            const ptrdiff_t rows = d - i < GRAM_ROWS ? d - i : GRAM_ROWS;
+            const REAL *a = panels + i / width * width * height + i % width, *b = panels + j * height + skipped;
+            double *sums = g + i * d + j + skipped;
+            if (GRAM_VECTORS == 3 && wanted > 2 * lanes)
+                TYPED(add_tile)(GRAM_VECTORS, a, b, m, sums, d, rows, wanted);
+            else if (wanted > lanes)
+                TYPED(add_tile)(2, a, b, m, sums, d, rows, wanted);
+            else
+                TYPED(add_tile)(1, a, b, m, sums, d, rows, wanted);
+        }
+}
+
+/* g (d x d) and sums (d) += products and sums of y = x - mean for m rows of x, by way of panels of `height` rows. */
+static inline void TYPED(add_gram)(
+    const REAL *x, ptrdiff_t m, ptrdiff_t d, const REAL *mean, REAL *panels, ptrdiff_t height, double *g, double *sums)
+{
+    /* Products with what the last panel has beyond the last feature are made too: of what the memory happened to hold, some
+     * processors would make them slowly. */
+    memset(panels + (d - 1) / TYPED(panel_width) * TYPED(panel_width) * height, 0,
+           TYPED(panel_width) * height * sizeof(REAL));
+    for (ptrdiff_t start = 0; start < m; start += height) {
+        const ptrdiff_t rows = m - start < height ? m - start : height;
+        TYPED(fill_panels)(x + start * d, rows, d, mean, panels, height, sums);
+        TYPED(add_panels)(panels, rows, d, height, g);
+    }
+}
