@@ -6,20 +6,50 @@ from libc.math cimport fabs, fmax, fmin, sqrt
 cdef extern from *:
     """
     #define ENUMERATED 6
+    #define REAL float
+    #define TYPED(name) name##_float
+    #include "products.h"
+    #undef REAL
+    #undef TYPED
     #define REAL double
     #define TYPED(name) name##_double
-    #include "vectors.h"
+    #include "products.h"
     #include "abundances.h"
     """
     const Py_ssize_t ENUMERATED         # most components for `enumerate_block`
     const Py_ssize_t lanes_double       # rows side by side
     void best_supports(Py_ssize_t, const double*, const double*, const double*, Py_ssize_t, double*) nogil
+    void multiply_float(const float*, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, double, float*) nogil
+    void multiply_double(const double*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, double, double*) nogil
 
 ENUMERATE_MOST = ENUMERATED
 
 cdef enum:
     MOST = 6        # ENUMERATED, as a number that an array can have as its length
     MOST_LANES = 8
+
+
+def products_block(
+    const floating[:, ::1] X,       # IN (m, d)
+    const floating[:, ::1] E,       # IN (k, d)
+    double scale,
+    floating[:, ::1] B,             # OUT (m, k)
+):
+    """``B = scale * X E'``.
+
+    BLAS is made for more components: for a few it reads X at a third to a half of the speed of memory.
+
+    Cost: 2 m d k operations, one read of X.
+    """
+    cdef Py_ssize_t m = X.shape[0], d = X.shape[1], k = E.shape[0]
+    with nogil:
+        if d == 0:
+            B[:] = 0
+        elif m and k:
+            if floating is float:
+                multiply_float(&X[0, 0], m, d, &E[0, 0], k, scale, &B[0, 0])
+            else:
+                multiply_double(&X[0, 0], m, d, &E[0, 0], k, scale, &B[0, 0])
 
 
 def enumerate_block(

@@ -28,6 +28,8 @@ Array = NDArray[Any]
 CONSTRAINTS = {"fcls": (True, True), "nnls": (True, False), "scls": (False, True), "ucls": (False, False)}
 #: float32 products lose about this factor times 1e-7 of the abundances; where more, products are made in float64.
 MOST_LOSS = 1e3
+#: Up to so many components products with rows are made by a kernel, of more by BLAS.
+FEW = 16
 #: Up to this condition number the inverse of a matrix loses no digits that matter.
 WELL_CONDITIONED = 100.0
 #: Up to this one all supports may be tried by their inverses; beyond, the active-set method factorises as it goes.
@@ -127,7 +129,7 @@ def abundances(
     return out
 
 
-def gram_form(E: Array, dtype: np.dtype[Any], constraint: str) -> tuple[Array, np.floating[Any], GramSolver]:
+def gram_form(E: Array, dtype: np.dtype[Any], constraint: str) -> tuple[Array, float, GramSolver]:
     """What `abundances_block` needs of components E (k, d), float64, for rows of a type."""
     _, sum_to_one = _constraint(constraint)
     # Abundances have no unit: in that of the components, a power of two, products neither overflow nor vanish.
@@ -142,15 +144,19 @@ def gram_form(E: Array, dtype: np.dtype[Any], constraint: str) -> tuple[Array, n
     lost = solver.condition * max(1.0, float(np.linalg.norm(center) / spread))
     if lost > MOST_LOSS or unit <= float(np.finfo(dtype).tiny):
         dtype = np.dtype(np.float64)
-    DT = np.ascontiguousarray(D.T, dtype=dtype)
-    return DT, dtype.type(1 / unit), solver
+    return D.astype(dtype), 1 / unit, solver
 
 
-def abundances_block(block: Array, DT: Array, scale: np.floating[Any], solver: GramSolver) -> tuple[tuple[Array], None]:
+def abundances_block(block: Array, D: Array, scale: float, solver: GramSolver) -> tuple[tuple[Array], None]:
     """The block function of `abundances`."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        B = np.matmul(block, DT)
-        B *= scale
+    block = block.astype(D.dtype, copy=False)
+    if len(D) <= FEW:
+        B = np.empty((len(block), len(D)), D.dtype)
+        kernels.products_block(block, D, scale, B)
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):
+            B = np.matmul(block, D.T)
+            B *= D.dtype.type(scale)
     refuse_non_finite(block, B)
     return (solver.solve(B, out=B),), None
 

@@ -12,7 +12,7 @@ from scipy.optimize import nnls
 
 from stemseg_core import Stopped, abundances
 from stemseg_core._kernels import available_levels
-from stemseg_core.abundances import CONSTRAINTS, GramSolver, solve_gram
+from stemseg_core.abundances import CONSTRAINTS, FEW, GramSolver, solve_gram
 
 ALL = tuple(CONSTRAINTS)
 BOUNDED = ("fcls", "nnls")
@@ -275,6 +275,35 @@ def test_kernels_are_their_twins(reference, level, dtype, constraint, n):
     stopped = kernels.active_set_block(*problem, 1, *scratch, got)
     assert stopped == twins.active_set_block(*problem, 1, *scratch, want) > 0
     assert_allclose(got, want, atol=tolerance)
+
+
+@pytest.mark.parametrize("level", available_levels())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@given(m=st.integers(0, 21), d=st.integers(0, 70), k=st.integers(1, 9), seed=st.integers(0, 10**6))
+def test_products_are_their_twin(reference, level, dtype, m, d, k, seed):
+    kernels, twins = importlib.import_module(f"stemseg_core._kernels.abundances_{level}"), reference("abundances")
+    rng = np.random.default_rng(seed)
+    X, E = rng.standard_normal((m, d)).astype(dtype), rng.standard_normal((k, d)).astype(dtype)
+    X.setflags(write=False)
+
+    def products(module, X, E):
+        B = np.full((len(X), len(E)), np.nan, dtype)
+        module.products_block(X, E, 0.25, B)
+        return B
+
+    B, tolerance = products(kernels, X, E), 100 * np.finfo(dtype).eps
+    assert_allclose(B, products(twins, X, E), rtol=tolerance, atol=tolerance * max(d, 1))
+    # The same bits whichever rows and components are beside.
+    rows, components = rng.permutation(m)[: m // 2], rng.permutation(k)
+    part = products(kernels, np.ascontiguousarray(X[rows]), np.ascontiguousarray(E[components]))
+    assert_array_equal(part, B[np.ix_(rows, components)])
+
+
+def test_many_components_are_multiplied_by_blas():
+    X, E = mixtures(n=300, d=60, k=FEW + 1)
+    kernel, blas = (abundances(X, part, constraint="ucls") for part in (E[:FEW], E))
+    assert kkt_residual(X, E[:FEW], kernel, "ucls") < 1e-9
+    assert kkt_residual(X, E, blas, "ucls") < 1e-9
 
 
 def test_errors():

@@ -9,6 +9,7 @@ _Floating = TypeVar("_Floating", np.float32, np.float64)
 
 ENUMERATE_MOST: int
 
+def products_block(X: NDArray[_Floating], E: NDArray[_Floating], scale: float, B: NDArray[_Floating]) -> None: ...
 def enumerate_block(
     B: NDArray[_Floating],
     offset: NDArray[np.float64],

@@ -3,6 +3,10 @@
 import numpy as np
 
 
+def products_block(X, E, scale, B):
+    B[...] = scale * (X.astype(np.float64) @ E.astype(np.float64).T)
+
+
 def enumerate_block(B, offset, scale, sum_to_one, maps, members, out):
     b = _load(B, offset, scale, sum_to_one)
     violations = np.einsum("sqj,nj->snq", maps, np.column_stack([b, np.ones(len(b))]))
