@@ -1,4 +1,4 @@
-"""What the processor can do, asked once at import."""
+"""What the processor can do, and which one of them a thread runs on."""
 
 cdef extern from *:
     """
@@ -26,9 +26,17 @@ cdef extern from *:
     static int has_v3(void) { return 0; }
     static int has_v4(void) { return 0; }
     #endif
+
+    #ifdef __linux__
+    #include <sched.h>
+    static int current(void) { return sched_getcpu(); }
+    #else
+    static int current(void) { return -1; }
+    #endif
     """
     bint has_v3()
     bint has_v4()
+    int current()
 
 
 def simd_levels():
@@ -39,3 +47,8 @@ def simd_levels():
     if has_v4():
         levels.append("v4")
     return levels
+
+
+def current_cpu():
+    """Number of the CPU that the calling thread runs on at this moment; -1 where the system does not say."""
+    return current()

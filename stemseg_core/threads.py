@@ -21,6 +21,8 @@ import scipy.linalg  # noqa: F401 (loads its BLAS, which `_controller` must find
 from joblib.parallel import get_active_backend
 from threadpoolctl import ThreadpoolController
 
+from stemseg_core._kernels.cpu import current_cpu
+
 Progress = Callable[[int, int, str], bool | None]
 
 #: Results that may wait for their turn, in multiples of the threads.
@@ -47,9 +49,11 @@ class _Shared:
         self.changed = threading.Condition()
         self.n_taken = self.n_fetched = 0
         self.results: dict[int, tuple[Any, BaseException | None]] = {}
+        self.cpu = current_cpu()
 
     def help(self) -> None:
         """Do tasks until all are taken."""
+        _leave(self.cpu)
         while True:
             with self.changed:
                 self.changed.wait_for(lambda: self._has_room() or self.n_taken == len(self.tasks))
@@ -101,6 +105,20 @@ class _Shared:
             with self.changed:
                 self.results[i] = result, error
                 self.changed.notify_all()
+
+
+def _leave(cpu: int) -> None:
+    """Move the calling thread off a CPU, if it is on it and may run on others.
+
+    Where no CPU is idle, Linux wakes a thread on that of the thread that woke it, and leaves both there. No CPU is idle
+    for a tenth of a second after a product of somebody else's: the threads of OpenBLAS wait for the next one spinning.
+    """
+    if current_cpu() != cpu or not hasattr(os, "sched_setaffinity"):
+        return
+    usable = os.sched_getaffinity(0)
+    if len(usable) > 1:
+        os.sched_setaffinity(0, usable - {cpu})
+        os.sched_setaffinity(0, usable)
 
 
 @cache

@@ -14,7 +14,16 @@ import numpy as np
 import pytest
 
 from stemseg_core import SVD, Stopped, threads
-from stemseg_core.threads import AHEAD, _controller, blas_libraries, effective_n_jobs, map_tasks, one_blas_thread
+from stemseg_core._kernels.cpu import current_cpu
+from stemseg_core.threads import (
+    AHEAD,
+    _controller,
+    blas_libraries,
+    effective_n_jobs,
+    map_tasks,
+    one_blas_thread,
+    usable_cpus,
+)
 
 N_JOBS = (1, 2, 3, 8)
 
@@ -116,6 +125,34 @@ def test_threads_are_kept():
 
 
 # How many threads, and BLAS.
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system does not bind threads")
+@pytest.mark.skipif(usable_cpus() < 2, reason="one CPU")
+def test_a_helper_leaves_the_cpu_of_its_caller(monkeypatch):
+    usable, asked = os.sched_getaffinity(0), []
+    set_affinity = os.sched_setaffinity
+
+    def spy(thread, cpus):
+        asked.append(cpus)
+        set_affinity(thread, cpus)
+        if cpus != usable:
+            assert current_cpu() in cpus
+
+    monkeypatch.setattr(os, "sched_setaffinity", spy)
+    cpu = current_cpu()
+    monkeypatch.setattr(threads, "current_cpu", lambda: cpu)
+    threads._leave(cpu)
+    assert asked == [usable - {cpu}, usable]
+    assert os.sched_getaffinity(0) == usable
+    threads._leave(cpu + 1)
+    set_affinity(0, {cpu})
+    try:
+        threads._leave(cpu)  # nowhere to go
+        assert os.sched_getaffinity(0) == {cpu}
+    finally:
+        set_affinity(0, usable)
+    assert len(asked) == 2
 
 
 def test_effective_n_jobs(monkeypatch):
