@@ -200,12 +200,12 @@ def peers(job: Job, rows: int) -> dict[str, tuple[Callable[[int], np.ndarray], i
         "scipy.fft, batched": (partial(by_rows, job), rows),
         "scipy.fft, pruned, threads outside": (partial(by_batches, job, scipy_pruned), rows),
     }
-    for package, name, transform in (
-        ("ducc0", "ducc0, pruned, threads outside", ducc0_pruned),
-        ("mkl_fft", "mkl_fft, pruned, threads outside", mkl_fft_pruned),
-        ("pyfftw", "pyfftw, planned, threads outside", PlannedFFTW()),
+    for modules, name, transform in (
+        (["ducc0"], "ducc0, pruned, threads outside", ducc0_pruned),
+        (["mkl_fft", "mkl"], "mkl_fft, pruned, threads outside", mkl_fft_pruned),
+        (["pyfftw"], "pyfftw, planned, threads outside", PlannedFFTW()),
     ):
-        if find_spec(package):
+        if all(map(find_spec, modules)):
             found[name] = (partial(by_batches, job, transform), rows)
     if find_spec("torch"):
         found["torch, pruned"] = (partial(by_torch, job), rows)
