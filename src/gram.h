@@ -86,16 +86,45 @@ static inline void TYPED(fill_panels)(
     }
 }
 
-/* g (d x d) += y' y for panels of m rows y, in the upper triangle; tiles on the diagonal reach below it. */
-static inline void TYPED(add_panels)(const REAL *panels, ptrdiff_t m, ptrdiff_t d, ptrdiff_t height, double *g)
+/* Column j of g (d x d) += its products with the features up to it, which lie side by side in vectors. */
+static inline void TYPED(add_column)(
+    const REAL *panels, ptrdiff_t m, ptrdiff_t d, ptrdiff_t height, ptrdiff_t j, double *g)
 {
-    const ptrdiff_t lanes = TYPED(lanes), width = TYPED(panel_width);
-    for (ptrdiff_t j = 0; j < d; j += width)
-        for (ptrdiff_t i = 0; i < d && i < j + width; i += GRAM_ROWS) {
+    const ptrdiff_t width = TYPED(panel_width);
+    const REAL *column = panels + j / width * width * height + j % width;
+    for (ptrdiff_t start = 0; start <= j; start += width) {
+        TYPED(vector) sum[GRAM_VECTORS] = {{0}};
+        for (ptrdiff_t r = 0; r < m; r++) {
+            const TYPED(vector) *row = (const TYPED(vector) *)(panels + start * height + r * width);
+            for (int v = 0; v < GRAM_VECTORS; v++)
+                sum[v] += column[r * width] * row[v];
+        }
+        REAL part[TYPED(panel_width)];
+        memcpy(part, sum, sizeof sum);
+        for (ptrdiff_t i = start; i < start + width && i <= j; i++)
+            g[i * d + j] += part[i - start];
+    }
+}
+
+/* g (d x d) += y' y for panels of m rows y, in the upper triangle; tiles on the diagonal reach below it. What lies from
+ * `ahead` to `end` is wanted next: a share of it is asked for with every tile. */
+static inline void TYPED(add_panels)(
+    const REAL *panels, ptrdiff_t m, ptrdiff_t d, ptrdiff_t height, double *g, const REAL *ahead, const REAL *end)
+{
+    const ptrdiff_t lanes = TYPED(lanes), width = TYPED(panel_width), left = d % lanes;
+    /* A few columns behind the last whole vector are cheaper one by one than in tiles. Half a plane of spatial frequencies
+     * and the zero one are a multiple of 16 and 1 features. */
+    const ptrdiff_t tiled = left <= lanes / 2 ? d - left : d;
+    const ptrdiff_t line = 64 / sizeof(REAL), tiles = (tiled / width + 1) * (tiled / GRAM_ROWS + 1) / 2;
+    const ptrdiff_t share = (end - ahead) / tiles + line;
+    for (ptrdiff_t j = 0; j < tiled; j += width)
+        for (ptrdiff_t i = 0; i < tiled && i < j + width; i += GRAM_ROWS) {
+            for (const REAL *stop = end - ahead > share ? ahead + share : end; ahead < stop; ahead += line)
+                __builtin_prefetch(ahead, 0, 2);
             /* Vectors before the first row of a tile on the diagonal are left out, and those behind the last feature. */
-            const ptrdiff_t skipped = i > j ? (i - j) / lanes * lanes : 0, valid = d - j - skipped;
+            const ptrdiff_t skipped = i > j ? (i - j) / lanes * lanes : 0, valid = tiled - j - skipped;
             const ptrdiff_t wanted = valid < width - skipped ? valid : width - skipped;
-            const ptrdiff_t rows = d - i < GRAM_ROWS ? d - i : GRAM_ROWS;
+            const ptrdiff_t rows = tiled - i < GRAM_ROWS ? tiled - i : GRAM_ROWS;
             const REAL *a = panels + i / width * width * height + i % width, *b = panels + j * height + skipped;
             double *sums = g + i * d + j + skipped;
             if (GRAM_VECTORS == 3 && wanted > 2 * lanes)
@@ -105,6 +134,8 @@ static inline void TYPED(add_panels)(const REAL *panels, ptrdiff_t m, ptrdiff_t 
             else
                 TYPED(add_tile)(1, a, b, m, sums, d, rows, wanted);
         }
+    for (ptrdiff_t j = tiled; j < d; j++)
+        TYPED(add_column)(panels, m, d, height, j, g);
 }
 
 /* g (d x d) and sums (d) += products and sums of y = x - mean for m rows of x, by way of panels of `height` rows. */
@@ -116,8 +147,9 @@ static inline void TYPED(add_gram)(
     memset(panels + (d - 1) / TYPED(panel_width) * TYPED(panel_width) * height, 0,
            TYPED(panel_width) * height * sizeof(REAL));
     for (ptrdiff_t start = 0; start < m; start += height) {
-        const ptrdiff_t rows = m - start < height ? m - start : height;
+        const ptrdiff_t rows = m - start < height ? m - start : height, next = start + rows;
+        const ptrdiff_t stop = m - next < height ? m : next + height;
         TYPED(fill_panels)(x + start * d, rows, d, mean, panels, height, sums);
-        TYPED(add_panels)(panels, rows, d, height, g);
+        TYPED(add_panels)(panels, rows, d, height, g, x + next * d, x + stop * d);
     }
 }

@@ -109,7 +109,7 @@ def abundances(
     array([[9., 0.]])
     """
     rows = check_rows(X)
-    E = check_array(components, dtype=np.float64, input_name="components")
+    E = check_array(components, dtype=np.float64, order="C", input_name="components")
     n, d = rows.shape
     k = E.shape[0]
     if E.shape[1] != d:
@@ -144,7 +144,7 @@ def gram_form(E: Array, dtype: np.dtype[Any], constraint: str) -> tuple[Array, f
     lost = solver.condition * max(1.0, float(np.linalg.norm(center) / spread))
     if lost > MOST_LOSS or unit <= float(np.finfo(dtype).tiny):
         dtype = np.dtype(np.float64)
-    return D.astype(dtype), 1 / unit, solver
+    return np.ascontiguousarray(D, dtype=dtype), 1 / unit, solver
 
 
 def abundances_block(block: Array, D: Array, scale: float, solver: GramSolver) -> tuple[tuple[Array], None]:

@@ -13,7 +13,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from stemseg_core.blocks import Partial, Rows
-from stemseg_core.directions import Leading, fixed_signs, leading, leading_bytes
+from stemseg_core.directions import Leading, fixed_signs, grouped, leading, leading_bytes
 from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.memory import require_memory
 from stemseg_core.products import as_columns, project, scores_block, scores_on
@@ -216,7 +216,7 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         # Scores on V of what the shift leaves to subtract, or was too much.
         onto = first.V @ (first.mean - shift if self.center else -shift.astype(np.float64))
         state = (shift, as_columns(first.V, dtype), onto, (len(scores) > 0, first.scatter is None))
-        G, *moments = self._run(_scores_gram_block, rows, *state, out=(scores,) if len(scores) else ())
+        G, *moments = self._run(_scores_gram_block, grouped(rows), *state, out=(scores,) if len(scores) else ())
         with one_blas_thread():
             lengths = np.sqrt(np.diag(G))
             safe = np.where(lengths > 0, lengths, 1.0)

@@ -233,6 +233,7 @@ def test_layout_does_not_matter(change):
     X, E = mixtures()
     X.setflags(write=False)
     assert_array_equal(abundances(change(X), E), abundances(X, E))
+    assert_array_equal(abundances(X, change(E)), abundances(X, E))
     whole = np.arange(60).reshape(20, 3)
     assert_array_equal(abundances(whole, whole[:3]), abundances(whole.astype(float), whole[:3].astype(float)))
 
