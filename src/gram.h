@@ -115,7 +115,7 @@ static inline void TYPED(add_panels)(
     /* A few columns behind the last whole vector are cheaper one by one than in tiles. Half a plane of spatial frequencies
      * and the zero one are a multiple of 16 and 1 features. */
     const ptrdiff_t tiled = left <= lanes / 2 ? d - left : d;
-    const ptrdiff_t line = 64 / sizeof(REAL), tiles = (tiled / width + 1) * (tiled / GRAM_ROWS + 1) / 2;
+    const ptrdiff_t line = 64 / sizeof(REAL), tiles = (tiled / width + 1) * (tiled / GRAM_ROWS + 2) / 2;
     const ptrdiff_t share = (end - ahead) / tiles + line;
     for (ptrdiff_t j = 0; j < tiled; j += width)
         for (ptrdiff_t i = 0; i < tiled && i < j + width; i += GRAM_ROWS) {
