@@ -8,19 +8,19 @@ cdef extern from *:
     #define ENUMERATED 6
     #define REAL float
     #define TYPED(name) name##_float
-    #include "products.h"
+    #include "few.h"
     #undef REAL
     #undef TYPED
     #define REAL double
     #define TYPED(name) name##_double
-    #include "products.h"
+    #include "few.h"
     #include "abundances.h"
     """
     const Py_ssize_t ENUMERATED         # most components for `enumerate_block`
     const Py_ssize_t lanes_double       # rows side by side
     void best_supports(Py_ssize_t, const double*, const double*, const double*, Py_ssize_t, double*) nogil
-    void multiply_float(const float*, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, double, float*) nogil
-    void multiply_double(const double*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, double, double*) nogil
+    void few_products_float(const float*, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, double, float*) nogil
+    void few_products_double(const double*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, double, double*) nogil
 
 ENUMERATE_MOST = ENUMERATED
 
@@ -47,9 +47,9 @@ def products_block(
             B[:] = 0
         elif m and k:
             if floating is float:
-                multiply_float(&X[0, 0], m, d, &E[0, 0], k, scale, &B[0, 0])
+                few_products_float(&X[0, 0], m, d, &E[0, 0], k, scale, &B[0, 0])
             else:
-                multiply_double(&X[0, 0], m, d, &E[0, 0], k, scale, &B[0, 0])
+                few_products_double(&X[0, 0], m, d, &E[0, 0], k, scale, &B[0, 0])
 
 
 def enumerate_block(

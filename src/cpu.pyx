@@ -1,4 +1,4 @@
-"""What the processor can do, and which one of them a thread runs on."""
+"""What the processor can do, and which CPU a thread runs on."""
 
 cdef extern from *:
     """

@@ -2,8 +2,7 @@
 
 #include "vectors.h"
 
-/* A tile of sums in registers: its rows, a divisor of its width, and vectors of a row. */
-#ifndef GRAM_ROWS
+#ifndef GRAM_ROWS /* for both types of number: rows and vectors of a tile of sums in registers */
 #if VECTOR_BYTES == 64
 #define GRAM_ROWS 8
 #define GRAM_VECTORS 3
@@ -18,6 +17,7 @@
 
 /* Numbers in a row of a panel, and in one of a tile of sums. */
 enum { TYPED(panel_width) = GRAM_VECTORS * TYPED(lanes) };
+_Static_assert(GRAM_VECTORS <= 3 && TYPED(panel_width) % GRAM_ROWS == 0, "tiles fill panels");
 
 /* A tile of g, a matrix with rows of d, += a' b for m rows of two panels: sums in registers, of the type of the numbers,
  * which are added in float64. `rows` and `columns` of the tile are wanted. */
@@ -28,12 +28,12 @@ static inline __attribute__((always_inline)) void TYPED(add_tile)(
     const ptrdiff_t lanes = TYPED(lanes), width = TYPED(panel_width);
     TYPED(vector) sum[GRAM_ROWS][GRAM_VECTORS];
     for (int i = 0; i < GRAM_ROWS; i++)
-        for (int v = 0; v < vectors; v++) {
+        for (int v = 0; v < vectors; v++)
             sum[i][v] = (TYPED(vector)){0};
-            /* The sums of a matrix of some size come from the last-level cache: they are asked for before they are needed. */
-            for (int half = 0; half < 2; half++)
-                __builtin_prefetch(g + (i < rows ? i : 0) * d + v * lanes + half * lanes / 2, 1);
-        }
+    /* The sums of a large matrix come from the last-level cache: they are asked for before they are needed. */
+    for (ptrdiff_t i = 0; i < rows; i++)
+        for (ptrdiff_t j = 0; j < columns; j += 64 / sizeof(double))
+            __builtin_prefetch(g + i * d + j, 1);
     for (ptrdiff_t r = 0; r < m; r++) {
         const TYPED(vector) *row = (const TYPED(vector) *)(b + r * width);
         for (int i = 0; i < GRAM_ROWS; i++)
@@ -54,12 +54,15 @@ static inline __attribute__((always_inline)) void TYPED(add_tile)(
     }
 }
 
-/* Panels, `height` rows apart, of y = x - mean for m rows of x; sums (d) += those of its columns. */
-static inline void TYPED(fill_panels)(
+/* Panels, `height` rows apart, of y = x - mean for m rows of x; sums (d) += those of its columns. Returns the sum of
+ * squares: on the diagonal of the products it would have the rounding of their type. */
+static inline double TYPED(fill_panels)(
     const REAL *x, ptrdiff_t m, ptrdiff_t d, const REAL *mean, REAL *panels, ptrdiff_t height, double *sums)
 {
     enum { together = 4 }; /* rows for one turn of the sums through registers */
     const ptrdiff_t lanes = TYPED(lanes), width = TYPED(panel_width);
+    TYPED(wide) square = {0};
+    double squares = 0;
     for (ptrdiff_t r = 0; r < m; r += together) {
         ptrdiff_t j = 0;
         for (; r + together <= m && j + lanes <= d; j += lanes) {
@@ -68,8 +71,10 @@ static inline void TYPED(fill_panels)(
             TYPED(wide) sum = {0};
             for (int i = 0; i < together; i++) {
                 const TYPED(vector) y = *(const TYPED(vector) *)(x + (r + i) * d + j) - shift;
+                const TYPED(wide) value = __builtin_convertvector(y, TYPED(wide));
                 *(TYPED(vector) *)(out + i * width) = y;
-                sum += __builtin_convertvector(y, TYPED(wide));
+                sum += value;
+                square += value * value;
             }
             *(TYPED(wide) *)(sums + j) += sum;
         }
@@ -80,10 +85,14 @@ static inline void TYPED(fill_panels)(
                 const REAL y = x[(r + i) * d + j] - mean[j];
                 out[i * width] = y;
                 sum += y;
+                squares += (double)y * y;
             }
             sums[j] += sum;
         }
     }
+    for (int lane = 0; lane < TYPED(lanes); lane++)
+        squares += square[lane];
+    return squares;
 }
 
 /* Column j of g (d x d) += its products with the features up to it, which lie side by side in vectors. */
@@ -138,18 +147,21 @@ static inline void TYPED(add_panels)(
         TYPED(add_column)(panels, m, d, height, j, g);
 }
 
-/* g (d x d) and sums (d) += products and sums of y = x - mean for m rows of x, by way of panels of `height` rows. */
-static inline void TYPED(add_gram)(
+/* g (d x d) and sums (d) += products and sums of y = x - mean for m rows of x, by way of panels of `height` rows; returns
+ * the sum of squares. */
+static inline double TYPED(add_gram)(
     const REAL *x, ptrdiff_t m, ptrdiff_t d, const REAL *mean, REAL *panels, ptrdiff_t height, double *g, double *sums)
 {
     /* Products with what the last panel has beyond the last feature are made too: of what the memory happened to hold, some
      * processors would make them slowly. */
     memset(panels + (d - 1) / TYPED(panel_width) * TYPED(panel_width) * height, 0,
            TYPED(panel_width) * height * sizeof(REAL));
+    double squares = 0;
     for (ptrdiff_t start = 0; start < m; start += height) {
         const ptrdiff_t rows = m - start < height ? m - start : height, next = start + rows;
         const ptrdiff_t stop = m - next < height ? m : next + height;
-        TYPED(fill_panels)(x + start * d, rows, d, mean, panels, height, sums);
+        squares += TYPED(fill_panels)(x + start * d, rows, d, mean, panels, height, sums);
         TYPED(add_panels)(panels, rows, d, height, g, x + next * d, x + stop * d);
     }
+    return squares;
 }

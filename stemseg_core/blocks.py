@@ -197,7 +197,7 @@ def _positions(index: Index, wanted: NDArray[np.intp]) -> tuple[NDArray[Any], ND
 
 
 def refuse_non_finite(block: NDArray[Any], products: NDArray[Any]) -> None:
-    """Raise ValueError if `block` has NaN or infinity, judged by `products`: one or more sums over the features a row.
+    """Raise ValueError if `block` has NaN or infinity, judged by `products`: sums that every value of it went into.
 
     NaN and infinity survive every sum of products, so a look at a small result that is needed anyway replaces a pass
     over the block; only when that is not finite the block itself is searched.

@@ -141,6 +141,7 @@ class Moments(NamedTuple):
     n: int
     shift: Array
     sums: Array
+    squares: float
     gram: Array
 
     @property
@@ -154,16 +155,13 @@ class Moments(NamedTuple):
         """Mean of the rows x, (d,)."""
         return self.shift + self.offset
 
-    @property
-    def squares(self) -> float:
-        """Sum of all squares of the rows y."""
-        return float(np.trace(self.gram))
-
     def scatter(self, center: bool) -> Array:
         """Gram matrix of the rows minus their mean, or of the rows as they are."""
         G: Array = np.outer(-self.n * self.offset, self.offset)
         G += self.gram
-        return G if center else G + self.n * np.outer(self.mean, self.mean)
+        if not center:
+            G += np.outer(self.n * self.mean, self.mean)
+        return G
 
     def energy(self, center: bool) -> float:
         """Trace of `scatter`."""
@@ -176,12 +174,15 @@ def moments(
 ) -> Moments:
     """Moments of the rows minus `shift`, whose type is that of the products.
 
-    Cost: n d^2 operations. Memory: a Gram matrix for each thread, and one that waits to be merged.
+    Cost: n d^2 operations. Memory: for each thread a Gram matrix, another that waits to be merged, and scratch for 256
+    rows.
     """
-    G, sums = run(_moments_block, grouped(rows), shift, Scratch(), n_jobs=n_jobs, progress=progress, stage=stage)
+    G, sums, squares = run(
+        _moments_block, grouped(rows), shift, Scratch(), n_jobs=n_jobs, progress=progress, stage=stage
+    )
     if not np.isfinite(G).all():
         raise ValueError(f"Input X has values too large for {shift.dtype}: sums of products overflow; scale X down")
-    return Moments(rows.shape[0], shift.astype(np.float64), sums, _mirrored(G))
+    return Moments(rows.shape[0], shift.astype(np.float64), sums, squares, _mirrored(G))
 
 
 def _moments_block(block: Array, shift: Array, scratch: Scratch) -> tuple[None, Partial]:
@@ -306,21 +307,21 @@ def leading(
         return _without_gram(rows, rank, shift, center=center, max_passes=max_passes, options=options)
     if rows.shape[0] < rows.shape[1]:
         return _gram_of_few_rows(rows, rank, shift, center, options)
-    steps, start = _steps_instead(rows, rank, shift, center)
+    steps, start = _steps_instead(rows, rank, center)
     if steps:
         found = _without_gram(rows, rank, shift, center=center, max_passes=steps, options=options, start=start)
         if found.converged:
             return found
-    sums = moments(rows, shift, **options)
-    refuse_too_small(rows, sums.squares, shift, **options)
+    of_rows = moments(rows, shift, **options)
+    refuse_too_small(rows, of_rows.squares, shift, **options)
     values, vectors, converged, residual = leading_eigenvectors(
-        sums.scatter(center), rank, shift.dtype, options.get("n_jobs")
+        of_rows.scatter(center), rank, shift.dtype, options.get("n_jobs")
     )
     V = _oriented(vectors.T)
-    return Leading(sums.mean, V, values, converged, 1, residual, sums.squares, sums.energy(center=True))
+    return Leading(of_rows.mean, V, values, converged, 1, residual, of_rows.squares, of_rows.energy(center=True))
 
 
-def _steps_instead(rows: Rows, rank: int, shift: Array, center: bool) -> tuple[int, Array | None]:
+def _steps_instead(rows: Rows, rank: int, center: bool) -> tuple[int, Array | None]:
     """Steps of block Krylov iteration that would do in place of a Gram matrix, 0 if that is cheaper; a start for them.
 
     A step lowers the error of eigenvalues by the square of the fall of the spectrum over the width of a block, here
@@ -335,7 +336,7 @@ def _steps_instead(rows: Rows, rank: int, shift: Array, center: bool) -> tuple[i
     read = sample.reader()
     each = -(-FALL_ROWS // sample.n_blocks)
     with one_blas_thread():
-        Y = np.vstack([read(i)[:each] for i in range(sample.n_blocks)]).astype(np.float64) - shift
+        Y = np.vstack([read(i)[:each] for i in range(sample.n_blocks)]).astype(np.float64)
         if center:
             Y -= Y.mean(axis=0)
         if not np.isfinite(Y).all():

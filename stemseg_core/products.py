@@ -10,7 +10,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from stemseg_core._kernels import gram as gram_kernel
 from stemseg_core._kernels.compress import LANES, ROWS, center_block, project_block, scatter_block, sum_block
-from stemseg_core.blocks import refuse_non_finite
+from stemseg_core.blocks import Rows, refuse_non_finite
+from stemseg_core.threads import effective_n_jobs
 
 Array = NDArray[Any]
 
@@ -39,8 +40,8 @@ def subtract_mean(block: Array, mean: Array) -> tuple[Array, Array, Array]:
     return Y, squares, sums
 
 
-def gram(block: Array, mean: Array, scratch: Scratch) -> tuple[Array, Array]:
-    """``Y' Y`` with Y = block - mean, in the upper triangle, and the column sums of Y, in float64.
+def gram(block: Array, mean: Array, scratch: Scratch) -> tuple[Array, Array, float]:
+    """``Y' Y`` with Y = block - mean, in the upper triangle; column sums and the sum of squares of Y; in float64.
 
     Products are formed in the type of the mean; refuses NaN, infinity.
     """
@@ -48,9 +49,9 @@ def gram(block: Array, mean: Array, scratch: Scratch) -> tuple[Array, Array]:
     d = block.shape[1]
     G, sums = np.empty((d, d)), np.empty(d)
     panels = scratch.array((gram_kernel.ROWS, d + gram_kernel.PADDING), mean.dtype)
-    gram_kernel.gram_block(block, mean, panels, G, sums)
-    refuse_non_finite(block, sums)
-    return G, sums
+    squares = gram_kernel.gram_block(block, mean, panels, G, sums)
+    refuse_non_finite(block, G.diagonal())
+    return G, sums, squares
 
 
 def as_columns(V: Array, dtype: DTypeLike, lanes: int = LANES) -> Array:
@@ -83,6 +84,12 @@ def scores_on(block: Array, mean: Array, columns: Array) -> Array:
 def scores_block(block: Array, mean: Array, columns: Array, k: int) -> tuple[tuple[Array], None]:
     """A block function: scores of the rows of a block on k directions, given as columns."""
     return (scores_on(block, mean, columns)[:, :k],), None
+
+
+def scores_bytes(rows: Rows, k: int, n_jobs: int | None = None) -> float:
+    """Predicted memory of the scores on k directions of one block for each thread: padded, and once more as they are."""
+    n_threads = min(effective_n_jobs(n_jobs), rows.n_blocks)
+    return 8.0 * (-(-k // LANES) * LANES + k) * rows.shape[0] / rows.n_blocks * n_threads
 
 
 def row_sums(block: Array) -> tuple[Array, Array]:

@@ -13,10 +13,10 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from stemseg_core.blocks import Partial, Rows
-from stemseg_core.directions import Leading, fixed_signs, grouped, leading, leading_bytes
+from stemseg_core.directions import Leading, fixed_signs, leading, leading_bytes
 from stemseg_core.estimator import RowsEstimator, check_whole
 from stemseg_core.memory import require_memory
-from stemseg_core.products import as_columns, project, scores_block, scores_on
+from stemseg_core.products import as_columns, project, scores_block, scores_bytes, scores_on
 from stemseg_core.threads import Progress, one_blas_thread
 
 Array = NDArray[Any]
@@ -85,8 +85,8 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
     order, as `singular_value_errors_`; the error itself is of second order, and much smaller where the spectrum falls.
 
     Cost: n d min(n, d) + 2 n d n_components operations by the Gram matrix, in two passes, of which the second makes the
-    scores of `fit_transform`. Memory: five Gram matrices of doubles, and two more and 8 MB of rows for each thread;
-    a copy of X if n < d.
+    scores of `fit_transform`. Memory: five Gram matrices of doubles, and two more and 8 MB of rows for each thread,
+    where rows are not those of an array in the type of the products; a copy of X if n < d.
 
     References
     ----------
@@ -158,6 +158,7 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         n_scores = n if with_scores else 0
         require_memory(
             leading_bytes(rows, rank, self.n_jobs)
+            + scores_bytes(rows, rank, self.n_jobs)
             + 8.0 * rank * (2 * rank + 4 * d)
             + 2 * n_scores * rank * rows.dtype.itemsize,
             self.max_memory,
@@ -216,7 +217,7 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         # Scores on V of what the shift leaves to subtract, or was too much.
         onto = first.V @ (first.mean - shift if self.center else -shift.astype(np.float64))
         state = (shift, as_columns(first.V, dtype), onto, (len(scores) > 0, first.scatter is None))
-        G, *moments = self._run(_scores_gram_block, grouped(rows), *state, out=(scores,) if len(scores) else ())
+        G, *moments = self._run(_scores_gram_block, rows, *state, out=(scores,) if len(scores) else ())
         with one_blas_thread():
             lengths = np.sqrt(np.diag(G))
             safe = np.where(lengths > 0, lengths, 1.0)

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import repeat
 from typing import Any
@@ -117,8 +117,9 @@ def _leave(cpu: int) -> None:
         return
     usable = os.sched_getaffinity(0)
     if len(usable) > 1:
-        os.sched_setaffinity(0, usable - {cpu})
-        os.sched_setaffinity(0, usable)
+        with suppress(OSError):  # forbidden, or the others are offline: then it stays
+            os.sched_setaffinity(0, usable - {cpu})
+            os.sched_setaffinity(0, usable)
 
 
 @cache

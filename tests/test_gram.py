@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from stemseg_core import SVD
 from stemseg_core._kernels import available_levels
 from stemseg_core.blocks import ArrayRows, as_rows
-from stemseg_core.directions import Moments, grouped, moments
+from stemseg_core.directions import grouped, moments
 
 LEVELS = available_levels()
 
@@ -22,13 +23,16 @@ def rows_of(m, d, dtype=np.float64, seed=0):
 
 
 def run_kernel(module, X, mean, scratch=np.nan):
-    """Upper triangle of the Gram matrix, the rest zero, and the sums."""
+    """Upper triangle of the Gram matrix, the rest zero, the sums, and the sum of squares."""
     d = X.shape[1]
-    kernel = importlib.import_module(f"stemseg_core._kernels.gram_{LEVELS[0]}")
-    panels = np.full((kernel.ROWS, d + 64), scratch, X.dtype)
+    padding = getattr(module, "PADDING", 0)
+    memory = np.full(getattr(module, "ROWS", 1) * (d + padding) + 64, scratch, X.dtype)
+    memory[-64:] = 7
+    panels = memory[:-64].reshape(-1, d + padding) if d + padding else np.empty((1, 0), X.dtype)
     G, sums = np.full((d, d), np.nan), np.full(d, np.nan)
-    module.gram_block(X, mean, panels, G, sums)
-    return np.triu(G), sums
+    squares = module.gram_block(X, mean, panels, G, sums)
+    assert_array_equal(memory[-64:], 7)  # nothing was written behind the scratch
+    return np.triu(G), sums, squares
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -40,6 +44,7 @@ def test_kernel_equals_its_twin(reference, level, dtype, shape):
     kernel = importlib.import_module(f"stemseg_core._kernels.gram_{level}")
     X, mean = rows_of(*shape, dtype), np.linspace(2, 4, shape[1]).astype(dtype)
     tolerance = 20 * np.finfo(dtype).eps
+    assert_allclose(*(run_kernel(module, X, mean)[2] for module in (kernel, reference("gram"))), rtol=1e-13)
     for ours, theirs in zip(run_kernel(kernel, X, mean), run_kernel(reference("gram"), X, mean), strict=True):
         assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max(initial=1))
 
@@ -51,13 +56,13 @@ def test_every_product_is_the_same_sum(level, m, d, seed, single):
     kernel = importlib.import_module(f"stemseg_core._kernels.gram_{level}")
     X = rows_of(m, d, np.float32 if single else np.float64, seed)
     mean = X.mean(axis=0)
-    G, sums = run_kernel(kernel, X, mean)
+    G, sums, _ = run_kernel(kernel, X, mean)
     order = np.random.default_rng(seed).permutation(d)
-    of_other_order, sums_of_other_order = run_kernel(kernel, np.ascontiguousarray(X[:, order]), mean[order], 1e30)
+    of_other_order, sums_of_other_order, _ = run_kernel(kernel, np.ascontiguousarray(X[:, order]), mean[order], 1e30)
     full = G + np.triu(G, 1).T
     assert_array_equal(of_other_order, np.triu(full[np.ix_(order, order)]))
     # What is added four rows at a time by vectors, and one by one behind the last of them, are the same numbers.
-    assert_allclose(sums_of_other_order, sums[order], rtol=1e-12, atol=1e-10)
+    assert_array_equal(sums_of_other_order, sums[order])
     first, rest = (run_kernel(kernel, part, mean)[0] for part in (X[: kernel.ROWS], X[kernel.ROWS :]))
     assert_array_equal(first + rest, G)
 
@@ -94,7 +99,17 @@ def test_scatter_does_not_change_the_moments():
     of_all.scatter(center=True)
     of_all.scatter(center=False)
     assert_array_equal(of_all.gram, before)
-    assert isinstance(of_all, Moments)
+
+
+@pytest.mark.parametrize("value", [1.1, 0.3])
+def test_energy_has_no_bias_of_float32(value):
+    """Where all products of a column round the same way, as those of two values of one modulus do."""
+    X = np.where(np.random.default_rng(0).random((4096, 3)) < 0.5, value, -value).astype(np.float32)
+    energy = moments(as_rows(X), np.zeros(3, np.float32)).energy(center=True)
+    Y = X - X.mean(axis=0, dtype=np.float64)
+    assert_allclose(energy, (Y**2).sum(), rtol=1e-12)
+    ratios = SVD(3).fit(X).explained_variance_ratio_
+    assert abs(ratios.sum(dtype=np.float64) - 1) < 3e-7
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -106,9 +121,13 @@ def test_refused_values_are_located(bad):
 
 
 def test_overflow_of_products_is_told():
-    X = rows_of(100, 4, np.float32) * np.float32(1e25)
+    """Without a warning, also where the sums of two blocks are infinities of both signs."""
+    X = rows_of(40_000, 20, np.float32) * np.float32(1e25)
+    X[20_000:, 1] *= -1
+    rows = as_rows(X)
+    assert rows.n_blocks > 1
     with pytest.raises(ValueError, match="too large for float32"):
-        moments(as_rows(X), np.zeros(4, np.float32))
+        moments(rows, np.zeros(20, np.float32))
 
 
 def test_groups_do_not_copy_an_array():

@@ -234,6 +234,18 @@ def test_iteration_in_place_of_a_gram_matrix(small_limits, monkeypatch, dtype, c
     assert bool(ways) == (fall < 0.1)
 
 
+@pytest.mark.parametrize("center", [True, False])
+def test_the_mean_is_a_direction_of_rows_as_they_are(small_limits, monkeypatch, center):
+    """Where it is longer than all others, few steps find it."""
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 17)
+    small_limits(GRAM_COST=0, PRODUCT_BYTES=1 << 18)
+    X = with_spectrum(3000, 400, np.ones(400), np.float32, offset=0.1)
+    ways = []
+    monkeypatch.setattr(directions, "krylov", lambda *a, **k: ways.append(k) or krylov(*a, **k))
+    assert_is_svd(X, SVD(1, center=center).fit(X), center)
+    assert bool(ways) == (not center)
+
+
 def test_flat_spectrum_without_enough_passes_warns(small_limits, monkeypatch):
     small_limits(GRAM_SIDE=0)
     monkeypatch.setattr(directions.leading, "__kwdefaults__", directions.leading.__kwdefaults__ | {"max_passes": 2})
@@ -294,10 +306,11 @@ def test_bad_values_and_too_little_memory():
         SVD(3).fit(X)
 
 
-@pytest.mark.parametrize("shape", [(20_000, 300), (600, 2000), (2100, 2200)])
+@pytest.mark.parametrize("shape", [(20_000, 300), (600, 2000), (2100, 2200), (600_000, 6)])
 @pytest.mark.parametrize("n_jobs", [1, 3])
-def test_memory_is_at_most_what_was_predicted(shape, n_jobs):
-    X = np.random.default_rng(0).standard_normal(shape) + 20
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_memory_is_at_most_what_was_predicted(shape, n_jobs, dtype):
+    X = (np.random.default_rng(0).standard_normal(shape) + 20).astype(dtype)
     with pytest.raises(MemoryError) as refused:
         SVD(5, n_jobs=n_jobs, max_memory=1).fit(X)
     predicted = memory_limit(str(refused.value).split(" needs ")[1].split(" but ")[0])

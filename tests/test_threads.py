@@ -155,6 +155,16 @@ def test_a_helper_leaves_the_cpu_of_its_caller(monkeypatch):
     assert len(asked) == 2
 
 
+def test_helpers_that_may_not_move_help(monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse, raising=False)
+    monkeypatch.setattr(threads, "current_cpu", lambda: 0)
+    together = threading.Barrier(2, timeout=20)
+    assert len(map_tasks(together.wait, [()] * 2, 2)) == 2
+
+
 def test_effective_n_jobs(monkeypatch):
     monkeypatch.setattr(threads, "usable_cpus", lambda: 6)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

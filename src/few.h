@@ -2,10 +2,11 @@
 
 #include "vectors.h"
 
-#ifndef PRODUCT_ROWS
-#define PRODUCT_ROWS 4       /* rows, and */
-#define PRODUCT_COMPONENTS 4 /* components that each is multiplied by, with their sums in registers */
+#ifndef FEW_ROWS /* for both types of number: rows, and components that each is multiplied by with sums in registers */
+#define FEW_ROWS 4
+#define FEW_COMPONENTS 4
 #endif
+_Static_assert(FEW_COMPONENTS == 4, "one case for each number of components that may be left");
 
 /* Sum of the numbers of a vector: the halves on each other, the last two in float64. */
 static inline double TYPED(total)(const TYPED(vector) v)
@@ -20,13 +21,13 @@ static inline double TYPED(total)(const TYPED(vector) v)
 
 /* b (rows x k, rows of ldb) = scale x e' for x (rows x d) and e (k x d): features side by side in vectors, one sum each.
  * The rows that are `ahead`, if any are, are asked for on the way. */
-static inline __attribute__((always_inline)) void TYPED(multiply_tile)(
+static inline __attribute__((always_inline)) void TYPED(few_tile)(
     const int rows, const int k, const REAL *x, const REAL *e, ptrdiff_t d, double scale, REAL *b, ptrdiff_t ldb,
     const REAL *ahead)
 {
     const ptrdiff_t lanes = TYPED(lanes), line = 64 / sizeof(REAL);
-    TYPED(vector) sum[PRODUCT_ROWS][PRODUCT_COMPONENTS];
-    double rest[PRODUCT_ROWS][PRODUCT_COMPONENTS];
+    TYPED(vector) sum[FEW_ROWS][FEW_COMPONENTS];
+    double rest[FEW_ROWS][FEW_COMPONENTS];
     for (int i = 0; i < rows; i++)
         for (int q = 0; q < k; q++) {
             sum[i][q] = (TYPED(vector)){0};
@@ -34,7 +35,7 @@ static inline __attribute__((always_inline)) void TYPED(multiply_tile)(
         }
     ptrdiff_t j = 0;
     for (; j + lanes <= d; j += lanes) {
-        TYPED(vector) component[PRODUCT_COMPONENTS];
+        TYPED(vector) component[FEW_COMPONENTS];
         for (int q = 0; q < k; q++)
             component[q] = *(const TYPED(vector) *)(e + q * d + j);
         for (int i = 0; i < rows; i++) {
@@ -55,26 +56,26 @@ static inline __attribute__((always_inline)) void TYPED(multiply_tile)(
 }
 
 /* The same for any k, and m rows; each number has the same bits whichever rows and components are beside its own. */
-static inline void TYPED(multiply)(
+static inline void TYPED(few_products)(
     const REAL *x, ptrdiff_t m, ptrdiff_t d, const REAL *e, ptrdiff_t k, double scale, REAL *b)
 {
     enum { ahead = 8 };
-    for (ptrdiff_t i = 0; i < m; i += PRODUCT_ROWS)
-        for (ptrdiff_t q = 0; q < k; q += PRODUCT_COMPONENTS) {
-            const REAL *rows = x + i * d, *next = q == 0 && i + ahead + PRODUCT_ROWS <= m ? rows + ahead * d : NULL;
+    for (ptrdiff_t i = 0; i < m; i += FEW_ROWS)
+        for (ptrdiff_t q = 0; q < k; q += FEW_COMPONENTS) {
+            const REAL *rows = x + i * d, *next = q == 0 && i + ahead + FEW_ROWS <= m ? rows + ahead * d : NULL;
             const REAL *components = e + q * d;
             REAL *out = b + i * k + q;
-            if (i + PRODUCT_ROWS > m)
+            if (i + FEW_ROWS > m)
                 for (ptrdiff_t r = i; r < m; r++, rows += d, out += k)
-                    for (ptrdiff_t c = 0; c < PRODUCT_COMPONENTS && q + c < k; c++)
-                        TYPED(multiply_tile)(1, 1, rows, components + c * d, d, scale, out + c, k, NULL);
-            else if (q + 4 <= k)
-                TYPED(multiply_tile)(PRODUCT_ROWS, 4, rows, components, d, scale, out, k, next);
+                    for (ptrdiff_t c = 0; c < FEW_COMPONENTS && q + c < k; c++)
+                        TYPED(few_tile)(1, 1, rows, components + c * d, d, scale, out + c, k, NULL);
+            else if (q + FEW_COMPONENTS <= k)
+                TYPED(few_tile)(FEW_ROWS, FEW_COMPONENTS, rows, components, d, scale, out, k, next);
             else if (q + 3 == k)
-                TYPED(multiply_tile)(PRODUCT_ROWS, 3, rows, components, d, scale, out, k, next);
+                TYPED(few_tile)(FEW_ROWS, 3, rows, components, d, scale, out, k, next);
             else if (q + 2 == k)
-                TYPED(multiply_tile)(PRODUCT_ROWS, 2, rows, components, d, scale, out, k, next);
+                TYPED(few_tile)(FEW_ROWS, 2, rows, components, d, scale, out, k, next);
             else
-                TYPED(multiply_tile)(PRODUCT_ROWS, 1, rows, components, d, scale, out, k, next);
+                TYPED(few_tile)(FEW_ROWS, 1, rows, components, d, scale, out, k, next);
         }
 }
