@@ -87,7 +87,7 @@ def scores_block(block: Array, mean: Array, columns: Array, k: int) -> tuple[tup
 
 
 def scores_bytes(rows: Rows, k: int, n_jobs: int | None = None) -> float:
-    """Predicted memory of the scores on k directions of one block for each thread: padded, and once more as they are."""
+    """Predicted memory of scores on k directions, of a block for each thread: padded, and once more as they are."""
     n_threads = min(effective_n_jobs(n_jobs), rows.n_blocks)
     return 8.0 * (-(-k // LANES) * LANES + k) * rows.shape[0] / rows.n_blocks * n_threads
 
