@@ -320,7 +320,8 @@ def test_memory_is_at_most_what_was_predicted(shape, n_jobs, dtype):
         SVD(5, n_jobs=n_jobs).fit(X)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert predicted / 4 < peak < 1.1 * predicted
+    # Products of float32 rows may have to be formed in float64, of copies.
+    assert predicted / (8 if dtype == np.float32 else 4) < peak < 1.1 * predicted
 
 
 def test_example_in_the_documentation():
