@@ -17,7 +17,7 @@ from stemseg_core import NMF, abundances
 #: Relative difference of two errors that counts as none.
 EQUAL = 1e-5
 #: Seconds after which a peer is stopped that is not as good yet.
-LIMIT = 15
+LIMIT = 45
 #: Iterations of scikit-learn from one look at the error to the next, and of SPAMS before the first.
 LAP = 25
 
