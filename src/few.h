@@ -5,6 +5,14 @@
 #ifndef FEW_ROWS /* for both types of number: rows, and components that each is multiplied by with sums in registers */
 #define FEW_ROWS 4
 #define FEW_COMPONENTS 4
+
+/* a b + c in float64. Left to the compiler, it is rounded once or twice as it sees fit, and not alike in tiles of one row
+ * and of four. */
+#if defined(__FMA__) || defined(__FP_FAST_FMA)
+#define FUSED(a, b, c) __builtin_fma(a, b, c)
+#else
+#define FUSED(a, b, c) ((double)(a) * (b) + (c))
+#endif
 #endif
 _Static_assert(FEW_COMPONENTS == 4, "one case for each number of components that may be left");
 
@@ -49,7 +57,7 @@ static inline __attribute__((always_inline)) void TYPED(few_tile)(
     for (; j < d; j++)
         for (int i = 0; i < rows; i++)
             for (int q = 0; q < k; q++)
-                rest[i][q] += (double)x[i * d + j] * e[q * d + j];
+                rest[i][q] = FUSED(x[i * d + j], e[q * d + j], rest[i][q]);
     for (int i = 0; i < rows; i++)
         for (int q = 0; q < k; q++)
             b[i * ldb + q] = scale * (rest[i][q] + TYPED(total)(sum[i][q]));

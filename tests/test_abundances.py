@@ -280,6 +280,7 @@ def test_kernels_are_their_twins(reference, level, dtype, constraint, n):
 
 @pytest.mark.parametrize("level", available_levels())
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@settings(max_examples=200)
 @given(m=st.integers(0, 21), d=st.integers(0, 70), k=st.integers(1, 9), seed=st.integers(0, 10**6))
 def test_products_are_their_twin(reference, level, dtype, m, d, k, seed):
     kernels, twins = importlib.import_module(f"stemseg_core._kernels.abundances_{level}"), reference("abundances")
