@@ -19,6 +19,12 @@
 enum { TYPED(panel_width) = GRAM_VECTORS * TYPED(lanes) };
 _Static_assert(GRAM_VECTORS <= 3 && TYPED(panel_width) % GRAM_ROWS == 0, "tiles fill panels");
 
+/* Where a feature begins in panels of `height` rows, which lie one behind the other. */
+static inline ptrdiff_t TYPED(place)(ptrdiff_t feature, ptrdiff_t height)
+{
+    return feature / TYPED(panel_width) * TYPED(panel_width) * height + feature % TYPED(panel_width);
+}
+
 /* A tile of g, a matrix with rows of d, += a' b for m rows of two panels: sums in registers, of the type of the numbers,
  * which are added in float64. `rows` and `columns` of the tile are wanted. */
 static inline __attribute__((always_inline)) void TYPED(add_tile)(
@@ -54,7 +60,7 @@ static inline __attribute__((always_inline)) void TYPED(add_tile)(
     }
 }
 
-/* Panels, `height` rows apart, of y = x - mean for m rows of x; sums (d) += those of its columns. Returns the sum of
+/* Panels of y = x - mean for m rows of x; sums (d) += those of its columns. Returns the sum of
  * squares: on the diagonal of the products it would have the rounding of their type. */
 static inline double TYPED(fill_panels)(
     const REAL *x, ptrdiff_t m, ptrdiff_t d, const REAL *mean, REAL *panels, ptrdiff_t height, double *sums)
@@ -67,7 +73,7 @@ static inline double TYPED(fill_panels)(
         ptrdiff_t j = 0;
         for (; r + together <= m && j + lanes <= d; j += lanes) {
             const TYPED(vector) shift = *(const TYPED(vector) *)(mean + j);
-            REAL *out = panels + j / width * width * height + j % width + r * width;
+            REAL *out = panels + TYPED(place)(j, height) + r * width;
             TYPED(wide) sum = {0};
             for (int i = 0; i < together; i++) {
                 const TYPED(vector) y = *(const TYPED(vector) *)(x + (r + i) * d + j) - shift;
@@ -79,7 +85,7 @@ static inline double TYPED(fill_panels)(
             *(TYPED(wide) *)(sums + j) += sum;
         }
         for (; j < d; j++) {
-            REAL *out = panels + j / width * width * height + j % width + r * width;
+            REAL *out = panels + TYPED(place)(j, height) + r * width;
             double sum = 0;
             for (ptrdiff_t i = 0; i < together && r + i < m; i++) {
                 const REAL y = x[(r + i) * d + j] - mean[j];
@@ -100,7 +106,7 @@ static inline void TYPED(add_column)(
     const REAL *panels, ptrdiff_t m, ptrdiff_t d, ptrdiff_t height, ptrdiff_t j, double *g)
 {
     const ptrdiff_t width = TYPED(panel_width);
-    const REAL *column = panels + j / width * width * height + j % width;
+    const REAL *column = panels + TYPED(place)(j, height);
     for (ptrdiff_t start = 0; start <= j; start += width) {
         TYPED(vector) sum[GRAM_VECTORS] = {{0}};
         for (ptrdiff_t r = 0; r < m; r++) {
@@ -134,7 +140,7 @@ static inline void TYPED(add_panels)(
             const ptrdiff_t skipped = i > j ? (i - j) / lanes * lanes : 0, valid = tiled - j - skipped;
             const ptrdiff_t wanted = valid < width - skipped ? valid : width - skipped;
             const ptrdiff_t rows = tiled - i < GRAM_ROWS ? tiled - i : GRAM_ROWS;
-            const REAL *a = panels + i / width * width * height + i % width, *b = panels + j * height + skipped;
+            const REAL *a = panels + TYPED(place)(i, height), *b = panels + TYPED(place)(j + skipped, height);
             double *sums = g + i * d + j + skipped;
             if (GRAM_VECTORS == 3 && wanted > 2 * lanes)
                 TYPED(add_tile)(GRAM_VECTORS, a, b, m, sums, d, rows, wanted);

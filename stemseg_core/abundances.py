@@ -109,7 +109,7 @@ def abundances(
     array([[9., 0.]])
     """
     rows = check_rows(X)
-    E = check_array(components, dtype=np.float64, order="C", input_name="components")
+    E = check_array(components, dtype=np.float64, input_name="components")
     n, d = rows.shape
     k = E.shape[0]
     if E.shape[1] != d:
@@ -132,6 +132,7 @@ def abundances(
 def gram_form(E: Array, dtype: np.dtype[Any], constraint: str) -> tuple[Array, float, GramSolver]:
     """What `abundances_block` needs of components E (k, d), float64, for rows of a type."""
     _, sum_to_one = _constraint(constraint)
+    E = np.ascontiguousarray(E)  # as the kernel takes it; the order of sums follows that in memory
     # Abundances have no unit: in that of the components, a power of two, products neither overflow nor vanish.
     unit = float(np.ldexp(1.0, np.frexp(np.abs(E).max())[1] - 1)) if E.any() else 1.0
     E = E / unit
@@ -144,7 +145,7 @@ def gram_form(E: Array, dtype: np.dtype[Any], constraint: str) -> tuple[Array, f
     lost = solver.condition * max(1.0, float(np.linalg.norm(center) / spread))
     if lost > MOST_LOSS or unit <= float(np.finfo(dtype).tiny):
         dtype = np.dtype(np.float64)
-    return np.ascontiguousarray(D, dtype=dtype), 1 / unit, solver
+    return D.astype(dtype), 1 / unit, solver
 
 
 def abundances_block(block: Array, D: Array, scale: float, solver: GramSolver) -> tuple[tuple[Array], None]:

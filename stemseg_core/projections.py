@@ -56,10 +56,10 @@ def successive_projections(Y: ArrayLike, k: int) -> NDArray[np.intp]:
     chosen = np.empty(k, np.intp)
     basis = np.zeros((k, r))
     with one_blas_thread():
-        left = np.empty(n)
+        left, ones = np.empty(n), np.ones(r)
         for start in range(0, n, SQUARED_ROWS):  # a third of the time of einsum
             part = slice(start, start + SQUARED_ROWS)
-            left[part] = np.square(Y[part], dtype=np.float64) @ np.ones(r)
+            left[part] = np.square(Y[part], dtype=np.float64) @ ones
         least = 1e-14 * left.max()
         for j in range(k):
             p = int(left.argmax())
