@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from stemseg_core import SIMD_LEVEL
-from stemseg_core.threads import effective_n_jobs, one_blas_thread
+from stemseg_core.system.threads import effective_n_jobs, one_blas_thread
 
 
 @dataclass(frozen=True)

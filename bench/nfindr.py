@@ -11,9 +11,9 @@ from machine import Work, installed
 from sklearn.decomposition import PCA
 
 from stemseg_core import NFINDR
-from stemseg_core.projections import successive_projections
-from stemseg_core.simplex import Search
-from stemseg_core.threads import one_blas_thread
+from stemseg_core.stages.projections import successive_projections
+from stemseg_core.stages.simplex import Search
+from stemseg_core.system.threads import one_blas_thread
 
 #: Rows after which the loop is stopped that takes a determinant for each row and component.
 LOOP_ROWS = 2000

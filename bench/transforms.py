@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-from stemseg_core import WindowFFT, WindowMatrix, transforms
+from stemseg_core import WindowFFT, WindowMatrix
+from stemseg_core.windows import transforms
 
 #: Windows (with many small factors, few, none), steps, zooms and tapers on which the models are judged.
 WINDOWS = (16, 24, 32, 48, 49, 64, 81, 90, 96, 100, 122, 128, 160, 192, 256, 384, 512)

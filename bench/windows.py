@@ -27,7 +27,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.signal import get_window
 
 from stemseg_core import WindowFFT, WindowMatrix, compress
-from stemseg_core.threads import effective_n_jobs
+from stemseg_core.system.threads import effective_n_jobs
 
 THREADS = effective_n_jobs(None)
 POOL = ThreadPoolExecutor(THREADS)

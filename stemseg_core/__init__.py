@@ -1,7 +1,5 @@
 """Fast, exact segmentation of atomic-resolution STEM images into phases, and the unmixing stages behind it."""
 
-from importlib.metadata import version as _version
-
 try:
     from stemseg_core._kernels import SIMD_LEVEL
 except ModuleNotFoundError as error:
@@ -13,24 +11,24 @@ except ModuleNotFoundError as error:
     ) from error
 
 from stemseg_core import datasets
-from stemseg_core.abundances import abundances
-from stemseg_core.compress import Compressed, compress
-from stemseg_core.curves import ComponentEstimate
-from stemseg_core.ica import ICA
-from stemseg_core.kmeans import KMeans
-from stemseg_core.n_components import estimate_n_components
-from stemseg_core.nfindr import NFINDR
-from stemseg_core.nmf import NMF
-from stemseg_core.segment import segment
-from stemseg_core.segmentation import PhaseWarning, Segmentation
-from stemseg_core.spa import ATGP, SPA
-from stemseg_core.svd import SVD
-from stemseg_core.threads import Stopped
-from stemseg_core.vca import VCA
-from stemseg_core.versions import show_versions
-from stemseg_core.windows import WindowFFT, WindowMatrix
+from stemseg_core.phases.n_components import estimate_n_components
+from stemseg_core.phases.segment import segment
+from stemseg_core.phases.segmentation import PhaseWarning, Segmentation
+from stemseg_core.stages.abundances import abundances
+from stemseg_core.stages.compress import Compressed, compress
+from stemseg_core.stages.estimates import ComponentEstimate, Curve, Separation
+from stemseg_core.stages.ica import ICA
+from stemseg_core.stages.kmeans import KMeans
+from stemseg_core.stages.nfindr import NFINDR
+from stemseg_core.stages.nmf import NMF
+from stemseg_core.stages.spa import ATGP, SPA
+from stemseg_core.stages.svd import SVD
+from stemseg_core.stages.vca import VCA
+from stemseg_core.system.threads import Stopped
+from stemseg_core.system.versions import VERSION, show_versions
+from stemseg_core.windows.windows import WindowFFT, WindowMatrix
 
-__version__ = _version("stemseg-core")
+__version__ = VERSION
 
 __all__ = [
     "ATGP",
@@ -43,9 +41,11 @@ __all__ = [
     "VCA",
     "ComponentEstimate",
     "Compressed",
+    "Curve",
     "KMeans",
     "PhaseWarning",
     "Segmentation",
+    "Separation",
     "Stopped",
     "WindowFFT",
     "WindowMatrix",

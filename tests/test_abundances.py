@@ -12,7 +12,7 @@ from scipy.optimize import nnls
 
 from stemseg_core import Stopped, abundances
 from stemseg_core._kernels import available_levels
-from stemseg_core.abundances import CONSTRAINTS, FEW, GramSolver, solve_gram
+from stemseg_core.stages.abundances import CONSTRAINTS, FEW, GramSolver, solve_gram
 
 ALL = tuple(CONSTRAINTS)
 BOUNDED = ("fcls", "nnls")
@@ -261,7 +261,7 @@ def test_kernels_are_their_twins(reference, level, dtype, constraint, n):
     for k in (1, 2, 3, 4, 5, 6, 8):
         X, E = mixtures(n=n, k=k, seed=n)
         solver = GramSolver(E @ E.T, constraint)
-        supports = sys.modules["stemseg_core.abundances"]._supports(solver.G, solver.c)
+        supports = sys.modules["stemseg_core.stages.abundances"]._supports(solver.G, solver.c)
         problem = ((X @ E.T).astype(dtype), solver.offset, solver.scale, solver.c, solver.G)
         got, want = np.full((n, k), np.nan, dtype), np.full((n, k), np.nan, dtype)
         if k <= kernels.ENUMERATE_MOST:
@@ -303,7 +303,7 @@ def test_products_are_their_twin(reference, level, dtype, m, d, k, seed):
 
 def test_many_components_are_multiplied_by_blas(monkeypatch):
     X, E = mixtures(n=300, d=60, k=FEW + 1)
-    module = sys.modules["stemseg_core.abundances"]
+    module = sys.modules["stemseg_core.stages.abundances"]
     shapes, kernel = [], module.kernels.products_block
     monkeypatch.setattr(module.kernels, "products_block", lambda *a: shapes.append(a[1].shape) or kernel(*a))
     for part in (E[:FEW], E):

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stemseg_core import Stopped
-from stemseg_core import blocks as blocks_module
-from stemseg_core.blocks import (
+from stemseg_core.rows import blocks as blocks_module
+from stemseg_core.rows.blocks import (
     ArrayRows,
     MergeTree,
     NonFiniteError,

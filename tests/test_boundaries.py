@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from stemseg_core.boundaries import (
+from stemseg_core.phases.boundaries import (
     LEAST_SPREAD,
     deep_windows,
     discriminate,

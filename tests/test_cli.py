@@ -18,14 +18,15 @@ import tifffile
 from PIL import Image as Picture
 
 import stemseg_core
-from stemseg_core import datasets, job
-from stemseg_core.cli import _trust_in_words, accuracy, main
+from stemseg_core import datasets
+from stemseg_core.command import job
+from stemseg_core.command.cli import _trust_in_words, accuracy, main
+from stemseg_core.command.job import RESULTS, no_lattice
+from stemseg_core.command.option_names import OPTIONS, in_options, parse_size
+from stemseg_core.command.parser import parser
 from stemseg_core.io import write_tiff
-from stemseg_core.job import RESULTS, no_lattice
-from stemseg_core.options import OPTIONS, in_options, parse_size
-from stemseg_core.parser import parser
-from stemseg_core.segment import Segmentation, segment
-from stemseg_core.threads import Stopped
+from stemseg_core.phases.segment import Segmentation, segment
+from stemseg_core.system.threads import Stopped
 
 PIXEL = 0.02
 
@@ -378,7 +379,7 @@ def test_interrupted_or_failing_while_writing(path, tmp_path, capsys, monkeypatc
         def fail(*_, error=error, **__):
             raise error
 
-        monkeypatch.setattr("stemseg_core.report.write_report", fail)
+        monkeypatch.setattr("stemseg_core.plot.report.write_report", fail)
         assert command("segment", path, "-o", tmp_path / "out", "--window", 32) == status
         assert capsys.readouterr().err.count("\n") == 1
         assert remaining(tmp_path) == ["image.tif", "in"]
@@ -581,7 +582,7 @@ def test_accuracy_does_not_depend_on_the_numbering():
 
 def test_version_and_help_import_nothing_heavy():
     code = (
-        "import sys\nfrom stemseg_core.cli import main\n"
+        "import sys\nfrom stemseg_core.command.cli import main\n"
         "for words in ('--version', '--help', 'segment --help'):\n"
         "    print('===')\n"
         "    try:\n        main(words.split())\n    except SystemExit as end:\n        assert end.code == 0\n"
@@ -595,7 +596,7 @@ def test_version_and_help_import_nothing_heavy():
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
 def test_a_closed_pipe_is_no_error(path):
-    code = "import sys; from stemseg_core.cli import main; sys.stdin.readline(); sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from stemseg_core.command.cli import main; sys.stdin.readline(); sys.exit(main(sys.argv[1:]))"
     words = [sys.executable, "-P", "-c", code, "info", str(path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(words, text=True, **pipes) as process:

@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stemseg_core._kernels as kernels
-from stemseg_core import Stopped, blocks, compress, directions
-from stemseg_core.blocks import ArrayRows
+from stemseg_core import Stopped, compress
+from stemseg_core.rows import blocks
+from stemseg_core.rows.blocks import ArrayRows
+from stemseg_core.stages import leading as directions
 
-compress_module = importlib.import_module("stemseg_core.compress")
+compress_module = importlib.import_module("stemseg_core.stages.compress")
 
 
 def mixture(n, d, k=5, noise=0.05, dtype=np.float32, seed=0):

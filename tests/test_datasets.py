@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from stemseg_core import datasets
-from stemseg_core.microscope import Canvas, Imaging
+from stemseg_core.datasets.microscope import Canvas, Imaging
 
 MAKERS = {
     "single_phase": (datasets.single_phase, {0}),

@@ -15,8 +15,8 @@ from sklearn.decomposition import PCA
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from stemseg_core import ATGP, NFINDR, SPA, VCA, Stopped, abundances
-from stemseg_core.blocks import ArrayRows, KeptRows, run, take_rows
-from stemseg_core.projections import successive_projections
+from stemseg_core.rows.blocks import ArrayRows, KeptRows, run, take_rows
+from stemseg_core.stages.projections import successive_projections
 
 DATA = Path(os.environ.get("STEMSEG_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SAMSON = DATA / "spectra" / "samson.npz"

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from stemseg_core.files import atomic
+from stemseg_core.system.files import atomic
 
 
 def test_the_file_takes_its_place_when_complete(tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from stemseg_core import WindowFFT, datasets
-from stemseg_core.frequencies import ORDERS, ORDERS_PER_CYCLE, REACH, Frequencies
+from stemseg_core.phases.frequencies import ORDERS, ORDERS_PER_CYCLE, REACH, Frequencies
 
 TURNED = Frequencies(3, rotation_invariant=True)
 

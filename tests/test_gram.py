@@ -10,8 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from stemseg_core import SVD
 from stemseg_core._kernels import available_levels
-from stemseg_core.blocks import ArrayRows, as_rows
-from stemseg_core.directions import grouped, moments
+from stemseg_core.rows.blocks import ArrayRows, as_rows
+from stemseg_core.stages.leading import grouped, moments
 
 LEVELS = available_levels()
 

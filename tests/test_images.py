@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from stemseg_core import segment
-from stemseg_core.images import check_image, first_bad_pixels, pair
 from stemseg_core.io import read_image
+from stemseg_core.windows.images import check_image, first_bad_pixels, pair
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as Picture
 
-from stemseg_core.files import atomic
 from stemseg_core.io import ImageReadError, read_image, read_signals, write_tiff
-from stemseg_core.signals import nanometres
+from stemseg_core.io.signals import nanometres
+from stemseg_core.system.files import atomic
 
 DATA = Path(os.environ.get("STEMSEG_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -440,7 +440,7 @@ def test_a_missing_package_is_named_with_its_cure(tmp_path, image, monkeypatch):
 
 def test_an_image_larger_than_the_memory_is_refused_unread(tmp_path, image, monkeypatch):
     np.save(tmp_path / "a.npy", image)
-    monkeypatch.setattr("stemseg_core.memory.available_memory", lambda: 1000.0)
+    monkeypatch.setattr("stemseg_core.system.memory.available_memory", lambda: 1000.0)
     with pytest.raises(MemoryError, match=r"a\.npy: the image needs 6\.14 kB"):
         read_image(tmp_path / "a.npy")
 

@@ -17,12 +17,13 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_limits
 
 import stemseg_core
-from stemseg_core import KMeans, Stopped, lloyd
+from stemseg_core import KMeans, Stopped
 from stemseg_core._kernels import available_levels
-from stemseg_core.blocks import ArrayRows, take_rows
-from stemseg_core.kmeans import _same_clusters
-from stemseg_core.lloyd import Clustering
-from stemseg_core.threads import map_tasks
+from stemseg_core.rows.blocks import ArrayRows, take_rows
+from stemseg_core.stages import lloyd
+from stemseg_core.stages.kmeans import _same_clusters
+from stemseg_core.stages.lloyd import Clustering
+from stemseg_core.system.threads import map_tasks
 
 LEVELS = available_levels()
 
@@ -164,7 +165,7 @@ def adversary(seed):
 
 def test_proofs_hold_on_200_problems(monkeypatch):
     """While centres move, labels are those of explicit distances and no gap is larger than it is."""
-    monkeypatch.setattr(stemseg_core.blocks, "BLOCK_BYTES", 1 << 13)
+    monkeypatch.setattr(stemseg_core.rows.blocks, "BLOCK_BYTES", 1 << 13)
     n_kept = 0
     for seed in range(200):
         X, centers, step, rng = adversary(seed)
@@ -293,8 +294,8 @@ def test_permutation_and_scale_of_the_rows():
 
 @pytest.mark.parametrize(("n", "d", "block_bytes"), [(3000, 10, 1 << 14), (3000, 150, 1 << 14), (9000, 120, 1 << 20)])
 def test_same_bits_for_any_threads_and_storage(n, d, block_bytes, tmp_path, monkeypatch):
-    monkeypatch.setattr(stemseg_core.blocks, "BLOCK_BYTES", block_bytes)
-    monkeypatch.setattr(stemseg_core.blocks, "TASK_BYTES", 1 << 20)
+    monkeypatch.setattr(stemseg_core.rows.blocks, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(stemseg_core.rows.blocks, "TASK_BYTES", 1 << 20)
     X = blobs(n, d, spread=0.5)
     np.save(tmp_path / "x.npy", X)
     with h5py.File(tmp_path / "x.h5", "w") as file:

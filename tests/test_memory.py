@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from stemseg_core import memory
-from stemseg_core.memory import (
+from stemseg_core.system import memory
+from stemseg_core.system.memory import (
     available_memory,
     human_bytes,
     memory_limit,

@@ -16,13 +16,13 @@ from stemseg_core import (
     plot,
     segment,
 )
-from stemseg_core.cli import main
-from stemseg_core.criteria import CRITERIA
-from stemseg_core.maps import Grid
-from stemseg_core.n_components import METHODS
-from stemseg_core.report import write_report
-from stemseg_core.scree import Spectrum
-from stemseg_core.separation import _nearest_pair, _surrogate, n_phases_of
+from stemseg_core.command.cli import main
+from stemseg_core.phases.n_components import METHODS
+from stemseg_core.phases.separability import _nearest_pair, _surrogate, n_phases_of
+from stemseg_core.plot.curves import CRITERIA
+from stemseg_core.plot.report import write_report
+from stemseg_core.stages.eigenvalue_criteria import Spectrum
+from stemseg_core.windows.grid import Grid
 
 
 @pytest.fixture

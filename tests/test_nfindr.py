@@ -16,8 +16,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from stemseg_core import NFINDR, Stopped, abundances
 from stemseg_core._kernels import available_levels
-from stemseg_core.blocks import take_rows
-from stemseg_core.projections import successive_projections
+from stemseg_core.rows.blocks import take_rows
+from stemseg_core.stages.projections import successive_projections
 
 SAMSON = Path(__file__).resolve().parents[2] / "shared" / "data" / "spectra" / "samson.npz"
 

@@ -16,9 +16,23 @@ import stemseg_core
 from stemseg_core import _kernels
 
 PACKAGE = Path(__file__).parents[1] / "stemseg_core"
-MODULES = sorted(PACKAGE.glob("*.py"))
-#: Only these may use the packages of the extra; nothing else imports them, but inside of functions.
-OUTSIDE = ("criteria", "io", "panels", "plot", "report", "cli", "job", "options", "parser", "readers")
+MODULES = sorted(PACKAGE.rglob("*.py"))
+#: The rooms along the way of the data. A module imports its own room and those further left; rooms on one line do not
+#: know each other.
+ORDER = (
+    ("_kernels",),
+    ("system",),
+    ("rows",),
+    ("windows", "stages"),
+    ("phases",),
+    ("datasets", "io"),
+    ("plot",),
+    ("command",),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
+#: What the package's own face and the module that keeps an old path import is the public API, of all rooms.
+FACES = ("__init__.py", "report.py")
+EXTRAS = {"matplotlib", "rsciio", "tifffile", "PIL", "tqdm", "h5py", "dask", "zarr", "pandas"}
 
 
 def python(code, **options):
@@ -134,10 +148,17 @@ def test_broken_kernels_are_not_hidden(source_tree):
 
 
 def test_every_module_is_installed():
-    listed = re.findall(r"'([\w/]+\.(?:py|pyi)|py\.typed)'", (PACKAGE / "meson.build").read_text())
-    assert len(listed) == len(set(listed))
-    found = [p for p in PACKAGE.rglob("*") if p.suffix in (".py", ".pyi") or p.name == "py.typed"]
-    assert set(listed) == {p.relative_to(PACKAGE).as_posix() for p in found}
+    for folder in [PACKAGE, *(PACKAGE / room for room in FLOOR)]:
+        listed = re.findall(r"'([\w/]+\.(?:py|pyi)|py\.typed)'", (folder / "meson.build").read_text())
+        assert len(listed) == len(set(listed))
+        assert set(listed) == {p.name for p in folder.iterdir() if p.suffix in (".py", ".pyi") or p.name == "py.typed"}
+
+
+def test_every_folder_is_a_room():
+    found = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert found == set(FLOOR)
+    assert set(re.findall(r"subdir\('(\w+)'\)", (PACKAGE / "meson.build").read_text())) == found
+    assert len(MODULES) > 60
 
 
 def imports_at_import(path):
@@ -158,29 +179,48 @@ def imports_at_import(path):
                 pending += ast.iter_child_nodes(node)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_imports_point_one_way(path):
-    found = set(imports_at_import(path))
-    if path.stem not in OUTSIDE:
-        assert not found & {f"stemseg_core.{name}" for name in OUTSIDE}
-    extras = {"matplotlib", "rsciio", "tifffile", "PIL", "tqdm", "h5py", "dask", "zarr", "pandas"}
-    assert not {name.split(".")[0] for name in found} & extras
-    stages = {"segment", "scales", "phases", "segmentation"}
-    if path.stem not in {*OUTSIDE, *stages, "__init__"}:
-        assert not found & {f"stemseg_core.{name}" for name in stages}
-    if path.stem in ("blocks", "memory", "files", "images", "threads", "versions"):
-        inner = ("stemseg_core._kernels", "stemseg_core.threads")
-        assert not {name for name in found if name.startswith("stemseg_core.") and not name.startswith(inner)}
+def room(module):
+    """The room of a module of ours, by its dotted name; None of the face, or of somebody else's."""
+    names = module.split(".")
+    return names[1] if names[0] == "stemseg_core" and len(names) > 1 and names[1] in FLOOR else None
+
+
+def as_path(path):
+    return path.relative_to(PACKAGE).as_posix()
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if as_path(path) not in FACES], ids=as_path)
+def test_rooms_import_those_to_their_left(path):
+    own = path.relative_to(PACKAGE).parts[0]
+    for module in imports_at_import(path):
+        other = room(module)
+        assert module.split(".")[0] not in EXTRAS, f"{module} is an extra: import it where it is used"
+        if module.split(".")[0] == "stemseg_core" and other is None:
+            assert module == "stemseg_core", f"{module} is of the package's face"
+        assert other in (None, own) or FLOOR[other] < FLOOR[own], f"{module} is to the right of {own}"
+
+
+def test_no_circle():
+    """Modules can be put in an order in which each imports only earlier ones."""
+    names = {
+        path: ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+        for path in MODULES
+    }
+    known = set(names.values())
+    left = {name: set(imports_at_import(path)) & known - {name, "stemseg_core"} for path, name in names.items()}
+    while free := {name for name, needs in left.items() if not needs & left.keys()}:
+        left = {name: needs for name, needs in left.items() if name not in free}
+    assert not left
 
 
 def test_import_brings_in_no_extra():
     code = "import sys; before = set(sys.modules); import {}; print(*sys.modules.keys() - before)"
     theirs = python(code.format("sklearn.mixture, sklearn.decomposition, scipy.ndimage, joblib")).stdout.split()
     ours = set(python(code.format("stemseg_core")).stdout.split())
-    assert "stemseg_core.segment" in ours
-    extras = {"matplotlib", "rsciio", "tifffile", "PIL", "tqdm", "h5py", "dask", "zarr", "pandas", "hyperspy", "torch"}
-    assert not (ours - set(theirs)) & extras  # scikit-learn itself imports pandas where there is one
-    assert not ours & {f"stemseg_core.{name}" for name in OUTSIDE}
+    assert "stemseg_core.phases.segment" in ours
+    # scikit-learn itself imports pandas where there is one
+    assert not (ours - set(theirs)) & (EXTRAS | {"hyperspy", "torch"})
+    assert not {room(name) for name in ours} & {"io", "plot", "command"}
 
 
 def test_public_names():

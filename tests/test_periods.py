@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from stemseg_core import datasets, periods, segment
-from stemseg_core.periods import pixels_along, strongest_period, strongest_reflection, suited_window, window_of
+from stemseg_core import datasets, segment
+from stemseg_core.windows import periods
+from stemseg_core.windows.periods import pixels_along, strongest_period, strongest_reflection, suited_window, window_of
 
 Y, X = np.mgrid[:400, :360]
 

@@ -11,9 +11,9 @@ from matplotlib.offsetbox import TextArea
 from matplotlib.patches import Rectangle
 
 from stemseg_core import plot
-from stemseg_core.curves import Separation
-from stemseg_core.panels import BAR_INSIDE, scale_bar_length
-from stemseg_core.segment import Segmentation
+from stemseg_core.phases.segment import Segmentation
+from stemseg_core.plot.layout import BAR_INSIDE, scale_bar_length
+from stemseg_core.stages.estimates import Separation
 
 PICTURES = ["overlay", "components", "abundances", "maps", "plot"]
 

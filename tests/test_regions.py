@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import label
 
-from stemseg_core.regions import BYTES_A_PIXEL, without_small_regions
+from stemseg_core.phases.regions import BYTES_A_PIXEL, without_small_regions
 
 
 def areas_of(labels):

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
-from stemseg_core import Stopped, regularize
-from stemseg_core.maps import Grid
-from stemseg_core.regularize import MAX_PASSES, RADIUS, TOLERANCE, regularized, regularized_bytes
+from stemseg_core import Stopped
+from stemseg_core.phases import regularize
+from stemseg_core.phases.regularize import MAX_PASSES, RADIUS, TOLERANCE, regularized, regularized_bytes
+from stemseg_core.windows.grid import Grid
 
 
 def grid_of(shape, step=(8, 8), excluded=()):

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stemseg_core import cli, datasets, report
+from stemseg_core import datasets
+from stemseg_core.command import cli
 from stemseg_core.io import write_tiff
-from stemseg_core.panels import Picture
-from stemseg_core.report import write_report
-from stemseg_core.segment import Segmentation
+from stemseg_core.phases.segment import Segmentation
+from stemseg_core.plot import report
+from stemseg_core.plot.layout import Picture
+from stemseg_core.plot.report import write_report
 
 PARAMS = {
     "n_phases": 2,

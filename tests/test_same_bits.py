@@ -8,10 +8,13 @@ import h5py
 import numpy as np
 import pytest
 
-from stemseg_core import ATGP, ICA, NFINDR, NMF, SPA, SVD, VCA, KMeans, WindowFFT, blocks, compress, directions, windows
-from stemseg_core.threads import _controller, one_blas_thread
+from stemseg_core import ATGP, ICA, NFINDR, NMF, SPA, SVD, VCA, KMeans, WindowFFT, compress
+from stemseg_core.rows import blocks
+from stemseg_core.stages import leading as directions
+from stemseg_core.system.threads import _controller, one_blas_thread
+from stemseg_core.windows import windows
 
-compress_module = importlib.import_module("stemseg_core.compress")
+compress_module = importlib.import_module("stemseg_core.stages.compress")
 
 STAGES = {
     "svd": lambda n: SVD(4, n_jobs=n),

@@ -15,8 +15,12 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
-from stemseg_core import Segmentation, Stopped, WindowFFT, blocks, datasets, phases, segment, separation, windows
-from stemseg_core.maps import Grid
+from stemseg_core import Segmentation, Stopped, WindowFFT, datasets, segment
+from stemseg_core.phases import methods as phases
+from stemseg_core.phases import separability as separation
+from stemseg_core.rows import blocks
+from stemseg_core.windows import windows
+from stemseg_core.windows.grid import Grid
 
 METHODS = ("kmeans", "nfindr", "spa", "vca", "nmf", "ica")
 SHAPE = (192, 232)
@@ -490,7 +494,7 @@ def dense():
 def fourths(monkeypatch):
     """Scratch, and the windows that restarts of k-means are run on, in proportion to the image as with large ones."""
     size = blocks.BLOCK_BYTES // 4
-    for module in (blocks, windows, importlib.import_module("stemseg_core.segment")):
+    for module in (blocks, windows, importlib.import_module("stemseg_core.phases.segment")):
         monkeypatch.setattr(module, "BLOCK_BYTES", size)
     monkeypatch.setattr(blocks, "TASK_BYTES", blocks.TASK_BYTES // 4)
     monkeypatch.setattr(phases, "START_ROWS", phases.START_ROWS // 4)
@@ -517,7 +521,7 @@ def fourths(monkeypatch):
 def test_predicted_memory_is_what_is_used(dense, options, masked, monkeypatch):
     image, mask = dense
     predicted = []
-    module = importlib.import_module("stemseg_core.segment")
+    module = importlib.import_module("stemseg_core.phases.segment")
     require = module.require_memory
     monkeypatch.setattr(module, "require_memory", lambda n, *rest: [predicted.append(n), require(n, *rest)])
     options = {"n_phases": 4, "n_jobs": 2, "mask": mask if masked else None, **DENSE, **options}
@@ -545,7 +549,7 @@ def test_dense_grids_start_from_fewer_windows(dense, monkeypatch):
 
     monkeypatch.setattr(Grid, "thinned", record)
     plain = segment(image, 3, **DENSE)
-    monkeypatch.setattr("stemseg_core.phases.START_ROWS", 300)
+    monkeypatch.setattr("stemseg_core.phases.methods.START_ROWS", 300)
     dense = segment(image, 3, **DENSE)
     n = plain.labels.size
     assert [len(rows) == n for rows in few] == [False, False, True, False, False, False]

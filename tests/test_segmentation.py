@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from stemseg_core import ComponentEstimate, Segmentation
-from stemseg_core.curves import Curve, Separation
-from stemseg_core.segmentation import FORMAT
+from stemseg_core.phases.segmentation import FORMAT
+from stemseg_core.stages.estimates import Curve, Separation
 
 
 def build(k=3, excluded=True, **changes):

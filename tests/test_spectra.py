@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from stemseg_core import WindowFFT
-from stemseg_core.blocks import run
-from stemseg_core.frequencies import Frequencies
-from stemseg_core.spectra import SmoothedSpectra, Spectra
+from stemseg_core.phases.frequencies import Frequencies
+from stemseg_core.phases.spectra import SmoothedSpectra, Spectra
+from stemseg_core.rows.blocks import run
 
 
 @pytest.fixture(scope="module")

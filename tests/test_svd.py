@@ -13,10 +13,12 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from stemseg_core import SVD, blocks, directions
-from stemseg_core.krylov import krylov
-from stemseg_core.memory import memory_limit
-from stemseg_core.threads import one_blas_thread
+from stemseg_core import SVD
+from stemseg_core.rows import blocks
+from stemseg_core.stages import leading as directions
+from stemseg_core.stages.lanczos import krylov
+from stemseg_core.system.memory import memory_limit
+from stemseg_core.system.threads import one_blas_thread
 
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-9}
 

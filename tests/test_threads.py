@@ -13,9 +13,10 @@ import joblib
 import numpy as np
 import pytest
 
-from stemseg_core import SVD, Stopped, threads
+from stemseg_core import SVD, Stopped
 from stemseg_core._kernels.cpu import current_cpu
-from stemseg_core.threads import (
+from stemseg_core.system import threads
+from stemseg_core.system.threads import (
     AHEAD,
     _controller,
     blas_libraries,
@@ -322,8 +323,8 @@ def test_keyboard_interrupt(n_jobs, call):
     code = textwrap.dedent(f"""
         import time, sys, threading
         import numpy as np
-        from stemseg_core.blocks import ArrayRows, run
-        from stemseg_core.threads import _controller, map_tasks
+        from stemseg_core.rows.blocks import ArrayRows, run
+        from stemseg_core.system.threads import _controller, map_tasks
 
         n_slow = [0]
 

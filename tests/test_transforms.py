@@ -11,8 +11,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.signal import get_window
 
 import stemseg_core as ss
-from stemseg_core import _kernels, transforms
-from stemseg_core.transforms import FFT, Axis, FFTRows, FFTWindows, ProductRows, ProductWindows, SlidingWindows
+from stemseg_core import _kernels
+from stemseg_core.windows import transforms
+from stemseg_core.windows.transforms import FFT, Axis, FFTRows, FFTWindows, ProductRows, ProductWindows, SlidingWindows
 
 LEVELS = _kernels.available_levels()
 FACTORS = [n for n in range(4, 130) if FFT.radices_of(n)]

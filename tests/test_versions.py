@@ -7,8 +7,8 @@ import platform
 import numpy as np
 
 import stemseg_core
-from stemseg_core import versions as module
-from stemseg_core.versions import show_versions, versions
+from stemseg_core.system import versions as module
+from stemseg_core.system.versions import show_versions, versions
 
 
 def test_versions():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stemseg_core as ss
-from stemseg_core import windows
+from stemseg_core.windows import windows
 
 
 def image_of(shape, seed=0, dtype=np.float32):

@@ -1,0 +1,404 @@
+"""One job of the command: an image file is read, segmented, and its results put into a folder, all or none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemseg_core.command.option_names import Size, in_options
+from stemseg_core.io import Image, ImageReadError, Signal, choose_signal, read_image, read_signals, write_tiff
+from stemseg_core.phases.segment import segment
+from stemseg_core.phases.segmentation import Segmentation
+from stemseg_core.system.threads import Progress, tell
+from stemseg_core.system.versions import VERSION
+from stemseg_core.windows.periods import pixels_along, strongest_period, strongest_reflection, suited_window
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RESULTS = (
+    "overlay.png",
+    "components.png",
+    "labels.tif",
+    "abundances.tif",
+    "report.html",
+    "segmentation.npz",
+    "summary.json",
+)
+#: Larger pixels do not resolve the lattice of any crystal.
+LARGEST_LATTICE_PIXEL_NM = 0.15
+
+
+class RefusedError(Exception):
+    """What was asked cannot be done; the message says what and how to mend it."""
+
+
+@dataclass
+class Job:
+    """An image on its way from its file to its results."""
+
+    path: Path
+    image: Image
+    calibration: str
+    notes: list[str]
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    reading: list[str] = field(default_factory=list)  # options of the command that decided what was read
+
+    @classmethod
+    def read(cls, path: Path, signal: int | None = None, frame: int | str | None = None) -> Job:
+        """Read the image; ImageReadError if that cannot be done."""
+        start = time.perf_counter()
+        try:
+            image = read_image(path, signal, frame)
+        except ImageReadError as error:
+            raise ImageReadError(path.name + in_options(str(error).removeprefix(path.name))) from error
+        job = cls(path, image, "none" if image.pixel_size is None else "file", list(image.notes))
+        job.seconds["read"] = time.perf_counter() - start
+        for option, value in (("--signal", signal), ("--frame", frame)):
+            if value is not None:
+                job.reading += [option, str(value)]
+        return job
+
+    def calibrate(self, size: Size) -> None:
+        """Take `size` for the pixel size, whatever the file says."""
+        pixel_size, unit = size
+        y, x = pixel_size
+        given = f"{y:.12g}" if x == y else f"{y:.12g}x{x:.12g}"
+        if unit == "px":
+            raise RefusedError(
+                f"--pixel-size: expected a length with its unit, such as {given}nm or {given}A; the unit is missing"
+            )
+        self.image = replace(self.image, pixel_size=pixel_size, units=unit)
+        self.calibration = "--pixel-size"
+        self.reading += ["--pixel-size", f"{given}{unit}"]
+
+    def in_pixels(self, size: Size, option: str) -> int | tuple[int, int]:
+        """`size` of a window or a step in whole pixels, one number if both axes agree."""
+        (y, x), unit = size
+        if unit == "px":
+            if y % 1 or x % 1:
+                raise RefusedError(f"{option}: expected whole pixels, or a length such as 2nm, got {y:g} x {x:g}")
+        elif self.image.pixel_size is None:
+            raise RefusedError(
+                f"{option}: a length needs a calibration, and {self.path.name} has none; "
+                "give the size of a pixel, such as --pixel-size 0.02nm, or the size in pixels"
+            )
+        else:
+            y, x = y / self.image.pixel_size[0], x / self.image.pixel_size[1]
+        height, width = max(1, round(y)), max(1, round(x))
+        return height if height == width else (height, width)
+
+    def look_for_a_lattice(self, mask: NDArray[np.bool_] | None, n_jobs: int | None, *, search: bool) -> None:
+        """Warn of pixels that are too large for one, and note if none is found, where it is to be searched for."""
+        pixel_size = self.image.pixel_size
+        doubt = too_coarse(pixel_size)
+        if doubt:
+            self.warnings.append(f"{doubt}; what is found is not told apart by lattices")
+        elif search:
+            doubt = no_lattice(
+                strongest_period(self.image.data, mask, pixel_size=pixel_size, n_jobs=n_jobs), pixel_size
+            )
+        if doubt:
+            self.notes.append(doubt)
+
+    def read_mask(self, path: Path) -> NDArray[np.bool_]:
+        """Pixels to exclude: those of the image in `path` that are not 0."""
+        mask: NDArray[np.bool_] = read_image(path).data != 0
+        if mask.shape != self.image.data.shape:
+            raise RefusedError(
+                f"--mask: expected the shape {times(self.image.data.shape)} of {self.path.name}, "
+                f"{path.name} has {times(mask.shape)}"
+            )
+        self.reading += ["--mask", path.name]
+        return mask
+
+    def segment(
+        self, n_phases: int | str, options: Mapping[str, Any], progress: Progress | None = None
+    ) -> Segmentation:
+        """Segment the image; what `segment` refuses is refused with the name of the file."""
+        image = self.image
+        start = time.perf_counter()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("default")
+            try:
+                result = segment(
+                    image.data, n_phases, pixel_size=image.pixel_size, units=image.units, progress=progress, **options
+                )
+            except (ValueError, MemoryError) as error:
+                raise RefusedError(f"{self.path.name}: {in_options(str(error))}") from error
+        self.warnings += [in_options(str(warning.message)) for warning in caught]
+        self.seconds["segment"] = time.perf_counter() - start
+        return result
+
+    def check_output(self, output: Path, names: tuple[str, ...] = RESULTS) -> None:
+        """Refuse a folder that could not take the results, before the work is done rather than after."""
+        home = _nearest_folder(output)
+        if output.exists() and not output.is_dir():
+            raise RefusedError(f"--output: expected a folder, {output} is a file")
+        if not os.access(home, os.W_OK | os.X_OK):
+            raise RefusedError(f"--output: no permission to write in {home}")
+        for name in names:
+            if (output / name).is_dir():
+                raise RefusedError(
+                    f"--output: {output / name} is a folder, and the result of that name could not be written"
+                )
+            if (output / name).exists() and (output / name).samefile(self.path):
+                raise RefusedError(f"--output: {name} in {output} is the image itself; choose another folder")
+
+    def write(
+        self,
+        result: Segmentation,
+        output: Path,
+        extra: Mapping[str, Path] | None = None,
+        progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        """Put the results, and copies of the `extra` files, into `output`; returns the summary.
+
+        They are written in a temporary folder beside it and moved when complete, the summary last.
+        """
+        extra = extra or {}
+        start = time.perf_counter()
+        stage = _nearest_folder(output) / f".stemseg-{secrets.token_hex(8)}"
+        stage.mkdir()
+        try:
+            # Arrays are compressed while pictures are drawn; matplotlib is for one thread.
+            other = ThreadPoolExecutor(1)
+            try:
+                arrays = [other.submit(step) for step in _arrays(result, stage)]
+                steps = [*_pictures(result, stage, self.path.name, self.reading), *(step.result for step in arrays)]
+                for done, step in enumerate(steps, start=1):
+                    step()
+                    tell(progress, done, len(steps), "write")
+            finally:
+                other.shutdown(cancel_futures=True)
+            for name, source in extra.items():
+                shutil.copyfile(source, stage / name)
+            self.seconds["write"] = time.perf_counter() - start
+            summary = self._summary(result, output, [*RESULTS, *extra])
+            (stage / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+            _move(stage, output, [*extra, *RESULTS])
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+        return summary
+
+    def _summary(self, result: Segmentation, output: Path, files: list[str]) -> dict[str, Any]:
+        image = self.image
+        window, step, _ = _grid(result)
+        lengths = None if image.pixel_size is None else np.array(image.pixel_size)
+        return {
+            "stemseg_core": VERSION,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "input": {
+                "file": self.path.name,
+                "sha256": _sha256(self.path),
+                "format": image.format,
+                "signal": image.signal,
+                "frame": image.frame,
+                "title": image.title,
+                "shape": list(image.data.shape),
+                "dtype": str(image.data.dtype),
+                "notes": self.notes,
+                "read_with": self.reading,
+            },
+            "calibration": {
+                "pixel_size": None if image.pixel_size is None else list(image.pixel_size),
+                "units": None if image.pixel_size is None else image.units,
+                "source": self.calibration,
+            },
+            "windows": {
+                "grid": list(result.labels.shape),
+                "window": window.tolist(),
+                "step": step.tolist(),
+                "window_nm": None if lengths is None else (window * lengths).tolist(),
+                "step_nm": None if lengths is None else (step * lengths).tolist(),
+            },
+            "fractions": [float(share) for share in result.fractions],
+            "n_phases_estimate": None if result.estimate is None else result.estimate.to_dict(),
+            "separation": None if result.separation is None else result.separation.to_dict(),
+            "reason_for_one": result.reason_for_one,
+            "confidence_mean": _mean(result.confidence),
+            "residual_mean": _mean(result.residual),
+            "excluded_windows": int(np.count_nonzero(result.labels < 0)),
+            "parameters": result.params,
+            "versions": result.versions,
+            "warnings": self.warnings,
+            "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
+            "output": str(output),
+            "files": files,
+        }
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """What a file holds, for `stemseg info`: JSON-able; one frame of each image is read."""
+    format_name, signals = read_signals(path)
+    taken = choose_signal(path, signals, None).index if any(s.n_frames for s in signals) else None
+    described = []
+    for s in signals:
+        about: dict[str, Any] = {
+            "index": s.index,
+            "title": s.title,
+            "shape": list(s.shape),
+            "dtype": s.dtype,
+            "kind": s.kind,
+            "frames": s.n_frames,
+            "axes": list(s.axes),
+            "pixel_size": None if s.pixel_size is None else list(s.pixel_size),
+            "units": s.units,
+            "taken": s.index == taken,
+            "range": None,
+            "not_finite": 0,
+            "window": None,
+            "period": None,
+            "order": None,
+            "notes": list(s.notes),
+        }
+        if s.n_frames:
+            about |= _pixels(path, s, taken=s.index == taken)
+        described.append(about)
+    return {"file": path.name, "format": format_name, "signals": described}
+
+
+def _pixels(path: Path, signal: Signal, taken: bool) -> dict[str, Any]:
+    """What a look at the pixels tells; of the image that would be taken, also the window that suits it."""
+    try:
+        image = read_image(path, signal.index)
+    except ImageReadError as error:
+        if taken:
+            raise
+        return {"notes": [str(error)]}
+    finite = image.data[np.isfinite(image.data)]
+    found: dict[str, Any] = {
+        "range": [float(finite.min()), float(finite.max())] if finite.size else None,
+        "not_finite": int(image.data.size - finite.size),
+        "notes": list(image.notes),
+    }
+    if taken:
+        period, found["order"] = strongest_reflection(image.data, pixel_size=image.pixel_size) or (None, None)
+        window = suited_window(period, image.data.shape, image.pixel_size)
+        if period is not None:
+            found["period"] = _lengths(pixels_along(period, image.pixel_size), image.pixel_size)
+        if all(side <= n for side, n in zip(window, image.data.shape, strict=True)):
+            found["window"] = _lengths(window, image.pixel_size)
+        doubt = no_lattice(period, image.pixel_size)
+        found["notes"] += [doubt] if doubt else []
+    return found
+
+
+def _lengths(pixels: tuple[float, float], pixel_size: tuple[float, float] | None) -> dict[str, Any]:
+    nm = None if pixel_size is None else [n * size for n, size in zip(pixels, pixel_size, strict=True)]
+    return {"px": list(pixels), "nm": nm}
+
+
+def too_coarse(pixel_size: tuple[float, float] | None) -> str | None:
+    """Why an image of such pixels cannot show a lattice; None if it may."""
+    if pixel_size is None or max(pixel_size) <= LARGEST_LATTICE_PIXEL_NM:
+        return None
+    return f"pixels of {max(pixel_size):.3g} nm are too large to show a lattice"
+
+
+def no_lattice(period: float | None, pixel_size: tuple[float, float] | None) -> str | None:
+    """Why no lattice seems to be resolved in an image of that strongest period; None if one does."""
+    doubt = None if period is not None else "no period stands out: is a lattice resolved in this image?"
+    return too_coarse(pixel_size) or doubt
+
+
+def plural(n: int, what: str) -> str:
+    """``1 phase``, ``2 phases``."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def times(sizes: Sequence[int]) -> str:
+    """Sizes as in ``512 x 512``."""
+    return " x ".join(map(str, sizes))
+
+
+def _nearest_folder(path: Path) -> Path:
+    """`path`, or the nearest folder above it that exists: on the same disk as `path` will be."""
+    path = path.absolute()
+    return path if path.is_dir() else next(folder for folder in path.parents if folder.is_dir())
+
+
+def _grid(result: Segmentation) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Window and step, (y, x) in pixels, and the first centre, from the window centres."""
+    centers = result.centers.reshape(*result.labels.shape, 2)
+    first = np.asarray(centers[0, 0], dtype=np.float64)
+    window = np.rint(2 * first + 1).astype(np.int64)
+    step = window.copy()
+    for axis in (0, 1):
+        if result.labels.shape[axis] > 1:
+            step[axis] = round(float(np.take(centers, 1, axis)[0][axis] - first[axis]))
+    return window, step, first
+
+
+def _arrays(result: Segmentation, folder: Path) -> list[Callable[[], object]]:
+    """What writes the files that are for programs."""
+    _, step, first = _grid(result)
+    pixel = np.array(result.pixel_size or (1.0, 1.0))
+    units = result.units if result.pixel_size else "pixel"
+    y, x = (float(v) for v in step * pixel)
+    origin = (float(first[0] * pixel[0]), float(first[1] * pixel[1]))
+    return [
+        lambda: write_tiff(folder / "labels.tif", result.label_image + 1, result.pixel_size, result.units),
+        lambda: write_tiff(folder / "abundances.tif", result.abundances, (y, x), units, origin=origin),
+        lambda: result.save(folder / "segmentation.npz"),
+    ]
+
+
+def _pictures(result: Segmentation, folder: Path, source: str, reading: list[str]) -> list[Callable[[], object]]:
+    """What writes the files that are for people."""
+    from stemseg_core.plot import components, overlay
+    from stemseg_core.plot.layout import Picture, draw_picture
+    from stemseg_core.plot.report import write_report
+
+    pictures: dict[str, Picture] = {}
+
+    def write_picture(draw: Callable[[Segmentation], Figure]) -> None:
+        pictures[draw.__name__] = picture = draw_picture(draw(result))
+        (folder / f"{draw.__name__}.png").write_bytes(picture.png)
+
+    return [
+        lambda: write_picture(overlay),
+        lambda: write_picture(components),
+        lambda: write_report(result, folder / "report.html", source=source, reading=reading, pictures=pictures),
+    ]
+
+
+def _move(stage: Path, output: Path, names: list[str]) -> None:
+    """The finished folder becomes `output`, or its files replace those there."""
+    for name in names:
+        with (stage / name).open("rb+") as written:
+            os.fsync(written.fileno())
+    if output.exists():
+        for name in names:
+            (stage / name).replace(output / name)
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    stage.rename(output)
+
+
+def _sha256(path: Path) -> str | None:
+    """Checksum of a file; None for a format that is a folder."""
+    if path.is_dir():
+        return None
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _mean(values: NDArray[Any]) -> float | None:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean(dtype=np.float64)) if finite.size else None

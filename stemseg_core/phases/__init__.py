@@ -1,0 +1,1 @@
+"""The map of an image: which phases it shows, where, and how sure that is."""

@@ -1,0 +1,265 @@
+"""The result of a segmentation: maps, patterns, calibration, and how they came about."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemseg_core.stages.estimates import ComponentEstimate, Separation
+from stemseg_core.system.extras import require_extra
+from stemseg_core.system.files import atomic
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Version of the file format of `Segmentation.save`.
+FORMAT = 1
+#: A phase with fewer pixels than this share of a window is hardly one.
+LEAST_AREA = 0.25
+#: An image with fewer windows side by side along an axis has little to judge its phases by.
+FEW_WINDOWS = 5.0
+
+
+class PhaseWarning(UserWarning):
+    """Some of the phases of a map may be none, see `Segmentation.doubts`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """Phases of one image. Grid arrays have one entry a window, (ny, nx); image arrays one a pixel, (y, x).
+
+    Attributes
+    ----------
+    image : ndarray of shape (y, x)
+        The image as it was given.
+    labels : ndarray of shape (ny, nx), int32
+        Phase of each window, that of its largest membership, or of its central pixel where this was given away as part
+        of a region below `min_area`; 0 is the phase with most pixels of `label_image`, ties by the first pixel; -1:
+        excluded.
+    label_image : ndarray of shape (y, x), int32
+        Phase of each pixel: memberships interpolated linearly between window centres, held constant outside the
+        outermost ones, then the largest; without regions below `min_area`.
+    abundances : ndarray of shape (k, ny, nx), float32
+        Memberships of each window, regularised if that was asked for, summing to 1; NaN where excluded.
+    components : ndarray of shape (k, 2 hy + 1, 2 hx + 1), float32
+        Pattern of each phase over the frequencies `ky`, `kx`, centred, in the chosen scale.
+    fractions : ndarray of shape (k,)
+        Share of the pixels of `label_image` that are not excluded.
+    confidence : ndarray of shape (ny, nx), float32
+        Top membership minus the next, 0 to 1; NaN where excluded, and everywhere if there is but one phase.
+    residual : ndarray of shape (ny, nx), float32
+        ``|x - its reconstruction| / |x|`` of the window's spectrum x; NaN where excluded.
+    centers : ndarray of shape (ny * nx, 2)
+        Window centres in pixel coordinates (y, x), in grid order.
+    ky, kx : ndarray of shape (2 hy + 1,), (2 hx + 1,)
+        Frequency of each row and column of `components`, in cycles per pixel.
+    pixel_size : tuple of float or None
+        (y, x) size of a pixel in `units`; None if not calibrated.
+    units : str
+        Unit of `pixel_size`; the frequency unit is its inverse.
+    params : dict
+        Every parameter that decided the result, including the seed; JSON-able.
+    versions : dict of str
+        `stemseg_core.system.versions.versions` at the time.
+    estimate : ComponentEstimate or None
+        How the number of phases was found; None if it was given.
+    separation : Separation or None
+        How far apart the phases are, and how far apart those of a map without phases would be, for the default method,
+        before `regularize` and `min_area`; where the number was found to be one, those of the best map of more. Else
+        None.
+    """
+
+    image: NDArray[Any]
+    labels: NDArray[np.int32]
+    label_image: NDArray[np.int32]
+    abundances: NDArray[np.float32]
+    components: NDArray[np.float32]
+    fractions: NDArray[np.float64]
+    confidence: NDArray[np.float32]
+    residual: NDArray[np.float32]
+    centers: NDArray[np.float64]
+    ky: NDArray[np.float64]
+    kx: NDArray[np.float64]
+    pixel_size: tuple[float, float] | None = None
+    units: str = "nm"
+    params: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    estimate: ComponentEstimate | None = None
+    separation: Separation | None = None
+
+    def __post_init__(self) -> None:
+        ny, nx = self.labels.shape
+        k = len(self.components)
+        expected = {
+            "abundances": (k, ny, nx),
+            "confidence": (ny, nx),
+            "residual": (ny, nx),
+            "centers": (ny * nx, 2),
+            "fractions": (k,),
+            "label_image": self.image.shape,
+            "components": (k, len(self.ky), len(self.kx)),
+        }
+        for name, shape in expected.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {getattr(self, name).shape}")
+
+    def __repr__(self) -> str:
+        shares = ", ".join(f"{100 * f:.1f} %" for f in self.fractions)
+        (y, x), (ny, nx) = self.image.shape, self.labels.shape
+        phases = "1 phase" if len(self.fractions) == 1 else f"{len(self.fractions)} phases"
+        return f"Segmentation({phases}: {shares}; image {y} x {x}, {ny} x {nx} windows)"
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What speaks against the phases, in words: no better separated than chance, or hardly a pixel."""
+        k, found = len(self.fractions), []
+        if self.separation is not None and self.by_chance:
+            found.append(
+                f"the {k} phases are {self.separation.words}; the image may have fewer, or one that changes "
+                f"gradually{self._few_windows}"
+            )
+        least = LEAST_AREA * float(np.prod(self._window))
+        areas = self.fractions * np.count_nonzero(self.label_image >= 0)
+        if k > 1 and (few := np.count_nonzero(areas < least)) and areas.any():
+            empty = np.count_nonzero(areas == 0)
+            none = f", {empty} of them none at all" if empty else ""
+            have = "has" if few == 1 else "have"
+            used = [f"{name}={value:g}" for name in ("regularize", "min_area") if (value := self.params.get(name))]
+            less = f", or less than {' and '.join(used)}" if used else ""
+            found.append(
+                f"{few} of the {k} phases {have} fewer than {least:.0f} pixels, a quarter of a window{none}: ask for "
+                f"fewer phases{less}"
+            )
+        return tuple(found)
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether chance is known to separate as many phases as well; not of one phase."""
+        return len(self.fractions) > 1 and self.separation is not None and self.separation.by_chance
+
+    @property
+    def reason_for_one(self) -> str | None:
+        """Why one phase was found, in words; None if it was not."""
+        if self.estimate is None or len(self.fractions) > 1:
+            return None
+        if self.separation is None:
+            return f"1 phase: of no larger number each would fill a window somewhere{self._few_windows}"
+        n, words = self.separation.n_phases, self.separation.words
+        return f"1 phase: {n}, of larger numbers the best separated, are {words}{self._few_windows}"
+
+    @property
+    def _window(self) -> NDArray[np.float64]:
+        """Sides of a window, (y, x) in pixels."""
+        return 2 * self.centers[0] + 1
+
+    @property
+    def _few_windows(self) -> str:
+        """A remark on an image that is only a few windows wide."""
+        included = self.label_image >= 0
+        if not included.any():
+            return ""
+        sides = np.array([np.ptp(places) + 1 for places in np.nonzero(included)]) / self._window
+        if sides.min() >= FEW_WINDOWS:
+            return ""
+        return f"; the image is only {sides[0]:.1f} x {sides[1]:.1f} windows, little to judge by"
+
+    @property
+    def frequency_axes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """`ky` and `kx` in cycles per unit of length (1/nm for nm), or per pixel if not calibrated."""
+        y, x = self.pixel_size or (1.0, 1.0)
+        return self.ky / y, self.kx / x
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to one file, arrays as npz and the rest as JSON in it, without pickle.
+
+        The file appears complete or not at all. Its name should end in ``.npz``.
+        """
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        rest = {name: value for name, value in self.to_dict().items() if name not in _ARRAYS}
+        text = json.dumps({"format": FORMAT, **rest})
+        objects = [name for name, array in arrays.items() if array.dtype.hasobject]
+        if objects:
+            raise ValueError(
+                f"{', '.join(objects)}: arrays of objects are not saved, as reading them would need pickle"
+            )
+        with atomic(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, json=np.array(text), **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file is not one that `save` wrote.
+        """
+        name = os.fspath(path)
+        try:
+            # Opened here, since np.load leaves a broken file open.
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                values = json.loads(str(stored["json"]))
+                written = values.pop("format")
+                if written == FORMAT:
+                    values |= {array: stored[array] for array in _ARRAYS}
+                    values["pixel_size"] = _tuple(values["pixel_size"])
+                    if values.get("estimate") is not None:
+                        values["estimate"] = ComponentEstimate.from_dict(values["estimate"])
+                    if values.get("separation") is not None:
+                        values["separation"] = Separation.from_dict(values["separation"])
+                    values["params"] = {key: _tuple(value) for key, value in values["params"].items()}
+                    return cls(**values)
+        except OSError:
+            raise
+        except Exception as error:
+            raise ValueError(f"{name}: not a file that Segmentation.save wrote, or damaged ({error})") from error
+        raise ValueError(f"{name}: file format {written}, this version of stemseg-core reads {FORMAT}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All attributes by name: arrays as they are, the rest JSON-able."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        if self.estimate is not None:
+            values["estimate"] = self.estimate.to_dict()
+        if self.separation is not None:
+            values["separation"] = self.separation.to_dict()
+        return values
+
+    def plot(self) -> Figure:
+        """Overview: image, phases, patterns, confidence. Needs matplotlib."""
+        require_extra("matplotlib")
+        from stemseg_core.plot import plot
+
+        return plot(self)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write a self-contained html page; see `stemseg_core.plot.report.write_report`. Needs matplotlib."""
+        require_extra("matplotlib")
+        from stemseg_core.plot.report import write_report
+
+        write_report(self, path)
+
+
+def _tuple(value: Any) -> Any:
+    """JSON made lists of the tuples it was given."""
+    return tuple(map(_tuple, value)) if isinstance(value, list) else value
+
+
+_ARRAYS = (
+    "image",
+    "labels",
+    "label_image",
+    "abundances",
+    "components",
+    "fractions",
+    "confidence",
+    "residual",
+    "centers",
+    "ky",
+    "kx",
+)

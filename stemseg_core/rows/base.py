@@ -1,0 +1,77 @@
+"""What all estimators share: taking any source of rows, checking it, running blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Integral
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+from stemseg_core.rows.blocks import Rows, as_rows, run
+
+
+class RowsEstimator(BaseEstimator):
+    """Base of the estimators: X may be an array, a memory map, an HDF5 or zarr data set, or a `WindowMatrix`.
+
+    Subclasses have the parameters ``n_jobs``, ``max_memory`` and ``progress``.
+    """
+
+    def _check_rows(self, X: Any, *, reset: bool, min_rows: int = 1) -> Rows:
+        """The row source of `X`; shape and type are checked as scikit-learn does, values as the blocks are read."""
+        if is_row_store(X):
+            check_store(X, "X")
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            if X.shape[0] < min_rows:
+                raise ValueError(f"Found array with {X.shape[0]} sample(s) while a minimum of {min_rows} is required.")
+            return as_rows(X)
+        # The finiteness check would read X once more: `blocks.refuse_non_finite` does it inside the first pass.
+        X = validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite=False, ensure_min_samples=min_rows)
+        return as_rows(X)
+
+    def _run(self, function: Callable[..., Any], rows: Rows, *state: Any, stage: str = "", **options: Any) -> Any:
+        """`blocks.run` with this estimator's threads and progress."""
+        stage = stage or type(self).__name__
+        return run(function, rows, *state, n_jobs=self.n_jobs, progress=self.progress, stage=stage, **options)
+
+
+def is_row_store(X: Any) -> bool:
+    """Whether `X` is to be read block by block instead of being made an array: a row source, HDF5 or zarr."""
+    return hasattr(X, "reader") or type(X).__module__.split(".")[0] in ("h5py", "zarr")
+
+
+def check_whole(**parameters: object) -> None:
+    """Raise ValueError unless each of the named parameters is a whole number, at least 1."""
+    for name, value in parameters.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
+            raise ValueError(f"{name} must be a whole number, at least 1; got {value!r}")
+
+
+def check_seed(random_state: object, *, or_none: bool = False) -> None:
+    """Raise ValueError unless `random_state` is a whole number, at least 0, or None where that is allowed."""
+    if or_none and random_state is None:
+        return
+    if isinstance(random_state, bool) or not isinstance(random_state, Integral) or int(random_state) < 0:
+        expected = "a whole number, at least 0" + ", or None" * or_none
+        raise ValueError(f"random_state must be {expected}; got {random_state!r}")
+
+
+def check_store(X: Any, name: str) -> None:
+    """Refuse a row store that has no real rows of features, as scikit-learn does an array."""
+    if len(X.shape) != 2:
+        raise ValueError(f"{name} must be 2-D, rows by features; got shape {tuple(X.shape)}")
+    if X.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be of real numbers; got dtype {X.dtype}")
+    if X.shape[1] == 0:
+        raise ValueError(f"Found array with 0 feature(s) (shape={tuple(X.shape)}) while a minimum of 1 is required.")
+
+
+def check_rows(X: Any, name: str = "X") -> Rows:
+    """`RowsEstimator._check_rows` for functions."""
+    if is_row_store(X):
+        check_store(X, name)
+    else:
+        X = check_array(X, dtype="numeric", ensure_all_finite=False, input_name=name)
+    return as_rows(X)

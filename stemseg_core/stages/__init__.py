@@ -1,0 +1,1 @@
+"""Rows to scores, components, abundances and labels: every algorithm, for rows of any origin."""

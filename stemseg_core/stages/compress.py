@@ -1,0 +1,258 @@
+"""One pass makes rows short: scores on an orthonormal basis, and the norm of what the basis leaves out of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemseg_core.rows.base import check_rows, check_whole
+from stemseg_core.rows.blocks import Partial, Rows, refuse_too_small, run
+from stemseg_core.rows.products import as_columns, project, subtract_mean
+from stemseg_core.stages.leading import fixed_signs, leading, leading_bytes, spread
+from stemseg_core.system.memory import require_memory
+from stemseg_core.system.threads import Progress, one_blas_thread
+
+Array = NDArray[Any]
+
+#: Multiply-adds that a basis may cost: up to MAX_SAMPLE rows are looked at within it, MIN_SAMPLE in any case.
+BASIS_COST, MIN_SAMPLE, MAX_SAMPLE = 2e10, 5_000, 100_000
+#: Passes over the sample of block Krylov iteration where it replaces the Gram matrix: any good basis will do here.
+BASIS_PASSES = 4
+#: Below this share of a row's energy, what the basis leaves out is formed explicitly: the difference of norms cancels.
+CANCELLED = 1e-2
+#: Roundings that the error of a norm is bounded by.
+ROUNDINGS = 16
+#: Rows with the largest residuals that the basis is enlarged from when `tol` is not met.
+WORST_ROWS = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Compressed:
+    """Rows on an orthonormal basis: ``X ~ scores @ basis + mean``, with the norm of what is left of each row.
+
+    Attributes
+    ----------
+    scores : ndarray of shape (n, r)
+        ``(X - mean) @ basis.T``, float32 or float64 as the rows.
+    basis : ndarray of shape (r, d)
+        Orthonormal rows; the entry of largest modulus of each is positive. The first are by falling energy in the rows
+        they were made from; those that each further pass adds for `tol` follow, by falling energy in the rows that
+        were worst until then.
+    mean : ndarray of shape (d,)
+        Mean of all rows; zero with ``center=False``.
+    residual : ndarray of shape (n,), float64
+        ``|x - mean - a @ basis|`` of each row x with scores a, within `mean_error`.
+    energy : float
+        Fraction of ``sum |x - mean|^2`` over all rows that the basis captures, measured on all rows.
+    mean_error : float
+        Length of the part of the mean outside the basis that was not known before the pass: an upper bound on the
+        error of every `residual`. Rounding only, if `exact`.
+    exact : bool
+        Whether the basis was made from all rows, and thus is the best of its rank (until `tol` enlarges it).
+    n_passes : int
+        Passes over all rows that projected them; more than one only with `tol`.
+    residual_error : ndarray of shape (n,), float64
+        Bound on the error of each `residual`, for rounding that does not conspire.
+    energy_error : float
+        Bound on the error of `energy`, likewise.
+    """
+
+    scores: Array
+    basis: Array
+    mean: Array
+    residual: NDArray[np.float64]
+    energy: float
+    mean_error: float
+    exact: bool
+    n_passes: int
+
+    @property
+    def residual_error(self) -> NDArray[np.float64]:
+        """Bound on the error of each `residual`, (n,): `mean_error`, and what rounding does to a norm and a difference.
+
+        ``16 eps |y| (1 + |y| / residual)`` for rows y = x - mean, with the last quotient at most ten.
+        """
+        scores = self.scores.astype(np.float64)
+        lengths = np.sqrt(np.einsum("ij,ij->i", scores, scores) + self.residual**2)
+        kept = np.maximum(self.residual, np.sqrt(CANCELLED) * lengths)
+        quotient = np.divide(lengths, kept, out=np.zeros_like(lengths), where=kept > 0)
+        eps = float(np.finfo(self.scores.dtype).eps)
+        bound: NDArray[np.float64] = self.mean_error + ROUNDINGS * eps * lengths * (1 + quotient)
+        return bound
+
+    @property
+    def energy_error(self) -> float:
+        """Bound on the error of `energy`, ``64 eps``."""
+        return 4 * ROUNDINGS * float(np.finfo(self.scores.dtype).eps)
+
+
+def compress(
+    X: Any,
+    rank: int = 32,
+    *,
+    center: bool = True,
+    tol: float | None = None,
+    n_jobs: int | None = None,
+    max_memory: float | str | None = None,
+    progress: Progress | None = None,
+) -> Compressed:
+    """Project rows on their leading directions in one streaming pass.
+
+    The basis is made from a sample of the rows (all of them, if they are few), since for any orthonormal basis V
+    ``|x - xVV^T|^2 = |x|^2 - |xV|^2``: what it captures of all rows is measured in the pass that makes the scores.
+
+    Parameters
+    ----------
+    X : array-like, memory map, HDF5 or zarr data set, or `WindowMatrix`, of shape (n, d)
+        Read in blocks, never stored or changed.
+    rank : int, default 32
+        Directions to keep; not more than min(n, d) are.
+    center : bool, default True
+        Subtract the mean of all rows.
+    tol : float, optional
+        Largest fraction of the energy to leave out. While more is left, the basis is enlarged by the directions of
+        the rows with the largest residuals, to at most twice its rank a pass, and the rows are passed again.
+    n_jobs : int, optional
+        Threads, as in joblib; None: all CPUs that this process may use. The result has the same bits for any number.
+    max_memory : float or str, optional
+        Refuse to start if more bytes are needed, such as ``"4 GB"``; None: a share of what is free.
+    progress : callable, optional
+        ``progress(done, total, stage)`` after each group of blocks; returning False stops.
+
+    Returns
+    -------
+    Compressed
+
+    Raises
+    ------
+    ValueError
+        If X is not two-dimensional, real and finite, or a parameter is out of its range.
+    MemoryError
+        If the predicted memory exceeds `max_memory`; nothing was allocated.
+
+    Notes
+    -----
+    All rows are looked at for the basis if they are at most 5,000, or up to 100,000 if the Gram matrix costs no more
+    than 2e10 multiply-adds; otherwise about so many, in evenly spread blocks. The pass costs 2 n d r operations.
+    Memory: the scores, 8 bytes a row, and some d x d matrices of doubles. The projection of float32 rows is in
+    float32, norms and sums over rows are in float64; a residual below a tenth of its row is formed explicitly rather
+    than as a difference of norms, and is good to the rounding of the row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from stemseg_core import compress
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.random((1000, 3)) @ rng.random((3, 50))
+    >>> compressed = compress(X, rank=3)
+    >>> compressed.scores.shape, compressed.basis.shape
+    ((1000, 3), (3, 50))
+    >>> round(compressed.energy, 6)
+    1.0
+    """
+    rows = check_rows(X)
+    n, d = rows.shape
+    _check_parameters(rank, tol)
+    rank = min(rank, n, d)
+    _require_memory(rows, rank, n_jobs, max_memory)
+    sample = spread(rows, _sample_rows(rows))
+    options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress}
+    first = leading(sample, rank, center=center, max_passes=BASIS_PASSES, stage="basis", **options)
+    shift = (first.mean if center else np.zeros(d)).astype(rows.dtype)
+    basis = first.V.astype(rows.dtype)
+    n_passes = 0
+    with one_blas_thread():
+        while True:
+            n_passes += 1
+            projected = _project(rows, shift, basis, center=center, **options)
+            compressed = Compressed(*projected, exact=sample is rows, n_passes=n_passes)
+            rank = len(basis)
+            if tol is None or 1.0 - compressed.energy <= tol or rank == min(n, d):
+                return compressed
+            _require_memory(rows, min(2 * rank, n, d), n_jobs, max_memory)
+            basis = _enlarged(rows, compressed)
+            shift = compressed.mean
+            del projected, compressed  # the scores of the next pass take their place
+
+
+def _check_parameters(rank: object, tol: object) -> None:
+    check_whole(rank=rank)
+    if tol is not None and not (isinstance(tol, Real) and 0 <= float(tol) < 1):
+        raise ValueError(f"tol must be None or a fraction of the energy, at least 0 and below 1; got {tol!r}")
+
+
+def _sample_rows(rows: Rows) -> int:
+    return int(np.clip(BASIS_COST / rows.shape[1] ** 2, MIN_SAMPLE, MAX_SAMPLE))
+
+
+def _require_memory(rows: Rows, rank: int, n_jobs: int | None, max_memory: float | str | None) -> None:
+    n, d = rows.shape
+    # What the basis takes is free again when the scores are made.
+    needed = max(n * (rank * rows.dtype.itemsize + 8), leading_bytes(rows, rank, n_jobs))
+    require_memory(needed, max_memory, f"compress of {n} x {d} to rank {rank}", "use a smaller rank or fewer rows")
+
+
+def _project(
+    rows: Rows, shift: Array, basis: Array, *, center: bool, **options: Any
+) -> tuple[Array, Array, Array, Array, float, float]:
+    """The pass: the first six members of `Compressed`, by way of the rows minus `shift`, a guess of their mean."""
+    n = rows.shape[0]
+    scores, residual = np.empty((n, len(basis)), rows.dtype), np.empty(n)
+    sums, squares, left = run(
+        _project_block,
+        rows,
+        shift,
+        basis,
+        as_columns(basis, basis.dtype),
+        out=(scores, residual),
+        stage="compress",
+        **options,
+    )
+    refuse_too_small(rows, squares, shift, **options)
+    mean, rest = shift, np.zeros(len(shift))
+    if center:
+        mean = (shift + sums / n).astype(rows.dtype)
+        # The scores are those of the rows minus `mean` as it is stored, rounding included.
+        rest = mean.astype(np.float64) - shift
+    within = basis @ rest
+    scores -= within.astype(rows.dtype)
+    outside = float(np.linalg.norm(rest - within @ basis))
+    total = squares - n * float(rest @ rest)
+    # What is left of constant rows is the rounding of their mean.
+    energy = 1.0 if total <= 1e-12 * squares else 1.0 - max(0.0, left - n * outside**2) / total
+    return scores, basis, mean, residual, float(max(0.0, energy)), outside
+
+
+def _project_block(block: Array, shift: Array, basis: Array, columns: Array) -> tuple[Partial, Partial]:
+    A, squares, sums = project(block, shift, columns)
+    A = A[:, : len(basis)]
+    left = squares - np.einsum("ij,ij->i", A, A)
+    cancelled = left < CANCELLED * squares
+    if cancelled.any():
+        Y = subtract_mean(block[cancelled], shift)[0] - A[cancelled].astype(basis.dtype) @ basis
+        left[cancelled] = subtract_mean(Y, np.zeros_like(shift))[1]
+    return (A, np.sqrt(left)), (sums, squares.sum(), left.sum())
+
+
+def _enlarged(rows: Rows, compressed: Compressed) -> Array:
+    """The basis, and as many more directions at most, of the rows with the largest residuals."""
+    basis = compressed.basis.astype(np.float64)
+    worst = np.zeros(rows.shape[0], bool)
+    worst[np.argsort(-compressed.residual, kind="stable")[:WORST_ROWS]] = True
+    read = rows.reader()
+    parts = []
+    for i in range(rows.n_blocks):
+        wanted = worst[rows.index(i)]
+        if wanted.any():
+            parts.append(read(i)[wanted] - compressed.mean.astype(np.float64))
+    Y = np.vstack(parts)
+    Y -= (Y @ basis.T) @ basis
+    more = min(len(basis), min(rows.shape) - len(basis))
+    V = np.linalg.svd(Y, full_matrices=False)[2][:more]
+    # Again orthonormal to the last digit; QR keeps the span of the first rows.
+    V = np.linalg.qr(np.vstack([basis, V]).T)[0].T
+    return np.ascontiguousarray(V * fixed_signs(V)[:, np.newaxis]).astype(rows.dtype)

@@ -1,0 +1,173 @@
+"""N-FINDR: the rows that span the largest simplex, as the endmembers of all others."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from stemseg_core.rows.base import check_whole
+from stemseg_core.rows.blocks import Rows
+from stemseg_core.stages.endmembers import Cloud, Endmembers
+from stemseg_core.stages.simplex import SHAKES, Search
+from stemseg_core.system.threads import Progress
+
+#: Where the search may start.
+STARTS = ("spa", "vca", "atgp")
+#: Components up to which ten starts find the largest simplex of all but for rare cases.
+EASY_COMPONENTS = 5
+
+
+class NFINDR(Endmembers):
+    """Endmembers by N-FINDR: the `n_components` rows of X that span the simplex of largest volume.
+
+    Volumes are measured in the space of the first ``n_components - 1`` principal components.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Number of endmembers k. With 1 it is the row farthest from the mean.
+    init : {"spa", "vca", "atgp"}, default="spa"
+        Where the search starts: at what `SPA`, `ATGP` or one run of `VCA` finds.
+    n_init : int, default=10
+        Starts of the search: that by `init`, the others from random directions. The largest volume wins; with more
+        than five components, twenty tries a start go on from there with some vertices moved at random.
+    max_iter : int, default=100
+        Most passes over the scores.
+    n_neighbors : int or None, default=None
+        If given, outliers are left out first: rows with fewer than so many others near them, see Notes. Five are
+        enough against rows that are wrong one by one.
+    random_state : int, RandomState instance or None, default=0
+        Seed of the random starts. None: another one every time.
+    n_jobs : int or None, default=None
+        Threads, as in joblib; None: all CPUs this process may use. The result is the same to the bit for any number.
+    max_memory : int, float, str or None, default=None
+        Bytes that may be used, or a text such as "4 GB"; None: a share of what is free.
+    progress : callable or None, default=None
+        Called as ``progress(done, total, stage)``; returning False stops.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (k, d)
+        The endmembers, rows of X, in the order of their row numbers.
+    indices_ : ndarray of shape (k,), int
+        Their row numbers.
+    outliers_ : ndarray of shape (m,), int
+        Numbers of the rows that were left out as outliers.
+    log_volume_ : float
+        ``log |det [1; Y]|`` of the principal component scores Y of the endmembers: log of (k - 1)! times the volume.
+    certificate_ : float
+        Largest modulus of a barycentric coordinate of any row with respect to the endmembers. At most 1 (to rounding):
+        no single replacement enlarges the simplex, and its volume is at least ``k**(-k / 2)`` of the largest possible.
+    n_iter_ : int
+        Passes over the scores.
+    converged_ : bool
+        Whether every start ended at a simplex that no single replacement enlarges (and the principal components are
+        converged).
+    n_features_in_ : int
+        Number of features.
+
+    See Also
+    --------
+    SPA, ATGP, VCA : The starts by themselves.
+    abundances : Shares of the endmembers in each row, which `transform` returns.
+
+    Notes
+    -----
+    One row of the inverse of M = [1; vertices] gives for all rows of X the factor by which the volume grows if they
+    replace a vertex [1]_, so a pass scores every row for every vertex of every start. The best rows join a pool, in
+    which every start replaces vertices while its volume grows; when a pass finds no row outside the pool that would
+    enlarge any simplex, all starts have converged on all rows. [2]_ is the usual start. Where there are many
+    components, local optima abound: three or four vertices of the largest simplex are moved to random rows of the pool,
+    which is cheap, and what is larger after another ascent takes its place and is tried on all rows.
+
+    An outlier spans a large simplex, and is alone. With `n_neighbors`, a row is left out whose neighbour of that number
+    is more than four times as far as those of 95 % of the rows are [3]_; principal components, and with them all that
+    follows, are those of the rows that stay. Each of a few rounds costs as much as the principal components do.
+
+    Cost: principal components, n d^2 products; then a few passes over n (k - 1) scores, kept in memory as 8 n k bytes.
+
+    References
+    ----------
+    .. [1] M. E. Winter, "N-FINDR: an algorithm for fast autonomous spectral end-member determination in hyperspectral
+       data", Proc. SPIE 3753 (1999) 266-275. https://doi.org/10.1117/12.366289
+    .. [2] N. Gillis, S. A. Vavasis, "Fast and robust recursive algorithms for separable nonnegative matrix
+       factorization", IEEE Trans. Pattern Anal. Mach. Intell. 36 (2014) 698-714.
+       https://doi.org/10.1109/TPAMI.2013.226
+    .. [3] S. Ramaswamy, R. Rastogi, K. Shim, "Efficient algorithms for mining outliers from large data sets", Proc. ACM
+       SIGMOD (2000) 427-438. https://doi.org/10.1145/342009.335437
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from stemseg_core import NFINDR
+    >>> X = np.array([[0.0, 0.0], [4.0, 0.0], [1.0, 1.0], [0.0, 4.0], [2.0, 2.0]])
+    >>> nfindr = NFINDR(3).fit(X)
+    >>> nfindr.indices_
+    array([0, 1, 3])
+    >>> nfindr.transform(X)[2].round(6)
+    array([0.5 , 0.25, 0.25])
+    """
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        init: str = "spa",
+        n_init: int = 10,
+        max_iter: int = 100,
+        n_neighbors: int | None = None,
+        random_state: Any = 0,
+        n_jobs: int | None = None,
+        max_memory: float | str | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.n_neighbors = n_neighbors
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.max_memory = max_memory
+        self.progress = progress
+
+    @property
+    def _dimensions(self) -> int:
+        return super()._dimensions + (self.init == "atgp")
+
+    @property
+    def _more_scores(self) -> int:
+        return int(self.n_components) if self.init == "atgp" else 0
+
+    def _check_parameters(self, rows: Rows) -> None:
+        check_whole(n_init=self.n_init, max_iter=self.max_iter)
+        if self.init not in STARTS:
+            raise ValueError(f"init must be one of {STARTS}, got {self.init!r}")
+        super()._check_parameters(rows)
+
+    def _choose(self, rows: Rows, cloud: Cloud) -> tuple[NDArray[np.intp], int, bool]:
+        search = Search(cloud.Z, lambda W: self._extremes(cloud.Z, W))
+        random_state = check_random_state(self.random_state)
+        search.start(self._first(rows, cloud, random_state), int(self.n_init), random_state)
+        n_shakes = SHAKES * int(self.n_init) if self.n_components > EASY_COMPONENTS else 0
+        n_iter, converged = search.improve(int(self.max_iter), n_shakes, random_state)
+        found = search.best()
+        if not converged:
+            warnings.warn(
+                f"N-FINDR did not converge in max_iter = {self.max_iter} passes: a row would enlarge the best simplex "
+                f"{self._certificate(cloud.Z, found):.6g} times; raise max_iter",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return found, n_iter, converged
+
+    def _first(self, rows: Rows, cloud: Cloud, random_state: np.random.RandomState) -> NDArray[np.intp]:
+        if self.init == "vca":
+            first: NDArray[np.intp] = self._by_vca(cloud, 1, random_state)[0]
+            return first
+        return self._by_spa(cloud) if self.init == "spa" else self._by_atgp(rows)

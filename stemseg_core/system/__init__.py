@@ -1,0 +1,1 @@
+"""The machine: threads, memory, files, versions, and how work is carried out."""

@@ -1,0 +1,1 @@
+"""An image as rows: windows on a grid, and the Fourier features of each."""
