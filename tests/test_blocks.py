@@ -12,17 +12,11 @@ from hypothesis import strategies as st
 
 from stemseg_core import Stopped
 from stemseg_core.rows import blocks as blocks_module
-from stemseg_core.rows.blocks import (
-    ArrayRows,
-    MergeTree,
-    NonFiniteError,
-    add,
-    as_rows,
-    refuse_non_finite,
-    refuse_too_small,
-    row_dtype,
-    run,
-)
+from stemseg_core.rows.blocks import refuse_non_finite
+from stemseg_core.rows.sources import ArrayRows, as_rows, row_dtype
+from stemseg_core.rows.transitional import refuse_too_small, run
+from stemseg_core.system.errors import NonFiniteError
+from stemseg_core.system.merging import MergeTree, add
 
 N_JOBS = (1, 2, 3, 8)
 

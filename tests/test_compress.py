@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import stemseg_core._kernels as kernels
 from stemseg_core import Stopped, compress
 from stemseg_core.rows import blocks
-from stemseg_core.rows.blocks import ArrayRows
+from stemseg_core.rows.sources import ArrayRows
 from stemseg_core.stages import leading as directions
 
 compress_module = importlib.import_module("stemseg_core.stages.compress")

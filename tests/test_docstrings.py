@@ -19,7 +19,17 @@ def test_examples_of_docstrings(name, tmp_path, monkeypatch):
 
 
 def test_whatever_is_public_has_an_example():
-    without = {"Curve", "PhaseWarning", "Separation", "SIMD_LEVEL", "Stopped", "datasets", "Compressed", "Segmentation", "WindowMatrix"}
+    without = {
+        "Curve",
+        "PhaseWarning",
+        "Separation",
+        "SIMD_LEVEL",
+        "Stopped",
+        "datasets",
+        "Compressed",
+        "Segmentation",
+        "WindowMatrix",
+    }
     for name in set(stemseg_core.__all__) - without:
         assert ">>>" in getattr(stemseg_core, name).__doc__, name
 

@@ -15,7 +15,9 @@ from sklearn.decomposition import PCA
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from stemseg_core import ATGP, NFINDR, SPA, VCA, Stopped, abundances
-from stemseg_core.rows.blocks import ArrayRows, KeptRows, run, take_rows
+from stemseg_core.rows.blocks import take_rows
+from stemseg_core.rows.sources import ArrayRows, MaskedRows
+from stemseg_core.rows.transitional import run
 from stemseg_core.stages.projections import successive_projections
 
 DATA = Path(os.environ.get("STEMSEG_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -263,7 +265,7 @@ def test_kept_rows_are_a_source():
     rows.block_rows, rows.n_blocks = 1000, 15
     kept = np.random.default_rng(0).random(15_000) < 0.5
     kept[2000:4000] = False
-    source = KeptRows(rows, kept)
+    source = MaskedRows(rows, kept)
     assert source.shape == (kept.sum(), 2)
     assert source.n_blocks == 13
     out = np.empty_like(X[kept])

@@ -10,8 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from stemseg_core import SVD
 from stemseg_core._kernels import available_levels
-from stemseg_core.rows.blocks import ArrayRows, as_rows
-from stemseg_core.stages.leading import grouped, moments
+from stemseg_core.rows.sources import ArrayRows, as_rows
+from stemseg_core.stages.leading import moments
 
 LEVELS = available_levels()
 
@@ -132,6 +132,6 @@ def test_overflow_of_products_is_told():
 
 
 def test_groups_do_not_copy_an_array():
-    rows = grouped(as_rows(rows_of(60_000, 64)))
+    rows = as_rows(rows_of(60_000, 64)).grouped()
     assert rows.n_blocks % 8 == 0
     assert np.shares_memory(rows.reader()(0), rows.rows.array)

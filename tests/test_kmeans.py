@@ -19,11 +19,12 @@ from threadpoolctl import threadpool_limits
 import stemseg_core
 from stemseg_core import KMeans, Stopped
 from stemseg_core._kernels import available_levels
-from stemseg_core.rows.blocks import ArrayRows, take_rows
+from stemseg_core.rows.blocks import take_rows
+from stemseg_core.rows.sources import ArrayRows
+from stemseg_core.rows.transitional import map_tasks
 from stemseg_core.stages import lloyd
 from stemseg_core.stages.kmeans import _same_clusters
 from stemseg_core.stages.lloyd import Clustering
-from stemseg_core.system.threads import map_tasks
 
 LEVELS = available_levels()
 

@@ -15,8 +15,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from stemseg_core import NMF, Stopped
 from stemseg_core._kernels import available_levels
-from stemseg_core.rows.blocks import ArrayRows
 from stemseg_core.rows.products import as_columns
+from stemseg_core.rows.sources import ArrayRows
 from stemseg_core.stages.nmf_solver import Problem, descend
 from stemseg_core.stages.nmf_starts import POOL
 

@@ -9,8 +9,8 @@ import pytest
 
 from stemseg_core import NMF, WindowFFT, segment
 from stemseg_core.rows import blocks
-from stemseg_core.rows.blocks import ArrayRows, run
-from stemseg_core.rows.sources import KeptRows, keep
+from stemseg_core.rows.sources import ArrayRows, CachedRows, cached
+from stemseg_core.rows.transitional import run
 from stemseg_core.system.threads import Stopped
 
 IMAGE = np.random.default_rng(0).random((150, 170)).astype(np.float32)
@@ -62,17 +62,17 @@ def passes(rows, n=2, **options):
 def test_same_bits_and_each_kept_block_is_made_once(source, share, n_jobs):
     size = source.shape[0] * source.shape[1] * source.dtype.itemsize
     expected = passes(source.rows, 1)[0]
-    kept = KeptRows(source, share * size)
+    kept = CachedRows(source, share * size)
     assert passes(kept, 3, n_jobs=n_jobs) == [expected] * 3
-    assert source.counts.tolist() == [1] * kept.n_kept + [3] * (source.n_blocks - kept.n_kept)
-    assert kept.n_kept == {0: 0, 1: source.n_blocks}.get(share, kept.n_kept)
-    assert share in (0, 1) or 0 < kept.n_kept < source.n_blocks
+    assert source.counts.tolist() == [1] * kept.n_stored + [3] * (source.n_blocks - kept.n_stored)
+    assert kept.n_stored == {0: 0, 1: source.n_blocks}.get(share, kept.n_stored)
+    assert share in (0, 1) or 0 < kept.n_stored < source.n_blocks
     assert kept._store.nbytes <= share * size
     assert (kept.shape, kept.dtype, kept.n_blocks) == (source.shape, source.dtype, source.n_blocks)
 
 
 def test_kept_blocks_are_read_only(source):
-    read = KeptRows(source, 1e9).reader()
+    read = CachedRows(source, 1e9).reader()
     for _ in range(2):
         with pytest.raises(ValueError, match="read-only"):
             read(1)[0, 0] = 1
@@ -80,7 +80,7 @@ def test_kept_blocks_are_read_only(source):
 
 def test_an_interrupted_pass_leaves_whole_blocks(source):
     expected = passes(source.rows, 1)
-    kept = KeptRows(source, 1e9)
+    kept = CachedRows(source, 1e9)
     source.fails_at = 3
     with pytest.raises(OSError, match="the disk is gone"):
         passes(kept)
@@ -99,7 +99,7 @@ def test_a_block_that_breaks_off_is_made_again(source):
             return lambda i: read(i)[:-1] if self.counts[i] == 0 else read(i)
 
     breaking = Breaking(source.rows)
-    kept = KeptRows(breaking, 1e9)
+    kept = CachedRows(breaking, 1e9)
     with pytest.raises(ValueError, match="broadcast"):
         kept.reader()(0)
     np.testing.assert_array_equal(kept.reader()(0), source.rows.reader()(0))
@@ -107,14 +107,14 @@ def test_a_block_that_breaks_off_is_made_again(source):
 
 def test_only_what_is_made_anew_is_kept(source):
     array = ArrayRows(np.ones((9, 2)))
-    assert keep(array, 1e9) is array
-    kept = keep(source, 1e9)
-    assert isinstance(kept, KeptRows)
-    assert keep(kept, 1e9) is kept
+    assert cached(array, 1e9) is array
+    kept = cached(source, 1e9)
+    assert isinstance(kept, CachedRows)
+    assert cached(kept, 1e9) is kept
 
 
 def test_memory_is_released_with_the_rows(source):
-    kept = KeptRows(source, 1e9)
+    kept = CachedRows(source, 1e9)
     passes(kept)
     store = weakref.ref(kept._store)
     del kept
@@ -140,8 +140,8 @@ def test_results_do_not_depend_on_what_is_kept(monkeypatch):
 def test_larger_blocks_share_what_is_kept(n_kept, n_made, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 8 * 7 * 8)
     array = ArrayRows(np.random.default_rng(0).random((100, 7)))
-    kept = KeptRows(array, min(100, 8 * n_kept) * 7 * 8)
-    assert (kept.n_blocks, kept.n_kept) == (13, n_kept)
+    kept = CachedRows(array, min(100, 8 * n_kept) * 7 * 8)
+    assert (kept.n_blocks, kept.n_stored) == (13, n_kept)
     read = kept.reader()
     for i in range(n_made):
         read(i)

@@ -6,7 +6,7 @@ import pytest
 from stemseg_core import WindowFFT
 from stemseg_core.phases.frequencies import Frequencies
 from stemseg_core.phases.spectra import SmoothedSpectra, Spectra
-from stemseg_core.rows.blocks import run
+from stemseg_core.rows.transitional import run
 
 
 @pytest.fixture(scope="module")

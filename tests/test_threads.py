@@ -15,13 +15,13 @@ import pytest
 
 from stemseg_core import SVD, Stopped
 from stemseg_core._kernels.cpu import current_cpu
+from stemseg_core.rows.transitional import map_tasks
 from stemseg_core.system import threads
 from stemseg_core.system.threads import (
     AHEAD,
     _controller,
     blas_libraries,
     effective_n_jobs,
-    map_tasks,
     one_blas_thread,
     usable_cpus,
 )
@@ -323,8 +323,10 @@ def test_keyboard_interrupt(n_jobs, call):
     code = textwrap.dedent(f"""
         import time, sys, threading
         import numpy as np
-        from stemseg_core.rows.blocks import ArrayRows, run
-        from stemseg_core.system.threads import _controller, map_tasks
+        from stemseg_core.rows.sources import ArrayRows
+        from stemseg_core.rows.transitional import run
+        from stemseg_core.system.threads import _controller
+        from stemseg_core.rows.transitional import map_tasks
 
         n_slow = [0]
 

@@ -23,7 +23,8 @@ from stemseg_core.command.option_names import Size, in_options
 from stemseg_core.io import Image, ImageReadError, Signal, choose_signal, read_image, read_signals, write_tiff
 from stemseg_core.phases.segment import segment
 from stemseg_core.phases.segmentation import Segmentation
-from stemseg_core.system.threads import Progress, tell
+from stemseg_core.rows.transitional import tell
+from stemseg_core.system.threads import Progress
 from stemseg_core.system.versions import VERSION
 from stemseg_core.windows.periods import pixels_along, strongest_period, strongest_reflection, suited_window
 

@@ -16,7 +16,8 @@ import scipy.linalg
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from stemseg_core.rows.blocks import ArrayRows, run
+from stemseg_core.rows.sources import ArrayRows
+from stemseg_core.rows.transitional import run
 from stemseg_core.system.threads import one_blas_thread
 
 Array = NDArray[Any]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.phases.boundaries import depth_of
-from stemseg_core.rows.blocks import ArrayRows, KeptRows
+from stemseg_core.rows.sources import ArrayRows, MaskedRows
 from stemseg_core.stages.abundances import abundances
 from stemseg_core.stages.endmembers import Endmembers
 from stemseg_core.stages.projections import RankError
@@ -60,7 +60,7 @@ def mixed_from_pure(estimator: Endmembers, scores: Array, grid: Grid, **limits: 
         if kept.mean() < 1 - MOST or not pure[:, defects].any():
             return first, every
         try:
-            estimator.fit(KeptRows(ArrayRows(scores), kept))
+            estimator.fit(MaskedRows(ArrayRows(scores), kept))
         except RankError:  # too few dimensions without the defects
             return first, every
         found = abundances(scores, estimator.components_, **limits)

@@ -14,7 +14,8 @@ from stemseg_core.phases.boundaries import phase_sums
 from stemseg_core.phases.defects import mixed_from_pure, mixing_bytes
 from stemseg_core.phases.separability import best_separated, n_phases_of
 from stemseg_core.phases.spectra import Spectra
-from stemseg_core.rows.blocks import ArrayRows, KeptRows, run
+from stemseg_core.rows.sources import ArrayRows, MaskedRows
+from stemseg_core.rows.transitional import run
 from stemseg_core.stages.abundances import abundances
 from stemseg_core.stages.compress import compress
 from stemseg_core.stages.estimates import ComponentEstimate, Separation
@@ -197,7 +198,7 @@ def _clear(k: int, scores: Array, grid: Grid, settings: Settings) -> NDArray[np.
 def _by_parts(k: int, spectra: Spectra, kept: NDArray[np.bool_], grid: Grid, settings: Settings) -> NDArray[np.float32]:
     """Shares (n, k) of non-negative parts of the spectra, which are learnt from those that are kept."""
     nmf = NMF(k, **settings.seeded)
-    weights = nmf.fit_transform(spectra) if kept.all() else nmf.fit(KeptRows(spectra, kept)).transform(spectra)
+    weights = nmf.fit_transform(spectra) if kept.all() else nmf.fit(MaskedRows(spectra, kept)).transform(spectra)
     parts = shares(grid.smooth(weights, settings.smooth, **settings.threads))
     return _between_extremes(parts, kept, settings)
 

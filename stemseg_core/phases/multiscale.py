@@ -24,7 +24,7 @@ from stemseg_core.phases.methods import (
 )
 from stemseg_core.phases.separability import best_separated, separation_of, separation_of_rows
 from stemseg_core.phases.spectra import SmoothedSpectra, Spectra
-from stemseg_core.rows.blocks import ArrayRows
+from stemseg_core.rows.sources import ArrayRows
 from stemseg_core.stages.compress import compress
 from stemseg_core.stages.estimates import Separation
 from stemseg_core.stages.leading import leading_bytes

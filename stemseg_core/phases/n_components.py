@@ -8,14 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.phases.separability import n_phases_of
-from stemseg_core.rows.base import check_rows, check_seed, check_whole
+from stemseg_core.rows.base import check_rows, check_whole
 from stemseg_core.rows.blocks import take_rows
+from stemseg_core.rows.transitional import tell
 from stemseg_core.stages.cluster_criteria import gap, silhouette, stability
 from stemseg_core.stages.compress import compress
 from stemseg_core.stages.eigenvalue_criteria import Spectrum, elbow, hfc, nwhfc, residual, scree
 from stemseg_core.stages.estimates import ComponentEstimate, Curve
 from stemseg_core.system.memory import require_memory
-from stemseg_core.system.threads import Progress, one_blas_thread, tell
+from stemseg_core.system.random import check_random_state
+from stemseg_core.system.threads import Progress, one_blas_thread
 from stemseg_core.windows.grid import Grid
 from stemseg_core.windows.windows import WindowMatrix
 
@@ -112,7 +114,7 @@ def estimate_n_components(
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}, got {method!r}")
     check_whole(max_components=max_components)
-    check_seed(random_state)
+    check_random_state(random_state, or_none=False)
     seed = int(random_state)
     of_image = isinstance(X, WindowMatrix) and X.included.ndim == 2
     if method == "separation" and not of_image:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.phases.spectra import row_norms
-from stemseg_core.rows.blocks import Rows, run
+from stemseg_core.rows.sources import Rows
+from stemseg_core.rows.transitional import run
 from stemseg_core.stages.compress import CANCELLED
 from stemseg_core.system.threads import Progress
 

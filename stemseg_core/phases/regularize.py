@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from stemseg_core.system.threads import Progress, tell
+from stemseg_core.rows.transitional import tell
+from stemseg_core.system.threads import Progress
 from stemseg_core.windows.grid import Grid
 
 Array = NDArray[Any]

@@ -19,10 +19,10 @@ from stemseg_core.phases.regions import BYTES_A_PIXEL, without_small_regions
 from stemseg_core.phases.regularize import regularized, regularized_bytes
 from stemseg_core.phases.segmentation import PhaseWarning, Segmentation
 from stemseg_core.phases.spectra import Spectra
-from stemseg_core.rows.base import check_seed, check_whole
-from stemseg_core.rows.blocks import BLOCK_BYTES
-from stemseg_core.rows.sources import keep
+from stemseg_core.rows.base import check_whole
+from stemseg_core.rows.sources import BLOCK_BYTES, cached
 from stemseg_core.system.memory import require_memory, spare_memory
+from stemseg_core.system.random import check_random_state
 from stemseg_core.system.threads import Progress, effective_n_jobs, one_blas_thread
 from stemseg_core.system.versions import versions
 from stemseg_core.windows.grid import Grid, lead, order_by_size
@@ -192,7 +192,7 @@ def segment(
         )
     _check_numbers(k_min=k_min, normalize=normalize, smooth=smooth, regularize=regularize, min_area=min_area)
     _check_others(whiten=whiten, rotation_invariant=rotation_invariant, units=units, progress=progress)
-    check_seed(random_state, or_none=True)
+    check_random_state(random_state)
     calibration = _pixel_size(pixel_size)
     check_k_max(k_max, zoom, calibration, units)
     if random_state is None:
@@ -240,7 +240,7 @@ def segment(
     needed = _needed_memory(matrix, finding, most, n_threads, regions=min_area > 1)
     require_memory(needed, max_memory, f"segmenting {matrix.shape[0]} windows", "take a larger step or a smaller rank")
     # NMF, which passes over the spectra many times, keeps them itself.
-    rows = matrix if method == "nmf" else keep(matrix, spare_memory(needed, max_memory))
+    rows = matrix if method == "nmf" else cached(matrix, spare_memory(needed, max_memory))
     spectra = Spectra(matrix, frequencies, normalize, rows)
     grid = Grid.of(matrix)
     settings = Settings(rank, smooth, bool(whiten), random_state, n_jobs, max_memory, progress)

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 
 from stemseg_core.phases.boundaries import deep_windows, discriminate
+from stemseg_core.rows.transitional import map_tasks, tell
 from stemseg_core.stages.estimates import ComponentEstimate, Curve, Separation
 from stemseg_core.stages.kmeans import KMeans
-from stemseg_core.system.threads import Progress, map_tasks, one_blas_thread, tell
+from stemseg_core.system.threads import Progress, one_blas_thread
 from stemseg_core.windows.grid import Grid
 
 Array = NDArray[Any]
@@ -69,7 +70,7 @@ def n_phases_of(
         Largest number considered.
     random_state : int
     n_jobs, progress
-        See `stemseg_core.rows.blocks.run`.
+        See `stemseg_core.rows.transitional.run`.
 
     Returns
     -------

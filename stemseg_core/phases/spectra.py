@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.phases.frequencies import AngularMoments, Frequencies
-from stemseg_core.rows.blocks import Index, Rows
+from stemseg_core.rows.sources import Rows
+from stemseg_core.system.types import Index
 from stemseg_core.windows.windows import WindowMatrix
 
 #: Sums of squares in this range neither overflowed nor lost digits below the smallest numbers.
@@ -34,7 +35,7 @@ def row_norms(block: NDArray[Any]) -> NDArray[np.float64]:
     return norms
 
 
-class Spectra:
+class Spectra(Rows):
     """Rows of a `WindowMatrix`, x -> x / |x|**normalize, with the features set to zero that do not count; a row source.
 
     The lowest frequencies carry thickness, contamination and the skirt of the zero beam, not the lattice. Full

@@ -1,16 +1,19 @@
-"""What all estimators share: taking any source of rows, checking it, running blocks."""
+"""What all estimators share: taking any source of rows, checking it, and carrying out work on its blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from stemseg_core.rows.blocks import Rows, as_rows, run
+from stemseg_core.rows.sources import Rows, as_rows
+from stemseg_core.system.errors import ParameterError
+from stemseg_core.system.execution import Execution
+from stemseg_core.system.memory import MemoryLimit
+from stemseg_core.system.threads import Progress
 
 
 class RowsEstimator(BaseEstimator):
@@ -18,6 +21,15 @@ class RowsEstimator(BaseEstimator):
 
     Subclasses have the parameters ``n_jobs``, ``max_memory`` and ``progress``.
     """
+
+    n_jobs: int | None
+    max_memory: MemoryLimit
+    progress: Progress | None
+
+    @property
+    def _execution(self) -> Execution:
+        """How to work: asked for once a method, and handed on."""
+        return Execution.of(self.n_jobs, self.max_memory, self.progress, stage=type(self).__name__)
 
     def _check_rows(self, X: Any, *, reset: bool, min_rows: int = 1) -> Rows:
         """The row source of `X`; shape and type are checked as scikit-learn does, values as the blocks are read."""
@@ -31,31 +43,34 @@ class RowsEstimator(BaseEstimator):
         X = validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite=False, ensure_min_samples=min_rows)
         return as_rows(X)
 
-    def _run(self, function: Callable[..., Any], rows: Rows, *state: Any, stage: str = "", **options: Any) -> Any:
-        """`blocks.run` with this estimator's threads and progress."""
-        stage = stage or type(self).__name__
-        return run(function, rows, *state, n_jobs=self.n_jobs, progress=self.progress, stage=stage, **options)
+    def _run(self, function: Any, rows: Rows, *state: Any, stage: str = "", **options: Any) -> Any:
+        """Transitional."""
+        return self._execution.run(function, rows, *state, stage=stage, **options)
+
+
+class RowsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
+    """Base of the estimators that describe rows by `components_` (k, d): `transform` gives k numbers a row."""
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.components_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
 
 def is_row_store(X: Any) -> bool:
     """Whether `X` is to be read block by block instead of being made an array: a row source, HDF5 or zarr."""
-    return hasattr(X, "reader") or type(X).__module__.split(".")[0] in ("h5py", "zarr")
+    return isinstance(X, Rows) or type(X).__module__.split(".")[0] in ("h5py", "zarr")
 
 
 def check_whole(**parameters: object) -> None:
-    """Raise ValueError unless each of the named parameters is a whole number, at least 1."""
+    """Raise `ParameterError` unless each of the named parameters is a whole number, at least 1."""
     for name, value in parameters.items():
         if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
-            raise ValueError(f"{name} must be a whole number, at least 1; got {value!r}")
-
-
-def check_seed(random_state: object, *, or_none: bool = False) -> None:
-    """Raise ValueError unless `random_state` is a whole number, at least 0, or None where that is allowed."""
-    if or_none and random_state is None:
-        return
-    if isinstance(random_state, bool) or not isinstance(random_state, Integral) or int(random_state) < 0:
-        expected = "a whole number, at least 0" + ", or None" * or_none
-        raise ValueError(f"random_state must be {expected}; got {random_state!r}")
+            raise ParameterError(f"`{name}` must be a whole number, at least 1; got {value!r}", **{name: value})
 
 
 def check_store(X: Any, name: str) -> None:

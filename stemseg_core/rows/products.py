@@ -10,7 +10,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from stemseg_core._kernels import gram as gram_kernel
 from stemseg_core._kernels.compress import LANES, ROWS, center_block, project_block, scatter_block, sum_block
-from stemseg_core.rows.blocks import Rows, refuse_non_finite
+from stemseg_core.rows.blocks import refuse_non_finite
+from stemseg_core.rows.sources import Rows
 from stemseg_core.system.threads import effective_n_jobs
 
 Array = NDArray[Any]

@@ -18,7 +18,8 @@ from sklearn.utils import check_array
 
 from stemseg_core._kernels import abundances as kernels
 from stemseg_core.rows.base import check_rows
-from stemseg_core.rows.blocks import refuse_non_finite, run
+from stemseg_core.rows.blocks import refuse_non_finite
+from stemseg_core.rows.transitional import run
 from stemseg_core.system.memory import require_memory
 from stemseg_core.system.threads import Progress
 

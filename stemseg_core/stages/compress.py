@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.rows.base import check_rows, check_whole
-from stemseg_core.rows.blocks import Partial, Rows, refuse_too_small, run
 from stemseg_core.rows.products import as_columns, project, subtract_mean
-from stemseg_core.stages.leading import fixed_signs, leading, leading_bytes, spread
+from stemseg_core.rows.sources import Rows
+from stemseg_core.rows.transitional import refuse_too_small, run
+from stemseg_core.stages.leading import fixed_signs, leading, leading_bytes
 from stemseg_core.system.memory import require_memory
 from stemseg_core.system.threads import Progress, one_blas_thread
+from stemseg_core.system.types import Partial
 
 Array = NDArray[Any]
 
@@ -159,7 +161,7 @@ def compress(
     _check_parameters(rank, tol)
     rank = min(rank, n, d)
     _require_memory(rows, rank, n_jobs, max_memory)
-    sample = spread(rows, _sample_rows(rows))
+    sample = rows.sample(_sample_rows(rows))
     options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress}
     first = leading(sample, rank, center=center, max_passes=BASIS_PASSES, stage="basis", **options)
     shift = (first.mean if center else np.zeros(d)).astype(rows.dtype)

@@ -14,8 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from stemseg_core._kernels import nfindr as kernels
 from stemseg_core.rows.base import RowsEstimator, check_whole
-from stemseg_core.rows.blocks import ArrayRows, KeptRows, Partial, Rows, take_rows
+from stemseg_core.rows.blocks import take_rows
 from stemseg_core.rows.products import subtract_mean
+from stemseg_core.rows.sources import ArrayRows, MaskedRows, Rows
 from stemseg_core.stages.abundances import abundances
 from stemseg_core.stages.leading import Leading, leading_bytes
 from stemseg_core.stages.outliers import SPARE, outlier_bytes, without_outliers
@@ -24,6 +25,7 @@ from stemseg_core.stages.projections import RankError, random_projections, succe
 from stemseg_core.stages.simplex import inverse, log_volume
 from stemseg_core.system.memory import require_memory
 from stemseg_core.system.threads import Progress, one_blas_thread
+from stemseg_core.system.types import Partial
 
 Array = NDArray[Any]
 
@@ -77,7 +79,7 @@ class Endmembers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimato
         if self.n_neighbors is not None:
             kept = without_outliers(rows, k, int(self.n_neighbors), **options)
         if not kept.all():
-            rows = KeptRows(rows, kept)
+            rows = MaskedRows(rows, kept)
         cloud = self._cloud(rows)
         with one_blas_thread():
             if k > 1:

@@ -15,8 +15,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from stemseg_core.rows.base import RowsEstimator, check_whole
-from stemseg_core.rows.blocks import ArrayRows, Partial, Rows, run, take_rows
-from stemseg_core.rows.sources import keep
+from stemseg_core.rows.blocks import take_rows
+from stemseg_core.rows.sources import ArrayRows, Rows, cached
+from stemseg_core.rows.transitional import map_tasks, run
 from stemseg_core.stages.compress import compress
 from stemseg_core.stages.lloyd import (
     Array,
@@ -28,7 +29,8 @@ from stemseg_core.stages.lloyd import (
     squared_distances,
 )
 from stemseg_core.system.memory import require_memory, spare_memory
-from stemseg_core.system.threads import Progress, effective_n_jobs, map_tasks
+from stemseg_core.system.threads import Progress, effective_n_jobs
+from stemseg_core.system.types import Partial
 
 #: Directions that restarts are run on, or as many as there are clusters: these many centres span no more.
 RANK = 32
@@ -151,7 +153,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ro
                 f"n_samples={rows.shape[0]} should be >= n_clusters={self.n_clusters}: X needs a row for every "
                 "cluster; use fewer clusters"
             )
-        rows = keep(rows, spare_memory(self._require_memory(rows), self.max_memory))
+        rows = cached(rows, spare_memory(self._require_memory(rows), self.max_memory))
         best = self._best_of_starts(rows) if isinstance(self.init, str) else self._lloyd(rows, self._check_init(rows))
         self.cluster_centers_ = best.centers
         self.labels_ = best.labels

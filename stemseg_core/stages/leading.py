@@ -11,20 +11,19 @@ Sums of products are large: passes that make them take several neighbouring bloc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import DTypeLike, NDArray
 
-from stemseg_core.rows.blocks import ArrayRows, Index, Partial, Rows, refuse_too_small, run
 from stemseg_core.rows.products import Scratch, as_columns, gram, row_sums, scatter, subtract_mean
+from stemseg_core.rows.sources import ArrayRows, Rows
+from stemseg_core.rows.transitional import map_tasks, refuse_too_small, run
 from stemseg_core.stages.lanczos import KRYLOV_BLOCKS, MAX_PASSES, block_width, krylov
-from stemseg_core.system.threads import Progress, effective_n_jobs, map_tasks, one_blas_thread
+from stemseg_core.system.threads import Progress, effective_n_jobs, one_blas_thread
+from stemseg_core.system.types import Partial
 
-#: Rows of one sum of products: so many bytes, where that leaves enough groups of blocks for all threads.
-PRODUCT_BYTES, MIN_GROUPS = 8 << 20, 8
 #: Rows and blocks read for the first mean, which need not be near, and blocks in a sample that is to stand for all.
 FIRST_ROWS, FIRST_BLOCKS, MIN_BLOCKS = 512, 4, 16
 #: Largest side of a Gram matrix, unless a tenth or more of its eigenvectors are wanted.
@@ -42,94 +41,13 @@ COPY_BYTES = 1 << 30
 Array = NDArray[Any]
 
 
-class Sample:
-    """Some blocks of a row source, as a row source; `index` still tells the rows of the whole."""
-
-    def __init__(self, rows: Rows, blocks: Sequence[int]) -> None:
-        self.rows, self.blocks, self.n_blocks = rows, blocks, len(blocks)
-        self.shape: tuple[int, int] = (sum(n_rows_of(rows.index(i)) for i in blocks), rows.shape[1])
-        self.dtype = rows.dtype
-
-    def index(self, i: int) -> Index:
-        return self.rows.index(self.blocks[i])
-
-    def reader(self) -> Callable[[int], Array]:
-        read = self.rows.reader()
-        return lambda i: read(self.blocks[i])
-
-
-class Groups:
-    """Neighbouring blocks of a row source as one block, in groups as even as can be; a row source.
-
-    Those of an array are not copied, others are copied together.
-    """
-
-    def __init__(self, rows: Rows, n_groups: int) -> None:
-        self.rows, self.n_blocks = rows, n_groups
-        self.shape, self.dtype = rows.shape, rows.dtype
-
-    def _blocks(self, i: int) -> range:
-        return range(i * self.rows.n_blocks // self.n_blocks, (i + 1) * self.rows.n_blocks // self.n_blocks)
-
-    def index(self, i: int) -> Index:
-        if isinstance(self.rows, ArrayRows):
-            return self.rows.span(self._blocks(i))
-        return np.concatenate([np.r_[self.rows.index(j)] for j in self._blocks(i)])
-
-    def reader(self) -> Callable[[int], Array]:
-        rows = self.rows
-        if isinstance(rows, ArrayRows):
-            return lambda i: rows.take(rows.span(self._blocks(i)))
-        read = rows.reader()
-
-        def read_group(i: int) -> Array:
-            sizes = [n_rows_of(rows.index(j)) for j in self._blocks(i)]
-            group, start = np.empty((sum(sizes), self.shape[1]), self.dtype), 0
-            for j, size in zip(self._blocks(i), sizes, strict=True):
-                group[start : start + size] = read(j)
-                start += size
-            return group
-
-        return read_group
-
-
-def grouped(rows: Rows) -> Rows:
-    """The rows in blocks of at most about `PRODUCT_BYTES`, a multiple of `MIN_GROUPS` if there are so many blocks.
-
-    A function of the geometry alone, as the blocks are. Even groups, in a number that 2, 4 or 8 threads share evenly,
-    leave none of them waiting at the end for a whole one.
-    """
-    n, d = rows.shape
-    block_bytes = max(1, n * d * rows.dtype.itemsize // rows.n_blocks)
-    size = min(PRODUCT_BYTES // block_bytes, rows.n_blocks // MIN_GROUPS)
-    if size < 2:
-        return rows
-    return Groups(rows, -(-rows.n_blocks // (size * MIN_GROUPS)) * MIN_GROUPS)
-
-
-def n_rows_of(index: Index) -> int:
-    """How many rows an index of a row source stands for."""
-    return index.stop - index.start if isinstance(index, slice) else len(index)
-
-
-def spread(rows: Rows, n_rows: int, min_blocks: int | None = None) -> Rows:
-    """At least `n_rows` rows in blocks that are evenly spread over the source; the source itself if it has no more."""
-    n, n_blocks = rows.shape[0], rows.n_blocks
-    min_blocks = MIN_BLOCKS if min_blocks is None else min_blocks
-    # Rows of one place may be alike: however many rows a block has, a few blocks are not a sample.
-    m = max(min_blocks, -(-n_rows * n_blocks // n))
-    if m >= n_blocks:
-        return rows
-    return Sample(rows, [(2 * i + 1) * n_blocks // (2 * m) for i in range(m)])
-
-
 def _sum_block(block: Array) -> tuple[None, Partial]:
     return None, (row_sums(block)[1],)
 
 
 def first_mean(rows: Rows, n_jobs: int | None = None) -> Array:
     """Mean of some rows, in their type: near enough to that of all rows to be subtracted before any product."""
-    some = spread(rows, FIRST_ROWS, FIRST_BLOCKS)
+    some = rows.sample(FIRST_ROWS, FIRST_BLOCKS)
     (sums,) = run(_sum_block, some, n_jobs=n_jobs)
     mean: Array = (sums / some.shape[0]).astype(rows.dtype)
     return mean
@@ -178,7 +96,7 @@ def moments(
     rows.
     """
     G, sums, squares = run(
-        _moments_block, grouped(rows), shift, Scratch(), n_jobs=n_jobs, progress=progress, stage=stage
+        _moments_block, rows.grouped(), shift, Scratch(), n_jobs=n_jobs, progress=progress, stage=stage
     )
     if not np.isfinite(G).all():
         raise ValueError(f"Input X has values too large for {shift.dtype}: sums of products overflow; scale X down")
@@ -202,13 +120,13 @@ def _mirrored(G: Array) -> Array:
 def leading_bytes(rows: Rows, rank: int, n_jobs: int | None = None) -> float:
     """Predicted memory of `leading`; products may have to be formed in float64."""
     n, d = rows.shape
-    groups = grouped(rows)
+    groups = rows.grouped()
     n_threads = min(effective_n_jobs(n_jobs), groups.n_blocks)
     copies = 8.0 * d * n / groups.n_blocks * n_threads
     if not _gram_pays(rows, rank):
         # The basis and what is made of its last block; each thread has a sum, and another waits to be merged.
         needed = 8.0 * d * block_width(rank, d) * (KRYLOV_BLOCKS + 10 + 2 * n_threads)
-        return needed if isinstance(rows, ArrayRows) else needed + copies
+        return needed if rows.sliced else needed + copies
     # Eigenvectors take five; each thread has a product, and another waits to be merged.
     side = min(n, d)
     return 8.0 * ((5 + 2 * n_threads) * side * side + 3 * rank * d) + copies + (n * d * 8.0 if n < d else 0.0)
@@ -332,7 +250,7 @@ def _steps_instead(rows: Rows, rank: int, center: bool) -> tuple[int, Array | No
     most = d // (STEP_COLUMNS * width)
     if n * d * d < GRAM_COST or most < 3 or 2 * width >= FALL_ROWS:
         return 0, None
-    sample = spread(rows, FALL_ROWS, MIN_BLOCKS)
+    sample = rows.sample(FALL_ROWS, MIN_BLOCKS)
     read = sample.reader()
     each = -(-FALL_ROWS // sample.n_blocks)
     with one_blas_thread():
@@ -390,7 +308,7 @@ def _without_gram(
     start: Array | None = None,
 ) -> Leading:
     """Block Krylov iteration on the scatter matrix, which multiplies by passing over the rows."""
-    mean, groups = shift.astype(np.float64), grouped(rows)
+    mean, groups = shift.astype(np.float64), rows.grouped()
     squares: list[float] = []
 
     def scatter_times(Q: Array) -> Array:

@@ -21,10 +21,13 @@ from stemseg_core._kernels.kmeans import (
     distances_block,
     own_distances_block,
 )
-from stemseg_core.rows.blocks import ArrayRows, Partial, Rows, add, refuse_non_finite, refuse_too_small, run, take_rows
+from stemseg_core.rows.blocks import refuse_non_finite, take_rows
 from stemseg_core.rows.products import as_columns
-from stemseg_core.rows.sources import KeptRows
+from stemseg_core.rows.sources import Rows
+from stemseg_core.rows.transitional import refuse_too_small, run
+from stemseg_core.system.merging import add
 from stemseg_core.system.threads import one_blas_thread
+from stemseg_core.system.types import Partial
 
 Array = NDArray[Any]
 
@@ -78,7 +81,9 @@ class Assignment:
 
     def __init__(self, rows: Rows, k: int, **options: Any) -> None:
         n, d = rows.shape
-        self.rows = in_large_blocks(rows)
+        # In blocks of some megabytes, so that threads meet at the interpreter less often: `assign_block` takes each row
+        # once, and keeps what it uses again in the cache by itself.
+        self.rows = rows.in_larger_blocks(BLOCKS)
         self.options = options
         # Any point amid the data will do: it takes away a common offset, in which float32 products would drown.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -142,16 +147,6 @@ class Assignment:
         return centers
 
 
-def in_large_blocks(rows: Rows) -> Rows:
-    """An array in blocks of some megabytes, so that threads meet at the interpreter less often.
-
-    `assign_block` needs no small ones: it takes each row once, and keeps what it uses again in the cache by itself.
-    """
-    if type(rows) is ArrayRows or (isinstance(rows, KeptRows) and type(rows.rows) is ArrayRows):
-        return rows.in_larger_blocks(BLOCKS)
-    return rows
-
-
 def lloyd(rows: Rows, centers: Array, *, max_iter: int = 300, tol: float = 1e-4, **options: Any) -> Clustering:
     """Lloyd's iteration from `centers` (k, d) until no label changes, as scikit-learn does it.
 
@@ -205,7 +200,9 @@ def nearest(rows: Rows, centers: Array, **options: Any) -> tuple[NDArray[np.int3
     dtype = np.result_type(rows.dtype, centers.dtype)
     labels = np.empty(rows.shape[0], np.int32)
     origin = centers.mean(axis=0, dtype=np.float64).astype(dtype)
-    total = run(_nearest, in_large_blocks(rows), _targets(centers.astype(dtype), origin), out=(labels,), **options)
+    total = run(
+        _nearest, rows.in_larger_blocks(BLOCKS), _targets(centers.astype(dtype), origin), out=(labels,), **options
+    )
     return labels, float(total[0])
 
 

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from stemseg_core.rows.base import check_whole
-from stemseg_core.rows.blocks import Rows
+from stemseg_core.rows.sources import Rows
 from stemseg_core.stages.endmembers import Cloud, Endmembers
 from stemseg_core.stages.simplex import SHAKES, Search
 from stemseg_core.system.threads import Progress

@@ -20,9 +20,9 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from stemseg_core._kernels import nmf as kernels
 from stemseg_core.rows.base import RowsEstimator, check_whole
-from stemseg_core.rows.blocks import Rows, refuse_too_small
 from stemseg_core.rows.products import row_sums, scatter
-from stemseg_core.rows.sources import keep
+from stemseg_core.rows.sources import Rows, cached
+from stemseg_core.rows.transitional import refuse_too_small
 from stemseg_core.stages.abundances import abundances, abundances_block, gram_form
 from stemseg_core.stages.nmf_solver import (
     EXACT,
@@ -197,7 +197,7 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
             f"NMF of {n} rows in {k} components",
             "use fewer components or pass fewer rows",
         )
-        rows = keep(rows, spare_memory(self.needed_bytes(n, d, rows.dtype.itemsize), self.max_memory))
+        rows = cached(rows, spare_memory(self.needed_bytes(n, d, rows.dtype.itemsize), self.max_memory))
         problem, product = self._problem(rows, q)
         if problem.energy > 0:
             small = compressed(problem, product)

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core._kernels import nmf as kernels
-from stemseg_core.rows.blocks import ArrayRows, Rows, run
 from stemseg_core.rows.products import as_columns, scatter, scores_block
+from stemseg_core.rows.sources import ArrayRows, Rows
+from stemseg_core.rows.transitional import run
 from stemseg_core.system.threads import one_blas_thread
 
 Array = NDArray[Any]

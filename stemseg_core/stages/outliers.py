@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from stemseg_core.rows.blocks import ArrayRows, KeptRows, Partial, Rows, run
+from stemseg_core.rows.sources import ArrayRows, MaskedRows, Rows
+from stemseg_core.rows.transitional import run
 from stemseg_core.stages.principal import above_rounding, fill_scores, principal_axes
+from stemseg_core.system.types import Partial
 
 Array = NDArray[Any]
 
@@ -84,7 +86,7 @@ def outlier_bytes(n: int, n_components: int) -> float:
 
 def _scores(rows: Rows, kept: NDArray[np.bool_], rank: int, options: dict[str, Any]) -> Array:
     """Scores (n, r) of all rows, of unit variance over those that are kept."""
-    first = principal_axes(KeptRows(rows, kept), rank, **options)
+    first = principal_axes(MaskedRows(rows, kept), rank, **options)
     seen = above_rounding(first)
     V = first.V[seen] / np.sqrt(first.values[seen] / kept.sum())[:, np.newaxis]
     Y = np.zeros((len(kept), max(1, len(V))))  # equal rows have no scores

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.rows.blocks import Partial, Rows, run
 from stemseg_core.rows.products import as_columns, scores_on
+from stemseg_core.rows.sources import Rows
+from stemseg_core.rows.transitional import run
 from stemseg_core.stages.leading import Leading, leading
+from stemseg_core.system.types import Partial
 
 Array = NDArray[Any]
 

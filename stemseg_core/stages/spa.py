@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.rows.blocks import Rows
+from stemseg_core.rows.sources import Rows
 from stemseg_core.stages.endmembers import Cloud, Endmembers
 from stemseg_core.system.threads import Progress
 

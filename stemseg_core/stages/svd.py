@@ -13,11 +13,12 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from stemseg_core.rows.base import RowsEstimator, check_whole
-from stemseg_core.rows.blocks import Partial, Rows
 from stemseg_core.rows.products import as_columns, project, scores_block, scores_bytes, scores_on
+from stemseg_core.rows.sources import Rows
 from stemseg_core.stages.leading import Leading, fixed_signs, leading, leading_bytes
 from stemseg_core.system.memory import require_memory
 from stemseg_core.system.threads import Progress, one_blas_thread
+from stemseg_core.system.types import Partial
 
 Array = NDArray[Any]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from stemseg_core.rows.base import check_whole
-from stemseg_core.rows.blocks import Rows
+from stemseg_core.rows.sources import Rows
 from stemseg_core.stages.endmembers import Cloud, Endmembers
 from stemseg_core.stages.simplex import largest_of
 from stemseg_core.system.threads import Progress

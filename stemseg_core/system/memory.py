@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+#: Bytes, a text such as "4 GB", or None: a share of what is free.
+MemoryLimit = int | float | str | None
+
 UNITS = {"": 1, "B": 1} | {
     prefix + suffix: base**power
     for power, prefix in enumerate("KMGT", start=1)
@@ -23,7 +26,7 @@ PROCESS = Path("/proc/self/status")
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def memory_limit(max_memory: int | float | str | None) -> float:
+def memory_limit(max_memory: MemoryLimit) -> float:
     """`max_memory` in bytes; None means a share of what is free (unlimited where that cannot be found out)."""
     if max_memory is None:
         return DEFAULT_SHARE * available_memory()
@@ -64,7 +67,7 @@ def resident_memory() -> float:
     return float(match[1]) * 1024 if match else 0.0
 
 
-def spare_memory(needed: float, max_memory: int | float | str | None) -> float:
+def spare_memory(needed: float, max_memory: MemoryLimit) -> float:
     """Bytes that may be spent on saving time, where `needed` bytes must be had in any case.
 
     What is a luxury counts the whole process: with it too, that does not exceed `max_memory`.
@@ -91,7 +94,7 @@ def human_bytes(n: float) -> str:
     return f"{n:.4g} TB"
 
 
-def require_memory(needed: float, max_memory: int | float | str | None, purpose: str, cure: str) -> None:
+def require_memory(needed: float, max_memory: MemoryLimit, purpose: str, cure: str) -> None:
     """Raise MemoryError if `needed` bytes exceed the limit; `purpose` and `cure` go into the message."""
     limit = memory_limit(max_memory)
     if needed > limit:

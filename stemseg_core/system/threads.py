@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from itertools import repeat
 from typing import Any
@@ -21,8 +21,6 @@ import scipy.linalg  # noqa: F401 (loads its BLAS, which `_controller` must find
 from joblib.parallel import get_active_backend
 from threadpoolctl import ThreadpoolController
 
-from stemseg_core._kernels.cpu import current_cpu
-
 Progress = Callable[[int, int, str], bool | None]
 
 #: Results that may wait for their turn, in multiples of the threads.
@@ -31,12 +29,6 @@ AHEAD = 2
 
 class Stopped(RuntimeError):  # noqa: N818 (no error: it was asked for, as with StopIteration)
     """The progress callback returned False."""
-
-
-def tell(progress: Progress | None, done: int, total: int, stage: str) -> None:
-    """Call ``progress(done, total, stage)``, if there is one; raise `Stopped` if it returns False."""
-    if progress is not None and progress(done, total, stage) is False:
-        raise Stopped(f"{stage or 'run'} stopped by the progress callback at {done} of {total}")
 
 
 class _Shared:
@@ -49,11 +41,9 @@ class _Shared:
         self.changed = threading.Condition()
         self.n_taken = self.n_fetched = 0
         self.results: dict[int, tuple[Any, BaseException | None]] = {}
-        self.cpu = current_cpu()
 
     def help(self) -> None:
         """Do tasks until all are taken."""
-        _leave(self.cpu)
         while True:
             with self.changed:
                 self.changed.wait_for(lambda: self._has_room() or self.n_taken == len(self.tasks))
@@ -107,21 +97,6 @@ class _Shared:
                 self.changed.notify_all()
 
 
-def _leave(cpu: int) -> None:
-    """Move the calling thread off a CPU, if it is on it and may run on others.
-
-    Where no CPU is idle, Linux wakes a thread on that of the thread that woke it, and leaves both there. No CPU is idle
-    for a tenth of a second after a product of somebody else's: the threads of OpenBLAS wait for the next one spinning.
-    """
-    if current_cpu() != cpu or not hasattr(os, "sched_setaffinity"):
-        return
-    usable = os.sched_getaffinity(0)
-    if len(usable) > 1:
-        with suppress(OSError):  # forbidden, or the others are offline: then it stays
-            os.sched_setaffinity(0, usable - {cpu})
-            os.sched_setaffinity(0, usable)
-
-
 @cache
 def _helpers(n: int) -> ThreadPoolExecutor:
     """So many threads, which start when they are first needed and stay."""
@@ -153,26 +128,6 @@ def in_order(
             stop.set()
             shared.close()
             wait([future for future in futures if not future.cancel()])
-
-
-def map_tasks(
-    function: Callable[..., Any],
-    tasks: Sequence[tuple[Any, ...]],
-    n_jobs: int | None = None,
-    *,
-    progress: Progress | None = None,
-    stage: str = "",
-    stop: threading.Event | None = None,
-) -> list[Any]:
-    """``[function(*task) for task in tasks]`` on threads, for a few large independent pieces such as restarts.
-
-    `progress` is called with tasks as the unit. `stop` is set when the call is left, as by `in_order`.
-    """
-    results: list[Any] = []
-    for result in in_order(function, tasks, effective_n_jobs(n_jobs), stop or threading.Event()):
-        results.append(result)
-        tell(progress, len(results), len(tasks), stage)
-    return results
 
 
 def effective_n_jobs(n_jobs: int | None) -> int:

@@ -10,7 +10,8 @@ import scipy.linalg
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from stemseg_core.system.threads import Progress, map_tasks, tell
+from stemseg_core.rows.transitional import map_tasks, tell
+from stemseg_core.system.threads import Progress
 from stemseg_core.windows.windows import WindowMatrix
 
 Array = NDArray[Any]
@@ -92,7 +93,7 @@ class Grid:
         sigma : float
             In pixels.
         n_jobs, progress
-            See `stemseg_core.rows.blocks.run`; the unit of progress is some columns.
+            See `stemseg_core.rows.transitional.run`; the unit of progress is some columns.
 
         Notes
         -----

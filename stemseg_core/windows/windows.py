@@ -12,7 +12,8 @@ from scipy.signal import get_window
 from sklearn.base import BaseEstimator
 
 from stemseg_core.rows.base import check_whole
-from stemseg_core.rows.blocks import BLOCK_BYTES, run
+from stemseg_core.rows.sources import BLOCK_BYTES, Rows
+from stemseg_core.rows.transitional import run
 from stemseg_core.system.memory import require_memory
 from stemseg_core.system.threads import Progress
 from stemseg_core.windows import transforms
@@ -180,7 +181,7 @@ class WindowFFT(BaseEstimator):
         return taper
 
 
-class WindowMatrix:
+class WindowMatrix(Rows):
     """The matrix of window features, virtual: rows are computed when asked for and never stored.
 
     Made by `WindowFFT.matrix`. Every stage takes it in place of an array; ``np.asarray(matrix)`` computes all of it.
@@ -465,13 +466,16 @@ class WindowMatrix:
         return (kx > 0) | ((kx == 0) & (ky >= 0))
 
 
-class _InPlace:
+class _InPlace(Rows):
     """The tiles of a matrix without exclusions, written where they belong in an array as they are read."""
 
     def __init__(self, matrix: WindowMatrix, out: NDArray[Any]) -> None:
         self.matrix = matrix
         self.out = out.reshape(matrix.tiles.frames, *matrix.tiles.windows, matrix.shape[1])
-        self.shape, self.dtype, self.n_blocks, self.index = matrix.shape, matrix.dtype, matrix.n_blocks, matrix.index
+        self.shape, self.dtype, self.n_blocks = matrix.shape, matrix.dtype, matrix.n_blocks
+
+    def index(self, i: int) -> NDArray[np.intp]:
+        return self.matrix.index(i)
 
     def reader(self) -> TileReader:
         return TileReader(self.matrix, self.out)
