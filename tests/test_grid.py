@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import gaussian_filter
 
-from stemseg_core.windows.grid import Grid, lead, order_by_size, posterior, shares, whiten_noise
+from stemseg_core.windows.grid import Grid, whiten_noise
 
 
 def grid_of(shape=(9, 12), excluded=(), window=(8, 6), step=(3, 2)):
@@ -150,11 +150,6 @@ def test_planes(excluded):
     np.testing.assert_array_equal(grid.to_planes(rows), np.moveaxis(grid.to_map(rows), -1, 0))
 
 
-def test_lead():
-    np.testing.assert_allclose(lead(np.array([[[0.2, 0.5]], [[0.7, 0.5]], [[0.1, 0]]])), [[0.5, 0]])
-    assert np.isnan(lead(np.ones((1, 1, 2)))).all()
-
-
 def test_values_at_the_centers_of_windows():
     grid = grid_of((3, 4), window=(8, 5), step=(3, 2))
     y, x = grid.centers().astype(int).T
@@ -222,50 +217,3 @@ def test_label_image_by_hand():
     assert grid.label_image(memberships, (1, 12)).tolist() == [[0] * 6 + [1] * 6]  # a tie is the first phase's
     grid = grid_of((1, 2), [(0, 1)], window=(3, 5), step=(1, 4))
     assert grid.label_image(np.ones((1, 1), np.float32), (3, 9)).tolist() == [[0] * 6 + [-1] * 3] * 3
-
-
-@given(variance=st.sampled_from([0, 1e-300, 1e-30, 0.1, 1, 1e30]), seed=st.integers(0, 100))
-def test_posterior_is_a_distribution_with_the_nearest_first(variance, seed):
-    squared = np.random.default_rng(seed).random((50, 3)) * max(1, variance)
-    with np.errstate(over="ignore"):
-        memberships = posterior(squared, variance)
-    assert memberships.dtype == np.float32
-    np.testing.assert_allclose(memberships.sum(axis=1), 1, atol=1e-6)
-    np.testing.assert_array_equal(memberships[np.arange(50), squared.argmin(axis=1)], memberships.max(axis=1))
-
-
-def test_posterior_by_hand():
-    expected = np.exp([-1, -2, -0.5])
-    np.testing.assert_allclose(posterior(np.array([[4.0, 8, 2]]), 2)[0], expected / expected.sum(), rtol=1e-6)
-    assert posterior(np.array([[1.0, np.inf]]), 1).tolist() == [[1, 0]]
-
-
-def test_posterior_of_points_on_their_centers():
-    assert posterior(np.array([[0.0, 1e3], [7, 0]]), 0).tolist() == [[1, 0], [0, 1]]
-
-
-def test_shares():
-    assert shares(np.array([[1.0, 3], [0, 0], [-1, 2], [-1, -1]])).tolist() == [
-        [0.25, 0.75],
-        [0.5, 0.5],
-        [0, 1],
-        [0.5, 0.5],
-    ]
-    assert shares(np.ones((2, 1))).dtype == np.float32
-    np.testing.assert_allclose(shares(np.full((1, 4), 1e-300)).sum(), 1)
-
-
-@pytest.mark.parametrize(
-    ("image", "k", "expected"),
-    [
-        ([[0, 0, 1]], 2, [0, 1]),
-        ([[0, 1, 1]], 2, [1, 0]),
-        ([[1, 0, 0, 1]], 2, [1, 0]),  # a tie: the phase of the first pixel
-        ([[-1, 2, 0, 0, -1]], 4, [0, 2, 1, 3]),  # phases without a pixel last
-        ([[-1, -1, -1, 1]], 2, [1, 0]),  # excluded pixels are no phase
-        ([[-1, -1]], 2, [0, 1]),
-        ([[2, 1], [1, 2], [0, 0]], 3, [2, 1, 0]),
-    ],
-)
-def test_order_by_size(image, k, expected):
-    assert list(order_by_size(np.array(image, np.int32), k)) == expected

@@ -12,6 +12,7 @@ from sklearn.base import clone
 
 from stemseg_core.phases.boundaries import phase_sums
 from stemseg_core.phases.defects import mixed_from_pure, mixing_bytes
+from stemseg_core.phases.memberships import posterior, sum_to_one
 from stemseg_core.phases.separability import best_separated, n_phases_of
 from stemseg_core.phases.spectra import Spectra
 from stemseg_core.rows.sources import ArrayRows, MaskedRows
@@ -29,7 +30,7 @@ from stemseg_core.stages.projections import RankError
 from stemseg_core.stages.spa import ATGP, SPA
 from stemseg_core.stages.vca import VCA
 from stemseg_core.system.threads import Progress
-from stemseg_core.windows.grid import SMOOTHED_COLUMNS, Grid, posterior, shares, thinning, whiten_noise
+from stemseg_core.windows.grid import SMOOTHED_COLUMNS, Grid, thinning, whiten_noise
 from stemseg_core.windows.windows import WindowMatrix
 
 #: Methods by which phases are endmembers, and windows mixtures of them.
@@ -104,7 +105,7 @@ def _found(
         estimator = ENDMEMBERS[method](k, **limits)
         if hasattr(estimator, "random_state"):
             estimator.set_params(random_state=settings.random_state)
-        return shares(mixed_from_pure(estimator, scores, grid, **limits)[0]), False, estimate
+        return sum_to_one(mixed_from_pure(estimator, scores, grid, **limits)[0]), False, estimate
     if method == "ica":
         return by_kmeans(ICA(k, **seeded).fit_transform(scores), grid, k, seeded), True, estimate
     return *_by_estimator(clone(method), scores, k, threads), estimate
@@ -199,7 +200,7 @@ def _by_parts(k: int, spectra: Spectra, kept: NDArray[np.bool_], grid: Grid, set
     """Shares (n, k) of non-negative parts of the spectra, which are learnt from those that are kept."""
     nmf = NMF(k, **settings.seeded)
     weights = nmf.fit_transform(spectra) if kept.all() else nmf.fit(MaskedRows(spectra, kept)).transform(spectra)
-    parts = shares(grid.smooth(weights, settings.smooth, **settings.threads))
+    parts = sum_to_one(grid.smooth(weights, settings.smooth, **settings.threads))
     return _between_extremes(parts, kept, settings)
 
 
@@ -214,7 +215,7 @@ def _between_extremes(parts: Array, kept: NDArray[np.bool_], settings: Settings)
     if k == 1 or np.linalg.matrix_rank(_covariance(learnt), tol=1e-8, hermitian=True) < k - 1:
         return parts
     pure = NFINDR(k, **settings.seeded).fit(learnt).components_
-    return shares(abundances(parts, pure, **settings.limits))
+    return sum_to_one(abundances(parts, pure, **settings.limits))
 
 
 def _covariance(rows: Array) -> Array:
@@ -254,7 +255,7 @@ def _by_estimator(
             f"method={estimator!r} must transform {len(scores)} windows to n_phases={n_phases} weights each; "
             f"got shape {weights.shape}"
         )
-    return shares(weights), False
+    return sum_to_one(weights), False
 
 
 def _of_clusters(rows: Array, labels: NDArray[Any], k: int, threads: dict[str, Any]) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stemseg_core.phases.frequencies import Frequencies, check_k_max, check_windows
+from stemseg_core.phases.memberships import margin, order_by_size
 from stemseg_core.phases.methods import AUTO, MAX_PHASES, METHODS, Settings, find_phases, phases_bytes
 from stemseg_core.phases.multiscale import Scales, step_of, window_sizes
 from stemseg_core.phases.patterns import patterns
@@ -25,7 +26,7 @@ from stemseg_core.system.memory import require_memory, spare_memory
 from stemseg_core.system.random import check_random_state
 from stemseg_core.system.threads import Progress, effective_n_jobs, one_blas_thread
 from stemseg_core.system.versions import versions
-from stemseg_core.windows.grid import Grid, lead, order_by_size
+from stemseg_core.windows.grid import Grid
 from stemseg_core.windows.images import refuse_names
 from stemseg_core.windows.windows import WindowFFT, WindowMatrix
 
@@ -259,7 +260,7 @@ def segment(
         abundances=planes,
         components=matrix.to_image(components),
         fractions=_shares_of(label_image, len(planes)),
-        confidence=lead(planes),
+        confidence=margin(planes),
         residual=grid.to_map(residual),
         centers=grid.centers(),
         ky=matrix.ky,

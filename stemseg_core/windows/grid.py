@@ -1,4 +1,4 @@
-"""Values on the grid of windows: smoothing and whitening of scores, memberships, and labels of pixels."""
+"""Values on the grid of windows: maps, smoothing and noise of rows, and the labels of pixels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOISE_FLOOR = 1e-6
 SMOOTHED_COLUMNS, SMOOTHED_PLACES = 4, 64
 #: Rows of a grid or an image that are worked on at once, and of a grid whose neighbours are compared at once.
 GRID_ROWS, PAIR_ROWS = 64, 8
-#: Rows that are whitened, or made shares, at once.
+#: Rows that are whitened at once.
 BLOCK_ROWS = 8192
 
 
@@ -306,46 +306,3 @@ def whiten_noise(rows: NDArray[Any], noise: NDArray[np.float64]) -> NDArray[Any]
         block = rows[start : start + BLOCK_ROWS]
         block[:] = block @ factor
     return rows
-
-
-def posterior(squared_distances: NDArray[Any], variance: float) -> NDArray[np.float32]:
-    """Memberships (n, k), rows sum to 1, under equal round Gaussians of the given variance about k centres."""
-    excess = squared_distances - squared_distances.min(axis=1, keepdims=True)
-    with np.errstate(over="ignore"):  # of no variance: the nearest centre takes all
-        weight = np.exp(-excess / (2 * max(variance, np.finfo(np.float64).tiny)))
-    return (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-def shares(weights: NDArray[Any]) -> NDArray[np.float32]:
-    """Non-negative rows (n, k) divided by their sums; equal shares where a row is zero. float32 rows in place."""
-    result = weights.astype(np.float32, copy=False)
-    for start in range(0, len(weights), BLOCK_ROWS):
-        block = np.maximum(weights[start : start + BLOCK_ROWS], 0)
-        total = block.sum(axis=1, keepdims=True)
-        np.divide(block, total, out=block, where=total > 0)
-        result[start : start + BLOCK_ROWS] = np.where(total > 0, block, 1 / block.shape[1])
-    return result
-
-
-def order_by_size(label_image: NDArray[np.int32], k: int) -> Sequence[int]:
-    """Phases by falling number of pixels, ties by the first pixel; phases without a pixel come last."""
-    flat = label_image.ravel()
-
-    def place(phase: int) -> tuple[int, int, int]:
-        found = flat == phase
-        count = int(np.count_nonzero(found))
-        return -count, int(found.argmax()) if count else flat.size, phase
-
-    return sorted(range(k), key=place)
-
-
-def lead(planes: Array) -> Array:
-    """How far the largest value of planes (k, y, x) is above the next, (y, x); NaN where there is but one."""
-    if len(planes) == 1:
-        return np.full_like(planes[0], np.nan)
-    best, second = planes[0].copy(), np.zeros_like(planes[0])
-    for plane in planes[1:]:
-        np.maximum(second, np.minimum(best, plane), out=second)
-        np.maximum(best, plane, out=best)
-    best -= second
-    return best
