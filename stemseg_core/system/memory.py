@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from stemseg_core.system.errors import ParameterError, ParameterTypeError
+
 #: Bytes, a text such as "4 GB", or None: a share of what is free.
 MemoryLimit = int | float | str | None
 
@@ -15,6 +17,7 @@ UNITS = {"": 1, "B": 1} | {
     for power, prefix in enumerate("KMGT", start=1)
     for suffix, base in (("B", 1000), ("IB", 1024))
 }
+EXPECTED = "must be a number of bytes or a text such as '4 GB'"
 #: Share of the free memory that is used when `max_memory` is None.
 DEFAULT_SHARE = 0.8
 #: Most memory that rows are kept in for later passes when `max_memory` is None: a first touch of a lot of memory can
@@ -35,12 +38,12 @@ def memory_limit(max_memory: MemoryLimit) -> float:
         unit = match[3].upper() if match else ""
         scale = UNITS.get(unit) or UNITS.get(unit + "B")
         if match is None or scale is None:
-            raise ValueError(f"max_memory must be a number of bytes or a text such as '4 GB', got {max_memory!r}")
+            raise ParameterError(f"`max_memory` {EXPECTED}, got {max_memory!r}", max_memory=max_memory)
         max_memory = float(match[1] + (match[2] or "")) * scale
     if isinstance(max_memory, bool) or not isinstance(max_memory, int | float | np.integer | np.floating):
-        raise TypeError(f"max_memory must be a number of bytes or a text such as '4 GB', got {max_memory!r}")
+        raise ParameterTypeError(f"`max_memory` {EXPECTED}, got {max_memory!r}", max_memory=max_memory)
     if not max_memory > 0:
-        raise ValueError(f"max_memory must be positive, got {max_memory!r}")
+        raise ParameterError(f"`max_memory` must be positive, got {max_memory!r}", max_memory=max_memory)
     return float(max_memory)
 
 

@@ -21,6 +21,8 @@ import scipy.linalg  # noqa: F401 (loads its BLAS, which `_controller` must find
 from joblib.parallel import get_active_backend
 from threadpoolctl import ThreadpoolController
 
+from stemseg_core.system.errors import ParameterError, ParameterTypeError
+
 Progress = Callable[[int, int, str], bool | None]
 
 #: Results that may wait for their turn, in multiples of the threads.
@@ -143,9 +145,11 @@ def effective_n_jobs(n_jobs: int | None) -> int:
         n_jobs = usable_cpus()
         n_jobs = min(n_jobs, int(limit)) if limit.isdigit() and int(limit) > 0 else n_jobs
     if isinstance(n_jobs, bool) or not isinstance(n_jobs, int | np.integer):
-        raise TypeError(f"n_jobs must be a whole number or None, got {n_jobs!r}")
+        raise ParameterTypeError(f"`n_jobs` must be a whole number or None, got {n_jobs!r}", n_jobs=n_jobs)
     if n_jobs == 0:
-        raise ValueError("n_jobs must be a positive number of threads, or negative as in joblib (-1: all CPUs); got 0")
+        raise ParameterError(
+            "`n_jobs` must be a positive number of threads, or negative as in joblib (-1: all CPUs); got 0", n_jobs=0
+        )
     return int(n_jobs) if n_jobs > 0 else max(1, usable_cpus() + 1 + int(n_jobs))
 
 
