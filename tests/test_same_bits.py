@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stemseg_core import ATGP, ICA, NFINDR, NMF, SPA, SVD, VCA, KMeans, WindowFFT, compress
-from stemseg_core.rows import sources
+from stemseg_core.rows import sources as row_sources
 from stemseg_core.stages import compress as compress_module
 from stemseg_core.stages import leading
 from stemseg_core.system import execution
@@ -32,7 +32,7 @@ STAGES = {
 def many_blocks():
     """Small blocks and tasks, so that a little data is split as much as a lot of it would be."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (sources, windows):
+        for module in (row_sources, windows):
             patch.setattr(module, "BLOCK_BYTES", 1 << 15)
         patch.setattr(execution, "TASK_BYTES", 1 << 17)
         yield
@@ -69,7 +69,7 @@ def digest(stage, data, n_jobs=None):
 
 def test_there_are_many_blocks(matrix, stored):
     assert matrix.n_blocks > 3
-    assert sources.ArrayRows(stored).n_blocks > 8
+    assert row_sources.ArrayRows(stored).n_blocks > 8
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -133,7 +133,7 @@ def test_passes_over_all_features_after_compressed_ones(stage, dtype, wide, tmp_
     """The start is found on fewer features; what it gives is then iterated on X, in passes that must count."""
     monkeypatch.setitem(STAGES, stage, POLISHED[stage])
     X = wide.astype(dtype)
-    assert sources.ArrayRows(X).n_blocks > 8
+    assert row_sources.ArrayRows(X).n_blocks > 8
     model = POLISHED[stage](1)
     assert X.shape[1] > 2 * (model._compressed_features(X.shape[1]) if stage == "nmf" else model._rank())
     assert model.fit(X).n_iter_ >= 3
@@ -157,13 +157,13 @@ def test_threads_of_blas(stage, stored):
 
 #: Limits at which a little data goes the ways of a lot of it: trees of Gram matrices, samples, iterations.
 SMALL = {
-    "gram trees": {(sources, "MIN_GROUPS"): 3},
-    "block Krylov": {(leading, "GRAM_SIDE"): 0, (sources, "PRODUCT_BYTES"): 1 << 16},
+    "gram trees": {(row_sources, "MIN_GROUPS"): 3},
+    "block Krylov": {(leading, "GRAM_SIDE"): 0, (row_sources, "PRODUCT_BYTES"): 1 << 16},
     "iterated Gram": {(leading, "DIRECT_SIDE"): 0},
     "basis of a sample": {
         (compress_module, "MIN_SAMPLE"): 200,
         (compress_module, "MAX_SAMPLE"): 300,
-        (sources, "MIN_BLOCKS"): 3,
+        (row_sources, "MIN_BLOCKS"): 3,
         (leading, "FIRST_ROWS"): 100,
     },
 }
