@@ -20,11 +20,11 @@ import stemseg_core
 from stemseg_core import KMeans, Stopped
 from stemseg_core._kernels import available_levels
 from stemseg_core.rows.blocks import take_rows
-from stemseg_core.rows.sources import ArrayRows
-from stemseg_core.rows.transitional import map_tasks
+from stemseg_core.rows.sources import ArrayRows, Rows
 from stemseg_core.stages import lloyd
-from stemseg_core.stages.kmeans import _same_clusters
+from stemseg_core.stages.kmeans import same_clusters
 from stemseg_core.stages.lloyd import Clustering
+from stemseg_core.system.execution import Execution
 
 LEVELS = available_levels()
 
@@ -51,7 +51,7 @@ def scikit_learn(X, k, **parameters):
         return sklearn.cluster.KMeans(k, **parameters).fit(X)
 
 
-class TileRows:
+class TileRows(Rows):
     """A row source whose blocks are interleaved rows, as tiles of a grid are."""
 
     def __init__(self, X, n_blocks=7):
@@ -126,7 +126,7 @@ def test_near_ties_are_decided_in_float64():
     centers[4] = centers[1]
     halfway = (centers[:, None] + centers[None]).reshape(-1, 50) / 2
     X = (halfway + 1e-7 * rng.standard_normal(halfway.shape)).astype(np.float32)
-    labels, _ = lloyd.nearest(ArrayRows(X), centers)
+    labels, _ = lloyd.nearest(ArrayRows(X), centers, Execution())
     assert_array_equal(labels, squared(X, centers).argmin(axis=1))
 
 
@@ -137,7 +137,7 @@ def test_products_that_underflow_prove_nothing():
     tiny = 1e-25 * rng.standard_normal((6, 20))
     centers = np.vstack([tiny, np.ones((1, 20)), -np.ones((1, 20))]).astype(np.float32)
     X = (tiny[rng.integers(0, 6, 200)] + 1e-26 * rng.standard_normal((200, 20))).astype(np.float32)
-    labels, _ = lloyd.nearest(ArrayRows(X), centers)
+    labels, _ = lloyd.nearest(ArrayRows(X), centers, Execution())
     assert_array_equal(labels, squared(X, centers).argmin(axis=1))
 
 
@@ -166,11 +166,11 @@ def adversary(seed):
 
 def test_proofs_hold_on_200_problems(monkeypatch):
     """While centres move, labels are those of explicit distances and no gap is larger than it is."""
-    monkeypatch.setattr(stemseg_core.rows.blocks, "BLOCK_BYTES", 1 << 13)
+    monkeypatch.setattr(stemseg_core.rows.sources, "BLOCK_BYTES", 1 << 13)
     n_kept = 0
     for seed in range(200):
         X, centers, step, rng = adversary(seed)
-        assignment = lloyd.Assignment(ArrayRows(X), len(centers), n_jobs=1)
+        assignment = lloyd.Assignment(ArrayRows(X), len(centers), Execution())
         for _ in range(5):
             before = assignment.gaps.copy()
             assignment.assign(centers)
@@ -295,8 +295,8 @@ def test_permutation_and_scale_of_the_rows():
 
 @pytest.mark.parametrize(("n", "d", "block_bytes"), [(3000, 10, 1 << 14), (3000, 150, 1 << 14), (9000, 120, 1 << 20)])
 def test_same_bits_for_any_threads_and_storage(n, d, block_bytes, tmp_path, monkeypatch):
-    monkeypatch.setattr(stemseg_core.rows.blocks, "BLOCK_BYTES", block_bytes)
-    monkeypatch.setattr(stemseg_core.rows.blocks, "TASK_BYTES", 1 << 20)
+    monkeypatch.setattr(stemseg_core.rows.sources, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(stemseg_core.system.execution, "TASK_BYTES", 1 << 20)
     X = blobs(n, d, spread=0.5)
     np.save(tmp_path / "x.npy", X)
     with h5py.File(tmp_path / "x.h5", "w") as file:
@@ -335,13 +335,14 @@ def test_restarts_that_may_be_the_best_are_made_exact(separation, several, monke
     rng = np.random.default_rng(0)
     X = rng.standard_normal((3000, 120)) + separation * rng.standard_normal((3, 120))[rng.integers(0, 3, 3000)]
     exact = []
-    on_all_features = KMeans._lloyd
 
-    def counted(self, rows, centers):
-        exact.append(on_all_features(self, rows, centers))
-        return exact[-1]
+    def recorded(rows, *state, **limits):
+        clustering = lloyd.lloyd(rows, *state, **limits)
+        if rows.shape == X.shape:
+            exact.append(clustering)
+        return clustering
 
-    monkeypatch.setattr(KMeans, "_lloyd", counted)
+    monkeypatch.setattr("stemseg_core.stages.kmeans.lloyd", recorded)
     model = KMeans(3).fit(X)
     assert (len(exact) > 1) == several
     assert model.inertia_ == min(clustering.inertia for clustering in exact)
@@ -353,7 +354,7 @@ def test_restarts_that_may_be_the_best_are_made_exact(separation, several, monke
 )
 def test_same_clusters(a, b, same):
     a, b = (Clustering(np.zeros((2, 1)), np.array(labels, np.int32), 0.0, 1, True) for labels in (a, b))
-    assert _same_clusters(a, b) == _same_clusters(b, a) == same
+    assert same_clusters(a, b) == same_clusters(b, a) == same
 
 
 def test_empty_clusters_continue_from_the_farthest_rows():
@@ -453,7 +454,7 @@ def test_progress_stops_it_anywhere(n_jobs):
 def test_tasks_left_early_are_told():
     stop = threading.Event()
     with pytest.raises(Stopped, match="at 1 of 3"):
-        map_tasks(abs, [(1,), (2,), (3,)], 2, progress=lambda *_: False, stop=stop)
+        Execution(2, progress=lambda *_: False).map(abs, [(1,), (2,), (3,)], stage="tasks", stop=stop)
     assert stop.is_set()
 
 

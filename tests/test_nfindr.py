@@ -17,6 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from stemseg_core import NFINDR, Stopped, abundances
 from stemseg_core._kernels import available_levels
 from stemseg_core.rows.blocks import take_rows
+from stemseg_core.rows.sources import Rows
 from stemseg_core.stages.projections import successive_projections
 
 SAMSON = Path(__file__).resolve().parents[2] / "shared" / "data" / "spectra" / "samson.npz"
@@ -246,7 +247,7 @@ def test_successive_projections():
 def test_take_rows_of_scattered_blocks():
     X = mixtures(n=40)
 
-    class Tiles:
+    class Tiles(Rows):
         shape, dtype, n_blocks = X.shape, X.dtype, 4
 
         def index(self, i):

@@ -15,6 +15,7 @@ from stemseg_core.stages.cluster_criteria import gap, silhouette, stability
 from stemseg_core.stages.compress import compress
 from stemseg_core.stages.eigenvalue_criteria import Spectrum, elbow, hfc, nwhfc, residual, scree
 from stemseg_core.stages.estimates import ComponentEstimate, Curve
+from stemseg_core.system.execution import Execution
 from stemseg_core.system.memory import require_memory
 from stemseg_core.system.random import check_random_state
 from stemseg_core.system.threads import Progress, one_blas_thread
@@ -145,7 +146,7 @@ def estimate_n_components(
             if name in OF_SPECTRUM:
                 curves[name] = OF_SPECTRUM[name](spectrum)
             elif name in OF_PARTITIONS:
-                curves[name] = OF_PARTITIONS[name](scores, max_components, seed, n_jobs)
+                curves[name] = OF_PARTITIONS[name](scores, max_components, seed, Execution.of(n_jobs))
             else:
                 curves |= _of_map(X, compressed.scores, max_components, seed, n_jobs).curves
             tell(progress, done + 1, len(wanted), "number of components")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,22 +21,25 @@ from stemseg_core._kernels.kmeans import (
     distances_block,
     own_distances_block,
 )
-from stemseg_core.rows.blocks import refuse_non_finite, take_rows
+from stemseg_core.rows.blocks import refuse_non_finite, refuse_too_small, take_rows
 from stemseg_core.rows.products import as_columns
 from stemseg_core.rows.sources import Rows
-from stemseg_core.rows.transitional import refuse_too_small, run
+from stemseg_core.system.execution import Execution
 from stemseg_core.system.merging import add
 from stemseg_core.system.threads import one_blas_thread
-from stemseg_core.system.types import Partial
+from stemseg_core.system.types import Array, Partial
 
-Array = NDArray[Any]
-
-#: Centres that `distances_block` takes at a time.
+#: Centres that `distances_block` takes at a time. A property of the kernel: another number gives wrong results.
 DISTANCE_LANES = 8
-#: Blocks of an array that an assignment takes as one.
+#: Blocks of an array that an assignment takes as one. Twice as many: threads wait less often for the interpreter, but
+#: longer for the last of them. The order of sums changes, and with it the last bits of results.
 BLOCKS = 8
-#: Changed rows, for each cluster, that sums over all clusters are made for.
+#: Rows of a new label, for each cluster, from which on they are added to sums of all clusters. Fewer rows wait as
+#: copies. Twice as many: more memory for copies, fewer sums (k, d) to merge; the last bits of results change.
 WAITING_ROWS = 4
+#: Share of the rows that an assignment must look at for the next one to run on threads. Twice as much: passes become
+#: serial earlier.
+BUSY_SHARE = 1 / 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,20 +78,19 @@ class Assignment:
     ----------
     rows : Rows
     k : int
-    **options
-        ``n_jobs``, ``progress`` and ``stage`` of `run`.
+    execution : Execution
     """
 
-    def __init__(self, rows: Rows, k: int, **options: Any) -> None:
+    def __init__(self, rows: Rows, k: int, execution: Execution) -> None:
         n, d = rows.shape
-        # In blocks of some megabytes, so that threads meet at the interpreter less often: `assign_block` takes each row
-        # once, and keeps what it uses again in the cache by itself.
+        # Blocks of some megabytes let threads wait less often for the interpreter. `assign_block` takes each row once,
+        # and keeps in the cache what it uses again.
         self.rows = rows.in_larger_blocks(BLOCKS)
-        self.options = options
-        # Any point amid the data will do: it takes away a common offset, in which float32 products would drown.
+        self.execution = execution
+        # Any point amid the data will do. It takes away a common offset, in which float32 products would drown.
         with np.errstate(over="ignore", invalid="ignore"):
             mean = rows.reader()(0).mean(axis=0, dtype=np.float64)
-        # Where it is not finite, neither are the rows, which the first pass finds.
+        # If the mean is not finite, neither are the rows: the first pass finds which.
         self.origin = np.nan_to_num(mean, nan=0.0, posinf=0.0, neginf=0.0).astype(rows.dtype)
         self.labels = np.full(n, -1, np.int32)
         self.gaps = np.zeros(n, rows.dtype)
@@ -105,23 +107,23 @@ class Assignment:
         moves = np.zeros(len(centers)) if self.centers is None else _moves(self.centers, centers)
         along = self.labels, self.gaps
         merge = partial(_merge, k=len(centers), origin=self.origin)
-        options = self.options if self.busy else self.options | {"n_jobs": 1}
-        changes = run(_assign, self.rows, targets, moves, along=along, out=along, merge=merge, **options)
-        n_touched, n_changed, energy, waiting, sums, counts = changes
-        if sums is not None:
-            self.sums += sums
-            self.counts += counts
-        _move(waiting, self.origin, self.sums, self.counts)
-        # Threads would mostly wait for the interpreter where the kernel has little to do: rows touched fall slowly.
-        self.busy = n_touched > self.rows.shape[0] // 8
-        self.sums[self.counts == 0] = 0.0  # without the rounding of rows that came and went
+        # Where the kernel has little to do, threads would mostly wait for the interpreter.
+        execution = self.execution if self.busy else self.execution.on_one_thread()
+        changes: _Changes = execution.run(_assign, self.rows, targets, moves, along=along, out=along, merge=merge)
+        if changes.sums is not None and changes.counts is not None:
+            self.sums += changes.sums
+            self.counts += changes.counts
+        _add_waiting(changes.waiting, self.origin, self.sums, self.counts)
+        # The next pass touches about as many rows as this one: their number falls slowly.
+        self.busy = changes.n_touched > int(BUSY_SHARE * self.rows.shape[0])
+        self.sums[self.counts == 0] = 0.0  # rows that came and went leave rounding
         self.centers = centers
         if first:
             n, d = self.rows.shape
-            refuse_too_small(self.rows, energy, self.origin, **self.options)
+            refuse_too_small(self.rows, changes.sum_squares, self.execution, self.origin)
             mean = self.sums.sum(axis=0) / n
-            self.variance = max(0.0, float(energy / n - mean @ mean)) / d
-        return int(n_changed)
+            self.variance = max(0.0, float(changes.sum_squares / n - mean @ mean)) / d
+        return changes.n_changed
 
     def means(self) -> Array:
         """Centres of the clusters, in the type of the rows.
@@ -133,7 +135,7 @@ class Assignment:
         means = self.centers.astype(np.float64) - self.origin
         empty = np.flatnonzero(counts == 0)
         if len(empty):
-            distances = own_distances(self.rows, self.centers, self.labels, **self.options)
+            distances = own_distances(self.rows, self.centers, self.labels, self.execution)
             farthest = np.argsort(-distances, kind="stable")[: len(empty)]
             farthest = farthest[distances[farthest] > 0]
             taken = take_rows(self.rows, farthest).astype(np.float64) - self.origin
@@ -147,18 +149,17 @@ class Assignment:
         return centers
 
 
-def lloyd(rows: Rows, centers: Array, *, max_iter: int = 300, tol: float = 1e-4, **options: Any) -> Clustering:
+def lloyd(rows: Rows, centers: Array, execution: Execution, *, max_iter: int, tol: float) -> Clustering:
     """Lloyd's iteration from `centers` (k, d) until no label changes, as scikit-learn does it.
 
     Parameters
     ----------
     rows : Rows
     centers : ndarray of shape (k, d)
+    execution : Execution
     max_iter : int
     tol : float
         Stop also when the squared moves of the centres sum to no more than this times the mean variance of a feature.
-    **options
-        ``n_jobs``, ``progress`` and ``stage`` of `run`.
 
     Returns
     -------
@@ -171,7 +172,7 @@ def lloyd(rows: Rows, centers: Array, *, max_iter: int = 300, tol: float = 1e-4,
     """
     centers = np.ascontiguousarray(centers, rows.dtype)
     with one_blas_thread():  # once, not in every pass
-        assignment = Assignment(rows, len(centers), **options)
+        assignment = Assignment(rows, len(centers), execution)
         converged = False
         n_iter = 0
         while n_iter < max_iter:
@@ -186,42 +187,46 @@ def lloyd(rows: Rows, centers: Array, *, max_iter: int = 300, tol: float = 1e-4,
                 break
         else:
             assignment.assign(centers)
-        inertia = float(
-            run(_inertia, assignment.rows, centers.astype(np.float64), along=(assignment.labels,), **options)[0]
-        )
-    return Clustering(centers, assignment.labels, inertia, n_iter, converged)
+        (inertia,) = execution.run(_inertia, assignment.rows, centers.astype(np.float64), along=(assignment.labels,))
+    return Clustering(centers, assignment.labels, float(inertia), n_iter, converged)
 
 
-def nearest(rows: Rows, centers: Array, **options: Any) -> tuple[NDArray[np.int32], float]:
-    """Index of the nearest of `centers` (k, d) for each row, ties to the smallest, and the sum of squared distances.
+class Nearest(NamedTuple):
+    """The nearest of given centres for each row, and the sum of the squared distances to them."""
+
+    labels: NDArray[np.int32]
+    inertia: float
+
+
+def nearest(rows: Rows, centers: Array, execution: Execution) -> Nearest:
+    """The nearest of `centers` (k, d) for each row, ties to the smallest index.
 
     The labels are those of float64 distances, whatever the types of rows and centres.
     """
     dtype = np.result_type(rows.dtype, centers.dtype)
     labels = np.empty(rows.shape[0], np.int32)
     origin = centers.mean(axis=0, dtype=np.float64).astype(dtype)
-    total = run(
-        _nearest, rows.in_larger_blocks(BLOCKS), _targets(centers.astype(dtype), origin), out=(labels,), **options
-    )
-    return labels, float(total[0])
+    targets = _targets(centers.astype(dtype), origin)
+    (inertia,) = execution.run(_nearest, rows.in_larger_blocks(BLOCKS), targets, out=(labels,))
+    return Nearest(labels, float(inertia))
 
 
-def distances_to(rows: Rows, centers: Array, **options: Any) -> Array:
+def distances_to(rows: Rows, centers: Array, execution: Execution) -> Array:
     """Distances (n, k) of the rows to `centers` (k, d): computed in float64, in the type of the rows."""
     out = np.empty((rows.shape[0], len(centers)), rows.dtype)
-    run(_distances, rows, distance_columns(centers), len(centers), out=(out,), **options)
+    execution.run(_distances, rows, distance_columns(centers), len(centers), out=(out,))
     return out
 
 
-def own_distances(rows: Rows, centers: Array, labels: Array, **options: Any) -> NDArray[np.float64]:
+def own_distances(rows: Rows, centers: Array, labels: Array, execution: Execution) -> NDArray[np.float64]:
     """Squared distance (n,) of each row to the centre of its label."""
     out = np.empty(rows.shape[0])
-    run(_own_distances, rows, centers.astype(np.float64), along=(labels,), out=(out,), **options)
+    execution.run(_own_distances, rows, centers.astype(np.float64), along=(labels,), out=(out,))
     return out
 
 
 def _moves(old: Array, new: Array) -> NDArray[np.float64]:
-    """For each centre its own way plus the longest way of another: what a gap shrinks by at most."""
+    """For each centre its own way plus the longest way of another: the gaps of its rows shrink by at most this."""
     way = np.sqrt(((new.astype(np.float64) - old) ** 2).sum(axis=1)) * (1 + 1e-9)
     longest = np.full(len(way), way.max())
     first = way.argmax()
@@ -263,40 +268,54 @@ def _update(block: Array, targets: _Targets, moves: Array, labels: Array, gaps: 
     origin, exact, columns, half_norms = targets
     products = np.empty((TILE_ROWS, columns.shape[1]), block.dtype)
     touched = np.empty(len(block), np.intp)
-    energy, n_touched = assign_block(block, origin, exact, columns, half_norms, moves, products, touched, labels, gaps)
-    if not isfinite(energy):
-        refuse_non_finite(block, np.asarray(energy))
-    return energy, n_touched
+    sum_squares, n_touched = assign_block(
+        block, origin, exact, columns, half_norms, moves, products, touched, labels, gaps
+    )
+    if not isfinite(sum_squares):
+        refuse_non_finite(block, np.asarray(sum_squares))
+    return sum_squares, n_touched
 
 
 class _Changes(NamedTuple):
-    """What an assignment did to some blocks. Rows that change their label wait until they are worth sums of all k."""
+    """What an assignment did to some blocks.
 
-    touched: int
-    changed: int
-    energy: float
+    Rows of a new label wait until there are `WAITING_ROWS` for each cluster: fewer do not pay for sums of all clusters.
+    """
+
+    n_touched: int  # rows that were looked at
+    n_changed: int  # rows of a new label
+    sum_squares: float  # of the rows that were looked at, minus the origin
     waiting: list[tuple[Array, Array, Array]]  # rows (m, d), their old and new labels (m,)
-    sums: NDArray[np.float64] | None
-    counts: NDArray[np.int64] | None
+    sums: NDArray[np.float64] | None = None  # (k, d), what the sums of the clusters change by
+    counts: NDArray[np.int64] | None = None  # (k,)
 
 
 def _assign(block: Array, labels: Array, gaps: Array, targets: _Targets, moves: Array) -> tuple[Partial, _Changes]:
     new, gaps = labels.copy(), gaps.copy()
-    energy, n_touched = _update(block, targets, moves, new, gaps)
+    sum_squares, n_touched = _update(block, targets, moves, new, gaps)
     changed = np.flatnonzero(new != labels)
     waiting = []
     if len(changed) >= WAITING_ROWS * len(moves):  # summed at once, without copying them
         waiting = [(block, labels, new)]
     elif len(changed):
         waiting = [(block[changed], labels[changed], new[changed])]
-    changes = _Changes(n_touched, len(changed), energy, waiting, None, None)
+    changes = _Changes(n_touched, len(changed), sum_squares, waiting)
     return (new, gaps), _sum_when_due(changes, len(moves), targets.origin)
 
 
-def _merge(a: Partial, b: Partial, k: int, origin: Array) -> _Changes:
-    sums = [(x, y) for x, y in (a[-2:], b[-2:]) if x is not None]
-    total = add(*sums) if len(sums) == 2 else (sums or [(None, None)])[0]
-    return _sum_when_due(_Changes(a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3], *total), k, origin)
+def _merge(a: _Changes, b: _Changes, k: int, origin: Array) -> _Changes:
+    sums, counts = (b.sums, b.counts) if a.sums is None else (a.sums, a.counts)
+    if a.sums is not None and b.sums is not None:
+        sums, counts = add((a.sums, a.counts), (b.sums, b.counts))
+    changes = _Changes(
+        n_touched=a.n_touched + b.n_touched,
+        n_changed=a.n_changed + b.n_changed,
+        sum_squares=a.sum_squares + b.sum_squares,
+        waiting=a.waiting + b.waiting,
+        sums=sums,
+        counts=counts,
+    )
+    return _sum_when_due(changes, k, origin)
 
 
 def _sum_when_due(changes: _Changes, k: int, origin: Array) -> _Changes:
@@ -305,11 +324,12 @@ def _sum_when_due(changes: _Changes, k: int, origin: Array) -> _Changes:
     sums, counts = changes.sums, changes.counts
     if sums is None or counts is None:
         sums, counts = np.zeros((k, len(origin))), np.zeros(k, np.int64)
-    _move(changes.waiting, origin, sums, counts)
+    _add_waiting(changes.waiting, origin, sums, counts)
     return changes._replace(waiting=[], sums=sums, counts=counts)
 
 
-def _move(waiting: list[tuple[Array, Array, Array]], origin: Array, sums: Array, counts: Array) -> None:
+def _add_waiting(waiting: list[tuple[Array, Array, Array]], origin: Array, sums: Array, counts: Array) -> None:
+    """Take the rows out of the sums of their old clusters, and add them to those of the new ones."""
     for rows, old, new in waiting:
         accumulate_block(rows, origin, old, new, sums, counts)
 
