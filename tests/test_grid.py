@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import gaussian_filter
 
+from stemseg_core.system.execution import Execution
 from stemseg_core.windows.grid import Grid, whiten_noise
 
 
@@ -42,18 +43,18 @@ def test_excluded_is_nan_by_default():
 def test_smooth_is_scipys_on_a_full_grid(sigma):
     grid = grid_of()
     rows = np.random.default_rng(0).standard_normal((108, 4))
-    smooth = grid.smooth(rows.copy(), sigma)
+    smooth = grid.smooth(rows.copy(), sigma, Execution())
     for column in range(4):
         expected = gaussian_filter(rows[:, column].reshape(9, 12), (sigma / 3, sigma / 2), mode="nearest")
         np.testing.assert_allclose(smooth[:, column], expected.ravel(), atol=1e-12)
 
 
-@pytest.mark.parametrize("n_jobs", [1, 3])
-def test_smooth_in_several_strips_and_groups_of_columns(n_jobs):
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_smooth_in_several_strips_and_groups_of_columns(n_threads):
     grid = grid_of((150, 141))
     rows = np.random.default_rng(0).standard_normal((150 * 141, 7)).astype(np.float32)
-    smooth = grid.smooth(rows.copy(), 6, n_jobs=n_jobs)
-    np.testing.assert_array_equal(smooth, grid.smooth(rows.copy(), 6, n_jobs=2))
+    smooth = grid.smooth(rows.copy(), 6, Execution(n_threads))
+    np.testing.assert_array_equal(smooth, grid.smooth(rows.copy(), 6, Execution(2)))
     for column in range(7):
         expected = gaussian_filter(rows[:, column].reshape(150, 141).astype(float), (2, 3), mode="nearest")
         np.testing.assert_allclose(smooth[:, column], expected.ravel(), atol=1e-6)
@@ -65,17 +66,17 @@ def test_smooth_keeps_constants_and_dtype_in_place(excluded, dtype):
     grid = grid_of(excluded=excluded)
     rows = np.full((grid.included.sum(), 2), [3, -7], dtype)
     before = rows.copy()
-    assert grid.smooth(rows, 5) is rows
+    assert grid.smooth(rows, 5, Execution()) is rows
     np.testing.assert_allclose(rows, before, rtol=1e-5)
     assert rows.dtype == dtype
-    np.testing.assert_array_equal(grid.smooth(rows, 0), rows)
+    np.testing.assert_array_equal(grid.smooth(rows, 0, Execution()), rows)
 
 
 def test_smooth_leaves_out_excluded_windows():
     grid = grid_of(excluded=HOLES)
     values = np.random.default_rng(0).standard_normal((9, 12))
     sigma = 5
-    got = grid.to_map(grid.smooth(values[grid.included][:, np.newaxis], sigma))[..., 0]
+    got = grid.to_map(grid.smooth(values[grid.included][:, np.newaxis], sigma, Execution()))[..., 0]
     padded = np.pad(np.indices((9, 12)), ((0, 0), (60, 60), (60, 60)), mode="edge")  # "nearest", far beyond the filter
     y, x = np.mgrid[-60:69, -60:72]
     for at in ((0, 1), (3, 2), (8, 11), (5, 4), (7, 0)):
@@ -90,7 +91,7 @@ def test_smooth_leaves_out_excluded_windows():
 def test_smooth_takes_single_rows_and_columns():
     for shape in ((1, 12), (9, 1), (1, 1)):
         rows = np.random.default_rng(0).standard_normal((shape[0] * shape[1], 2))
-        assert np.isfinite(grid_of(shape).smooth(rows, 4)).all()
+        assert np.isfinite(grid_of(shape).smooth(rows, 4, Execution())).all()
 
 
 @pytest.mark.parametrize("excluded", [[], [(slice(40, 90), slice(30, 60))]])
@@ -135,12 +136,15 @@ def test_whiten_noise_degenerate():
 
 
 @pytest.mark.parametrize("excluded", [[], HOLES])
-def test_thinned_takes_every_other_window_along_both_axes(excluded):
+def test_coarsened_rows_are_of_every_other_window_along_both_axes(excluded):
     grid = grid_of(excluded=excluded)
     rows = np.argwhere(grid.included)
-    assert grid.thinned(rows, len(rows)) is rows
-    few = grid.thinned(rows, len(rows) // 4)
-    np.testing.assert_array_equal(few, rows[(rows % 2 == 1).all(axis=1)])
+    assert grid.coarsened_rows(rows, len(rows)) is rows
+    coarse = grid.coarsened_rows(rows, len(rows) // 4)
+    np.testing.assert_array_equal(coarse, rows[(rows % 2 == 1).all(axis=1)])
+    grid = grid.coarsened(len(rows) // 4)
+    np.testing.assert_array_equal(coarse // 2, np.argwhere(grid.included))
+    assert grid.step == (6, 4)
 
 
 @pytest.mark.parametrize("excluded", [[], HOLES])
@@ -202,7 +206,7 @@ def test_label_image_against_direct_interpolation(data):
     k = data.draw(st.integers(1, 4))
     grid = Grid(included, window, step)
     memberships = rng.dirichlet(np.ones(k), included.sum()).astype(np.float32)
-    got = grid.label_image(memberships, shape)
+    got = grid.label_image(memberships, shape, Execution(2))
     expected, ranked = slow_label_image(grid, memberships, shape)
     assert got.dtype == np.int32
     clear = np.ones(shape, bool) if k == 1 else (ranked[..., -1] - ranked[..., -2] > 1e-5)
@@ -214,6 +218,8 @@ def test_label_image_against_direct_interpolation(data):
 def test_label_image_by_hand():
     grid = grid_of((1, 2), window=(1, 1), step=(1, 10))
     memberships = np.array([[1, 0], [0, 1]], np.float32)
-    assert grid.label_image(memberships, (1, 12)).tolist() == [[0] * 6 + [1] * 6]  # a tie is the first phase's
+    assert grid.label_image(memberships, (1, 12), Execution()).tolist() == [
+        [0] * 6 + [1] * 6
+    ]  # a tie is the first phase's
     grid = grid_of((1, 2), [(0, 1)], window=(3, 5), step=(1, 4))
-    assert grid.label_image(np.ones((1, 1), np.float32), (3, 9)).tolist() == [[0] * 6 + [-1] * 3] * 3
+    assert grid.label_image(np.ones((1, 1), np.float32), (3, 9), Execution()).tolist() == [[0] * 6 + [-1] * 3] * 3

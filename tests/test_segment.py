@@ -539,15 +539,15 @@ def test_predicted_memory_is_what_is_used(dense, options, masked, monkeypatch):
 def test_dense_grids_start_from_fewer_windows(dense, monkeypatch):
     image = dense[0][:200, :300]
     few = []
-    thinned = Grid.thinned
+    coarsened_rows = Grid.coarsened_rows
 
     def record(grid, rows, n_rows):
-        found = thinned(grid, rows, n_rows)
+        found = coarsened_rows(grid, rows, n_rows)
         if n_rows != separation.ROWS:  # those are looked at afterwards
             few.append(found)
         return found
 
-    monkeypatch.setattr(Grid, "thinned", record)
+    monkeypatch.setattr(Grid, "coarsened_rows", record)
     plain = segment(image, 3, **DENSE)
     monkeypatch.setattr("stemseg_core.phases.methods.START_ROWS", 300)
     dense = segment(image, 3, **DENSE)

@@ -29,8 +29,9 @@ from stemseg_core.stages.nmf import NMF
 from stemseg_core.stages.projections import RankError
 from stemseg_core.stages.spa import ATGP, SPA
 from stemseg_core.stages.vca import VCA
+from stemseg_core.system.execution import Execution
 from stemseg_core.system.threads import Progress
-from stemseg_core.windows.grid import SMOOTHED_COLUMNS, Grid, thinning, whiten_noise
+from stemseg_core.windows.grid import Grid, coarsening, whiten_noise
 from stemseg_core.windows.windows import WindowMatrix
 
 #: Methods by which phases are endmembers, and windows mixtures of them.
@@ -126,7 +127,7 @@ def smoothed_scores(spectra: Spectra, grid: Grid, settings: Settings, *, center:
     """What is clustered: scores (n, rank) of the spectra, smoothed over the grid, their noise equal if asked for."""
     scores = compress(spectra, settings.rank, center=center, **settings.limits).scores
     noise = grid.noise_covariance(scores) if settings.whiten else None
-    scores = grid.smooth(scores, settings.smooth, **settings.threads)
+    scores = grid.smooth(scores, settings.smooth, Execution.of(**settings.threads))
     return scores if noise is None else whiten_noise(scores, noise)
 
 
@@ -144,20 +145,14 @@ def phases_bytes(
     beside = {"ica": max(13 * n * k, 4 * n * k + kmeans), "nmf": mixing_bytes(_purest(k, rank), n)} | {
         name: mixing_bytes(estimator(k), n) for name, estimator in ENDMEMBERS.items()
     }
-    finding = scores + max(8 * n, smoothing_bytes(matrix, rank), beside.get(str(method), kmeans))
+    finding = scores + max(8 * n, Grid.of(matrix).smooth_bytes(rank, matrix.dtype), beside.get(str(method), kmeans))
     fitting = NMF(k).needed_bytes(n, d) if method == "nmf" else 0
     return max(leading_bytes(matrix, rank, n_threads), finding, fitting)
 
 
-def smoothing_bytes(matrix: WindowMatrix, rank: int) -> float:
-    """Memory of `Grid.smooth`."""
-    n, n_grid = matrix.shape[0], matrix.included.size
-    return n_grid * matrix.dtype.itemsize * (min(rank, SMOOTHED_COLUMNS) + (n < n_grid))
-
-
 def kmeans_bytes(n: int, rank: int, k: int, n_threads: int) -> float:
     """Beside the scores: those of the restarts, and what these need; memberships."""
-    every = thinning(n, _start_rows(k))
+    every = coarsening(n, _start_rows(k))
     starts = (4 * rank if every > 1 else 0) + 40 + 24 * min(n_threads, 10)
     return max(n / every**2 * starts, 8 * n, n * (4 + 4 * k))
 
@@ -174,7 +169,7 @@ def by_kmeans(rows: Array, grid: Grid, k: int, seeded: dict[str, Any]) -> NDArra
     the best. From its centres a few passes over all rows lead to where a restart on all of them would have ended.
     """
     kmeans = KMeans(k, **seeded)
-    few = grid.thinned(rows, _start_rows(k))
+    few = grid.coarsened_rows(rows, _start_rows(k))
     if few is not rows:
         kmeans.set_params(init=kmeans.fit(few).cluster_centers_)
     del few
@@ -200,7 +195,7 @@ def _by_parts(k: int, spectra: Spectra, kept: NDArray[np.bool_], grid: Grid, set
     """Shares (n, k) of non-negative parts of the spectra, which are learnt from those that are kept."""
     nmf = NMF(k, **settings.seeded)
     weights = nmf.fit_transform(spectra) if kept.all() else nmf.fit(MaskedRows(spectra, kept)).transform(spectra)
-    parts = sum_to_one(grid.smooth(weights, settings.smooth, **settings.threads))
+    parts = sum_to_one(grid.smooth(weights, settings.smooth, Execution.of(**settings.threads)))
     return _between_extremes(parts, kept, settings)
 
 

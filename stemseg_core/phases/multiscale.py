@@ -20,7 +20,6 @@ from stemseg_core.phases.methods import (
     counted,
     kmeans_bytes,
     smoothed_scores,
-    smoothing_bytes,
 )
 from stemseg_core.phases.separability import best_separated, separation_of, separation_of_rows
 from stemseg_core.phases.spectra import SmoothedSpectra, Spectra
@@ -28,7 +27,8 @@ from stemseg_core.rows.sources import ArrayRows
 from stemseg_core.stages.compress import compress
 from stemseg_core.stages.estimates import Separation
 from stemseg_core.stages.leading import leading_bytes
-from stemseg_core.windows.grid import Grid, between, neighbours, whiten_noise
+from stemseg_core.system.execution import Execution
+from stemseg_core.windows.grid import Grid, interpolation, whiten_noise
 from stemseg_core.windows.images import pair
 from stemseg_core.windows.periods import window_of
 from stemseg_core.windows.windows import NoWindowError, WindowFFT, WindowMatrix
@@ -142,7 +142,7 @@ class Scales:
         lattices = min(max(LATTICE_RANK, k + 8), n, self.frequencies.n_features(large))
         needed = [
             leading_bytes(large, powers, n_threads),
-            4 * n * powers + max(smoothing_bytes(large, powers), 4 * n * lattices, 8 * n),
+            4 * n * powers + max(Grid.of(large).smooth_bytes(powers, large.dtype), 4 * n * lattices, 8 * n),
             4 * n * lattices + max(kmeans_bytes(n, lattices, k, n_threads), 4 * n * k + pixels),
         ]
         n, kept = first, min(rank, first, self.frequencies.n_features(self.maps))
@@ -154,7 +154,7 @@ class Scales:
             kept = POWER_RANK if matrix in self.between else min(rank, self.frequencies.n_features(matrix))
             n, kept = matrix.shape[0], min(kept, *matrix.shape)
             taught = matrix.included.size * 40  # labels, and distances to the boundaries of phases
-            beside = 4 * n * kept + max(smoothing_bytes(matrix, kept), 8 * n, taught)
+            beside = 4 * n * kept + max(Grid.of(matrix).smooth_bytes(kept, matrix.dtype), 8 * n, taught)
             needed.append(2 * pixels + coordinates + max(leading_bytes(matrix, kept, n_threads), beside))
             coordinates += 4 * first * (k - 1)
         # Coordinates twice while they are put together; distances to the phases, what is allowed, memberships.
@@ -229,13 +229,13 @@ class Scales:
         if settings.whiten:
             rows = whiten_noise(rows.copy(), grid.noise_covariance(rows))
         clustered = by_kmeans(rows, grid, k, settings.seeded)
-        return grid.label_image(clustered, self.large.image.shape[-2:], n_jobs=settings.n_jobs)
+        return grid.label_image(clustered, self.large.image.shape[-2:], Execution.of(settings.n_jobs))
 
     def _lattices(self, matrix: WindowMatrix, rank: int, settings: Settings) -> Array:
         """Scores of the smoothed power spectra of windows, each of length 1."""
         spectra = Spectra(matrix, self.frequencies, 0, unit=_modulus(matrix))
         powers = compress(spectra, POWER_RANK, **settings.limits)
-        smoothed = Grid.of(matrix).smooth(powers.scores, settings.smooth, **settings.threads)
+        smoothed = Grid.of(matrix).smooth(powers.scores, settings.smooth, Execution.of(**settings.threads))
         moments = self.frequencies.moments(matrix)
         lattices = SmoothedSpectra(smoothed, powers.basis, powers.mean, moments)
         return compress(ArrayRows(lattices), rank, **settings.limits).scores
@@ -316,12 +316,9 @@ def _resampled(rows: Array, of: Grid, at: Grid) -> Array:
         nearest = distance_transform_edt(~of.included, return_distances=False, return_indices=True)
         planes = planes[:, nearest[0], nearest[1]]
     along_y, along_x = (
-        neighbours((np.arange(m) * s + (w - 1) / 2 - (v - 1) / 2) / t, n)
+        interpolation((np.arange(m) * s + (w - 1) / 2 - (v - 1) / 2) / t, n)
         for m, w, s, n, v, t in zip(
             at.included.shape, at.window, at.step, of.included.shape, of.window, of.step, strict=True
         )
     )
-    weight_y = along_y[2][:, np.newaxis]
-    return np.stack(
-        [between(between(plane, 0, *along_y[:2], weight_y), 1, *along_x)[at.included] for plane in planes], axis=1
-    )
+    return np.stack([along_x(along_y(plane, 0), 1)[at.included] for plane in planes], axis=1)

@@ -156,5 +156,5 @@ def estimate_n_components(
 
 def _of_map(matrix: WindowMatrix, scores: NDArray[Any], most: int, seed: int, n_jobs: int | None) -> ComponentEstimate:
     grid = Grid.of(matrix)
-    smoothed = grid.smooth(scores.copy(), SMOOTH, n_jobs=n_jobs)
+    smoothed = grid.smooth(scores.copy(), SMOOTH, Execution.of(n_jobs))
     return n_phases_of(smoothed, grid, max_phases=most, random_state=seed, n_jobs=n_jobs)

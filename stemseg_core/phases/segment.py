@@ -22,6 +22,7 @@ from stemseg_core.phases.segmentation import PhaseWarning, Segmentation
 from stemseg_core.phases.spectra import Spectra
 from stemseg_core.rows.base import check_whole
 from stemseg_core.rows.sources import BLOCK_BYTES, cached
+from stemseg_core.system.execution import Execution
 from stemseg_core.system.memory import require_memory, spare_memory
 from stemseg_core.system.random import check_random_state
 from stemseg_core.system.threads import Progress, effective_n_jobs, one_blas_thread
@@ -372,7 +373,7 @@ def _place(
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
     """Memberships (n, k), the largest phase first; phases of the windows (n,); and of the pixels (y, x)."""
     grid = Grid.of(matrix)
-    label_image = grid.label_image(memberships, matrix.image.shape[-2:], n_jobs=n_jobs)
+    label_image = grid.label_image(memberships, matrix.image.shape[-2:], Execution.of(n_jobs))
     if matrix.mask is not None:
         label_image[matrix.mask[0]] = -1
     found = without_small_regions(label_image, min_area)

@@ -94,8 +94,8 @@ def n_phases_of(
     Surrogates with the amplitudes of the data: J. Theiler et al., Physica D 58 (1992) 77, 10.1016/0167-2789(92)90102-S;
     alike in several series: D. Prichard, J. Theiler, Phys. Rev. Lett. 73 (1994) 951, 10.1103/PhysRevLett.73.951.
     """
-    place = _Place(grid.thin(ROWS))
-    rows = np.ascontiguousarray(grid.thinned(scores, ROWS))
+    place = _Place(grid.coarsened(ROWS))
+    rows = np.ascontiguousarray(grid.coarsened_rows(scores, ROWS))
     ks = np.arange(1, max(1, min(max_phases, len(np.unique(rows, axis=0)) // 2)) + 1)
     value, null = np.full(len(ks), np.nan), np.full(len(ks), np.nan)
     seeded: dict[str, Any] = {"random_state": random_state, "n_jobs": n_jobs}
@@ -146,9 +146,9 @@ def separation_of(
     noise is. So what must be exceeded follows the root of their mean.
     """
     k = memberships.shape[1]
-    place = _Place(grid.thin(ROWS))
-    labels = grid.thinned(memberships, ROWS).argmax(axis=1)
-    rows = np.ascontiguousarray(grid.thinned(points, ROWS))
+    place = _Place(grid.coarsened(ROWS))
+    labels = grid.coarsened_rows(memberships, ROWS).argmax(axis=1)
+    rows = np.ascontiguousarray(grid.coarsened_rows(points, ROWS))
     with one_blas_thread():
         value = _map_separation(rows, labels, place, k)
         if np.isnan(value) or place.n_apart < FEWEST_WINDOWS:
@@ -175,8 +175,8 @@ def separation_of_rows(
     rows: Array, memberships: Array, grid: Grid, random_state: int = 0, n_jobs: int | None = None
 ) -> Separation:
     """`separation_of` in the coordinates that windows deep in their phases teach of rows (n, r), such as scores."""
-    rows, memberships = np.ascontiguousarray(grid.thinned(rows, ROWS)), grid.thinned(memberships, ROWS)
-    grid = grid.thin(ROWS)
+    rows, memberships = np.ascontiguousarray(grid.coarsened_rows(rows, ROWS)), grid.coarsened_rows(memberships, ROWS)
+    grid = grid.coarsened(ROWS)
     labels = grid.to_map(memberships.argmax(axis=1).astype(np.int32), fill=-1)
     taught = np.where(deep_windows(labels), labels, -1)[grid.included]
     found = discriminate(rows, taught, memberships.shape[1], grid.noise_covariance(rows), n_jobs=n_jobs)

@@ -3,27 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import scipy.linalg
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from scipy.ndimage import distance_transform_edt
 
-from stemseg_core.rows.transitional import map_tasks, tell
-from stemseg_core.system.threads import Progress
+from stemseg_core.system.execution import Execution
+from stemseg_core.system.types import Array
 from stemseg_core.windows.windows import WindowMatrix
 
-Array = NDArray[Any]
-
-#: Directions whose noise is below this share of the largest are not amplified further by whitening.
+#: Share of the largest noise variance below which a direction is not amplified further by whitening. Twice as much:
+#: faint directions come out weaker, and rounding in them too.
 NOISE_FLOOR = 1e-6
-#: Columns of rows that are smoothed at once, as planes beside the rows, and places of a plane that are at once.
-SMOOTHED_COLUMNS, SMOOTHED_PLACES = 4, 64
-#: Rows of a grid or an image that are worked on at once, and of a grid whose neighbours are compared at once.
-GRID_ROWS, PAIR_ROWS = 64, 8
-#: Rows that are whitened at once.
+#: Columns of rows that are smoothed at once, as planes beside the rows. Twice as many: twice the memory, no more speed.
+SMOOTHED_COLUMNS = 4
+#: Grid points along an axis whose means are one matrix product. Twice as many: more zeros are multiplied.
+SMOOTHED_POINTS = 64
+#: Rows of a grid, or of an image, that one task works on. Twice as many: fewer tasks to share among threads.
+STRIP_ROWS = 64
+#: Rows of a grid whose neighbours are subtracted at once. Twice as many: twice the memory, and other last bits of sums.
+PAIR_ROWS = 8
+#: Rows that are whitened at once. Twice as many: twice the memory of the product.
 BLOCK_ROWS = 8192
+
+
+class Interpolation(NamedTuple):
+    """Points along an axis, each between two grid points: linear interpolation takes both with weights of sum 1."""
+
+    before: NDArray[np.intp]
+    after: NDArray[np.intp]
+    #: Of the grid point after; float32.
+    weight: Array
+
+    def part(self, points: slice) -> Interpolation:
+        """Some of the points."""
+        return Interpolation(*(array[points] for array in self))
+
+    def __call__(self, values: Array, axis: int) -> Array:
+        """Values at the points, from those on the grid along `axis`."""
+        weight = self.weight.reshape(-1, *(1,) * (values.ndim - axis - 1))
+        result: Array = values.take(self.before, axis) * (1 - weight) + values.take(self.after, axis) * weight
+        return result
+
+
+class _Piece(NamedTuple):
+    """A part of a Gaussian mean along an axis: ``out[to] = weights.T @ values[of]``."""
+
+    to: slice
+    of: slice
+    weights: Array
 
 
 class Grid:
@@ -48,7 +78,7 @@ class Grid:
         """The grid that the windows of one image lie on."""
         return cls(matrix.included, matrix.window, matrix.step)
 
-    def to_map(self, rows: NDArray[Any], fill: Any = np.nan) -> NDArray[Any]:
+    def to_map(self, rows: Array, fill: Any = np.nan) -> Array:
         """Rows (n, ..) as a map (ny, nx, ..), `fill` where a window is excluded; a view if there are none."""
         if self.full:
             return rows.reshape(*self.included.shape, *rows.shape[1:])
@@ -57,18 +87,18 @@ class Grid:
         return full
 
     def to_planes(self, rows: Array, fill: float = np.nan) -> Array:
-        """Rows (n, c) as planes (c, ny, nx), `fill` where a window is excluded; made in strips of the grid."""
+        """Rows (n, c) as planes (c, ny, nx), `fill` where a window is excluded; made strip by strip."""
         planes = np.empty((rows.shape[1], *self.included.shape), rows.dtype)
         for strip in _strips(len(self.included)):
             self._fill(planes, rows, strip, fill)
         return planes
 
     def rows_of(self, strip: slice) -> slice:
-        """Numbers of the rows that the included windows of some rows of the grid are."""
+        """Which rows are the included windows of a strip of the grid."""
         return slice(self._rows_above[strip.start], self._rows_above[strip.stop])
 
     def _fill(self, planes: Array, rows: Array, strip: slice, fill: float) -> None:
-        """Put what `rows` (n, c) say of a strip of the grid into `planes` (c, ny, nx)."""
+        """Copy a strip of the grid from `rows` (n, c) to `planes` (c, ny, nx)."""
         block, target = rows[self.rows_of(strip)], planes[:, strip]
         if self.full:
             target[:] = block.T.reshape(target.shape)
@@ -77,13 +107,11 @@ class Grid:
             target[:, self.included[strip]] = block.T
 
     def _take(self, planes: Array, rows: Array, strip: slice) -> None:
-        """The reverse of `_fill`."""
+        """Copy a strip of the grid from `planes` (c, ny, nx) to `rows` (n, c)."""
         block, source = rows[self.rows_of(strip)], planes[:, strip]
         block[:] = (source.reshape(len(source), -1) if self.full else source[:, self.included[strip]]).T
 
-    def smooth(
-        self, rows: Array, sigma: float, *, n_jobs: int | None = None, progress: Progress | None = None
-    ) -> Array:
+    def smooth(self, rows: Array, sigma: float, execution: Execution) -> Array:
         """Gaussian mean over neighbouring windows of each column, in place; excluded windows do not count.
 
         Parameters
@@ -91,57 +119,64 @@ class Grid:
         rows : ndarray of shape (n, c)
             Replaced by the means, and returned.
         sigma : float
-            In pixels.
-        n_jobs, progress
-            See `stemseg_core.rows.transitional.run`; the unit of progress is some columns.
+            Standard deviation in pixels.
+        execution : Execution
+            Progress is reported after every `SMOOTHED_COLUMNS` columns.
 
         Notes
         -----
-        A mean along an axis is a product with a banded matrix, which BLAS does in dense pieces 10 times faster than
-        a convolution runs. Memory: `SMOOTHED_COLUMNS` planes of the grid, a strip of them for each thread.
+        A mean along an axis is a product with a banded matrix. BLAS does it in dense pieces, 10 times as fast as a
+        convolution.
         """
-        spread = [sigma / s for s in self.step]
-        if not max(spread):
+        sigmas = [sigma / s for s in self.step]
+        if not max(sigmas):
             return rows
-        along = [_gaussian_pieces(n, s, rows.dtype) for n, s in zip(self.included.shape, spread, strict=True)]
+        along = [_gaussian_pieces(n, s, rows.dtype) for n, s in zip(self.included.shape, sigmas, strict=True)]
         strips = _strips(len(self.included))
         weight = None
         if not self.full:
             weight = self.included[np.newaxis].astype(rows.dtype)
-            _smooth_planes(weight, along, n_jobs)
+            _smooth_planes(weight, along, execution)
             weight[0][~self.included] = 1
         n_columns = rows.shape[1]
         for start in range(0, n_columns, SMOOTHED_COLUMNS):
             part = rows[:, start : start + SMOOTHED_COLUMNS]
             planes = np.empty((part.shape[1], *self.included.shape), rows.dtype)
-            map_tasks(self._fill, [(planes, part, strip, 0.0) for strip in strips], n_jobs)
-            _smooth_planes(planes, along, n_jobs)
+            execution.map(self._fill, [(planes, part, strip, 0.0) for strip in strips])
+            _smooth_planes(planes, along, execution)
             if weight is not None:
                 planes /= weight
-            map_tasks(self._take, [(planes, part, strip) for strip in strips], n_jobs)
-            done = min(n_columns, start + SMOOTHED_COLUMNS)
-            tell(progress, done, n_columns, "smooth")
+            execution.map(self._take, [(planes, part, strip) for strip in strips])
+            execution.report(min(n_columns, start + SMOOTHED_COLUMNS), n_columns, "smooth")
         return rows
 
-    def thinned(self, rows: Array, n_rows: int) -> Array:
-        """About `n_rows` of the rows (n, c), of windows in every m-th row and column of the grid; all if m is 1."""
-        every = thinning(len(rows), n_rows)
-        if every == 1:
+    def smooth_bytes(self, n_columns: int, dtype: DTypeLike) -> int:
+        """Memory of `smooth`: planes of some columns, and of the weights if windows are excluded."""
+        planes = min(n_columns, SMOOTHED_COLUMNS) + (not self.full)
+        return planes * self.included.size * np.dtype(dtype).itemsize
+
+    def coarsened(self, n_rows: int) -> Grid:
+        """The grid of every m-th window along both axes, so that about `n_rows` are included; see `coarsening`."""
+        m = coarsening(int(self._rows_above[-1]), n_rows)
+        included = self.included[m // 2 :: m, m // 2 :: m]
+        return Grid(included, self.window, (m * self.step[0], m * self.step[1]))
+
+    def coarsened_rows(self, rows: Array, n_rows: int) -> Array:
+        """The rows (n, c) of the windows of `coarsened`; the same object if these are all."""
+        m = coarsening(len(rows), n_rows)
+        if m == 1:
             return rows
         chosen = [
-            rows[self._rows_above[y] + np.flatnonzero(np.flatnonzero(self.included[y]) % every == every // 2)]
-            for y in range(every // 2, len(self.included), every)
+            rows[self._rows_above[y] + np.flatnonzero(np.flatnonzero(self.included[y]) % m == m // 2)]
+            for y in range(m // 2, len(self.included), m)
         ]
         return np.concatenate(chosen)
 
-    def thin(self, n_rows: int) -> Grid:
-        """The grid of the windows that `thinned` takes."""
-        every = thinning(int(self._rows_above[-1]), n_rows)
-        included = self.included[every // 2 :: every, every // 2 :: every]
-        return Grid(included, self.window, (every * self.step[0], every * self.step[1]))
+    def noise_covariance(self, rows: Array) -> NDArray[np.float64]:
+        """Covariance (r, r) of the noise of rows (n, r): half that of the differences between neighbouring windows.
 
-    def noise_covariance(self, rows: NDArray[Any]) -> NDArray[np.float64]:
-        """Covariance (r, r) of the noise of rows (n, r): half that of the differences between neighbouring windows."""
+        Neighbours have nearly the same signal, and independent noise as far as they do not overlap.
+        """
         covariance, count = np.zeros((rows.shape[1], rows.shape[1])), 0
         for own_strip in _strips(len(self.included), PAIR_ROWS):
             # One more row of the grid: a pair belongs to the strip of its upper window.
@@ -177,41 +212,37 @@ class Grid:
         values: Array = pixels[np.ix_(y, x)]
         return values
 
-    def label_image(
-        self, memberships: NDArray[Any], shape: tuple[int, int], *, n_jobs: int | None = None
-    ) -> NDArray[np.int32]:
-        """Phase of each pixel (y, x) from memberships (n, k): interpolated, then the largest; -1 where there are none.
+    def label_image(self, memberships: Array, shape: tuple[int, int], execution: Execution) -> NDArray[np.int32]:
+        """Phase of each pixel (y, x): the one of the largest membership, of memberships (n, k) interpolated there.
 
-        Interpolation is linear between the centres of included windows and constant outside the outermost ones. What
-        is then left of the pixels that an included window covers takes the phase of the nearest pixel that has one.
+        Interpolation is linear between the centres of included windows and constant outside the outermost ones. A pixel
+        without memberships takes the phase of the nearest pixel that has one if an included window covers it; else its
+        label is -1.
         """
         along_y, along_x = (
-            _interpolation(n, w, s, size)
+            interpolation((np.arange(size) - (w - 1) / 2) / s, n)
             for n, w, s, size in zip(self.included.shape, self.window, self.step, shape, strict=True)
         )
         labels = np.full(shape, -1, np.int32)
-        tasks = [(memberships, labels[strip], [a[strip] for a in along_y], along_x) for strip in _strips(shape[0])]
-        map_tasks(self._label_strip, tasks, n_jobs)
+        tasks = [(memberships, labels[strip], along_y.part(strip), along_x) for strip in _strips(shape[0])]
+        execution.map(self._label_strip, tasks)
         if not self.full:
-            left = (labels < 0) & self._covered(shape)
+            unlabelled = (labels < 0) & self._covered(shape)
             nearest = distance_transform_edt(labels < 0, return_distances=False, return_indices=True)
-            labels[left] = labels[tuple(nearest[:, left])]
+            labels[unlabelled] = labels[tuple(nearest[:, unlabelled])]
         return labels
 
-    def _label_strip(
-        self, memberships: Array, labels: Array, along_y: Sequence[Array], along_x: Sequence[Array]
-    ) -> None:
-        """Labels of some rows of the image, at `along_y` of the grid."""
-        top, bottom, weight = along_y
-        strip = slice(int(top.min()), int(bottom.max()) + 1)
-        height = strip.stop - strip.start
+    def _label_strip(self, memberships: Array, labels: Array, along_y: Interpolation, along_x: Interpolation) -> None:
+        """Write the labels of some rows of the image, which lie at the points `along_y` of the grid."""
+        before, after, weight = along_y
+        strip = slice(int(before.min()), int(after.max()) + 1)
+        along_y = Interpolation(before - strip.start, after - strip.start, weight)
         rows = memberships[self.rows_of(strip)]
         best = np.zeros(labels.shape, np.float32)
-        plane = np.zeros((height, self.included.shape[1]), np.float32)
+        plane = np.zeros((strip.stop - strip.start, self.included.shape[1]), np.float32)
         for phase in range(memberships.shape[1]):
             plane[self.included[strip]] = rows[:, phase]
-            value = between(plane, 0, top - strip.start, bottom - strip.start, weight[:, np.newaxis])
-            value = between(value, 1, *along_x)
+            value = along_x(along_y(plane, 0), 1)
             better = value > best
             np.copyto(labels, phase, where=better)
             np.copyto(best, value, where=better)
@@ -226,82 +257,71 @@ class Grid:
         return steps[:-1, :-1] > 0
 
 
-def thinning(n: int, n_rows: int) -> int:
-    """Every which row and column of a grid with n windows leaves about `n_rows` of them, or somewhat more."""
+def coarsening(n: int, n_rows: int) -> int:
+    """M >= 1 such that every m-th row and column of a grid of n windows holds `n_rows` windows or a few more."""
     return max(1, int(np.sqrt(n / n_rows)))
 
 
-def _strips(n: int, size: int = GRID_ROWS) -> list[slice]:
-    """Places 0 to n - 1 along the first axis in strips of `size`."""
+def interpolation(position: Array, n: int) -> Interpolation:
+    """Linear interpolation at positions along an axis of n grid points, in units of these; constant beyond the ends."""
+    position = np.clip(position, 0, n - 1)
+    before = np.minimum(position.astype(np.intp), max(n - 2, 0))
+    return Interpolation(before, np.minimum(before + 1, n - 1), (position - before).astype(np.float32))
+
+
+def _strips(n: int, size: int = STRIP_ROWS) -> list[slice]:
+    """Positions 0 to n - 1 along an axis in strips of `size`."""
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
-def _gaussian_pieces(n: int, sigma: float, dtype: Any) -> list[tuple[slice, slice, Array]]:
-    """Gaussian mean along an axis of n places: ``out[:, to] = in[:, of] @ weights`` for each (to, of, weights).
+def _gaussian_pieces(n: int, sigma: float, dtype: DTypeLike) -> list[_Piece]:
+    """Gaussian mean along an axis of n grid points.
 
-    The kernel is that of `scipy.ndimage.gaussian_filter1d` with ``mode="nearest"``: four sigma to either side, the
-    outermost places standing for what is beyond them; no wider than the axis makes a difference.
+    The kernel is that of `scipy.ndimage.gaussian_filter1d` with ``mode="nearest"``: it reaches four sigma to either
+    side, and beyond the ends of the axis the outermost points are repeated. Its radius is limited, since a kernel much
+    wider than the axis gives the same mean.
     """
     radius = min(int(4 * sigma + 0.5), 1000 + 4 * n)
-    ways = np.arange(-radius, radius + 1)
-    kernel = np.exp(-0.5 * (ways / sigma) ** 2) if radius else np.ones(1)
+    offsets = np.arange(-radius, radius + 1)
+    kernel = np.exp(-0.5 * (offsets / sigma) ** 2) if radius else np.ones(1)
     kernel /= kernel.sum()
     pieces = []
-    for start in range(0, n, SMOOTHED_PLACES):
-        to = slice(start, min(start + SMOOTHED_PLACES, n))
+    for to in _strips(n, SMOOTHED_POINTS):
         of = slice(max(0, to.start - radius), min(n, to.stop + radius))
         weights = np.zeros((of.stop - of.start, to.stop - to.start))
-        for column, place in enumerate(range(to.start, to.stop)):
-            np.add.at(weights[:, column], np.clip(place + ways, 0, n - 1) - of.start, kernel)
-        pieces.append((to, of, weights.astype(dtype)))
+        for column, point in enumerate(range(to.start, to.stop)):
+            np.add.at(weights[:, column], np.clip(point + offsets, 0, n - 1) - of.start, kernel)
+        pieces.append(_Piece(to, of, weights.astype(dtype)))
     return pieces
 
 
-def _smooth_planes(planes: Array, along: Sequence[list[tuple[slice, slice, Array]]], n_jobs: int | None) -> None:
+def _smooth_planes(planes: Array, along: Sequence[list[_Piece]], execution: Execution) -> None:
     """Gaussian mean of planes (c, ny, nx) along both axes, in place."""
     _, ny, nx = planes.shape
-    map_tasks(_smooth_along_x, [(planes[:, strip], along[1]) for strip in _strips(ny)], n_jobs)
-    map_tasks(_smooth_along_y, [(planes[:, :, strip], along[0]) for strip in _strips(nx)], n_jobs)
+    execution.map(_smooth_along_x, [(planes[:, strip], along[1]) for strip in _strips(ny)])
+    execution.map(_smooth_along_y, [(planes[:, :, strip], along[0]) for strip in _strips(nx)])
 
 
-def _smooth_along_x(block: Array, pieces: list[tuple[slice, slice, Array]]) -> None:
+def _smooth_along_x(block: Array, pieces: list[_Piece]) -> None:
     for plane in block:
         before = plane.copy()
         for to, of, weights in pieces:
             np.matmul(before[:, of], weights, out=plane[:, to])
 
 
-def _smooth_along_y(block: Array, pieces: list[tuple[slice, slice, Array]]) -> None:
+def _smooth_along_y(block: Array, pieces: list[_Piece]) -> None:
     for plane in block:
         before = plane.copy()
         for to, of, weights in pieces:
             np.matmul(weights.T, before[of], out=plane[to])
 
 
-def _interpolation(n: int, window: int, step: int, size: int) -> tuple[Array, Array, Array]:
-    """For each of `size` pixels the window centres before and after it, of n, and the weight of the latter."""
-    return neighbours((np.arange(size) - (window - 1) / 2) / step, n)
-
-
-def neighbours(position: Array, n: int) -> tuple[Array, Array, Array]:
-    """The places before and after positions on an axis of n, and the weight of the latter; the ends beyond them."""
-    position = np.clip(position, 0, n - 1)
-    before = np.minimum(position.astype(np.intp), max(n - 2, 0))
-    return before, np.minimum(before + 1, n - 1), (position - before).astype(np.float32)
-
-
-def between(values: Array, axis: int, before: Array, after: Array, weight: Array) -> Array:
-    """Values along an axis, interpolated between places `before` and `after`."""
-    result: Array = values.take(before, axis) * (1 - weight) + values.take(after, axis) * weight
-    return result
-
-
-def whiten_noise(rows: NDArray[Any], noise: NDArray[np.float64]) -> NDArray[Any]:
-    """Rows (n, r) in coordinates in which noise of the given covariance is 1 in every direction; in place."""
-    variance, directions = scipy.linalg.eigh(noise)
+def whiten_noise(rows: Array, noise: NDArray[np.float64]) -> Array:
+    """Rows (n, r) in coordinates in which noise of covariance `noise` (r, r) has variance 1 everywhere; in place."""
+    variance, axes = scipy.linalg.eigh(noise)
     if variance[-1] <= 0:
         return rows
-    factor = (directions / np.sqrt(np.maximum(variance, NOISE_FLOOR * variance[-1]))).astype(rows.dtype)
+    factor = (axes / np.sqrt(np.maximum(variance, NOISE_FLOOR * variance[-1]))).astype(rows.dtype)
     for start in range(0, len(rows), BLOCK_ROWS):
         block = rows[start : start + BLOCK_ROWS]
         block[:] = block @ factor
