@@ -119,7 +119,7 @@ def test_spare_memory(system, tmp_path, monkeypatch):
     status.write_text("VmHWM:\t900000 kB\nVmRSS:\t  500000 kB\n")
     assert spare_memory(1e8, "1 GB") == 9e8 - 500000 * 1024
     assert spare_memory(6e8, "1 GB") == 0
-    assert spare_memory(1e8, None) == memory.DEFAULT_KEPT
+    assert spare_memory(1e8, None) == memory.DEFAULT_CACHE
     assert spare_memory(0.8 * 8000000 * 1024 - 5, None) == pytest.approx(5)
 
 

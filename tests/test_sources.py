@@ -140,7 +140,7 @@ def test_results_do_not_depend_on_what_is_kept(monkeypatch):
 
     expected = results()
     for budget in (0, 6e5):
-        monkeypatch.setattr("stemseg_core.system.memory.DEFAULT_KEPT", budget)
+        monkeypatch.setattr("stemseg_core.system.memory.DEFAULT_CACHE", budget)
         assert results() == expected
 
 

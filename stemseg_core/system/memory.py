@@ -12,25 +12,30 @@ from stemseg_core.system.errors import ParameterError, ParameterTypeError
 #: Bytes, a text such as "4 GB", or None: a share of what is free.
 MemoryLimit = int | float | str | None
 
+#: Bytes of each unit that a text such as "4 GB" may have, in capitals.
 UNITS = {"": 1, "B": 1} | {
     prefix + suffix: base**power
     for power, prefix in enumerate("KMGT", start=1)
     for suffix, base in (("B", 1000), ("IB", 1024))
 }
+#: What a limit of memory must be, for messages.
 EXPECTED = "must be a number of bytes or a text such as '4 GB'"
-#: Share of the free memory that is used when `max_memory` is None.
+#: Share of the free memory that may be used when `max_memory` is None. The rest is for other programs and for what is
+#: not predicted; with more of it, a machine may begin to swap.
 DEFAULT_SHARE = 0.8
-#: Most memory that rows are kept in for later passes when `max_memory` is None: a first touch of a lot of memory can
-#: cost more than what is kept there.
-DEFAULT_KEPT = 1e9
-#: Where Linux tells about the memory of the system, and of the control group of a container.
+#: Most bytes that rows are cached in for later passes when `max_memory` is None. Twice as many: the system takes longer
+#: to provide the memory than it takes to make the rows again.
+DEFAULT_CACHE = 1e9
+#: Where Linux tells about the memory of the system.
 MEMINFO = Path("/proc/meminfo")
+#: Where it tells about that of this process.
 PROCESS = Path("/proc/self/status")
+#: Where it tells about that of the control group, which a container is.
 CGROUP = Path("/sys/fs/cgroup")
 
 
 def memory_limit(max_memory: MemoryLimit) -> float:
-    """`max_memory` in bytes; None means a share of what is free (unlimited where that cannot be found out)."""
+    """`max_memory` in bytes. None means a share of the free memory, and no limit where that cannot be found out."""
     if max_memory is None:
         return DEFAULT_SHARE * available_memory()
     if isinstance(max_memory, str):
@@ -73,14 +78,15 @@ def resident_memory() -> float:
 def spare_memory(needed: float, max_memory: MemoryLimit) -> float:
     """Bytes that may be spent on saving time, where `needed` bytes must be had in any case.
 
-    What is a luxury counts the whole process: with it too, that does not exceed `max_memory`.
+    With a `max_memory`, the memory that this process holds already is subtracted as well: rows are cached only while
+    the whole process stays within the limit.
     """
     spare = memory_limit(max_memory) - needed
-    return max(0.0, min(spare, DEFAULT_KEPT) if max_memory is None else spare - resident_memory())
+    return max(0.0, min(spare, DEFAULT_CACHE) if max_memory is None else spare - resident_memory())
 
 
 def _file_cache() -> float:
-    """Bytes that the control group holds as copies of files not in use: counted as used, given up when needed."""
+    """Bytes of files that the control group caches: they count as used, but are given up when memory is needed."""
     try:
         match = re.search(r"^inactive_file (\d+)$", (CGROUP / "memory.stat").read_text(), re.MULTILINE)
     except OSError:

@@ -38,7 +38,7 @@ def check_random_state(random_state: Any, *, types: tuple[type, ...] = (), or_no
         return
     if isinstance(random_state, bool) or not isinstance(random_state, Integral) or int(random_state) < 0:
         kinds = ["a whole number, at least 0", *(f"a {kind.__name__}" for kind in types), *["None"] * or_none]
-        expected = kinds[0] if len(kinds) == 1 else f"{', '.join(kinds[:-1])} or {kinds[-1]}"
+        expected = kinds[0] if len(kinds) == 1 else f"{', '.join(kinds[:-1])}, or {kinds[-1]}"
         raise ParameterError(f"`random_state` must be {expected}; got {random_state!r}", random_state=random_state)
 
 

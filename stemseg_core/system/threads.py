@@ -25,7 +25,8 @@ from stemseg_core.system.errors import ParameterError, ParameterTypeError
 
 Progress = Callable[[int, int, str], bool | None]
 
-#: Results that may wait for their turn, in multiples of the threads.
+#: Results that may wait for their turn, for each thread. Twice as many: more memory for results that nobody has fetched
+#: yet, and threads that wait less for a slow first task.
 AHEAD = 2
 
 
@@ -101,7 +102,7 @@ class _Shared:
 
 @cache
 def _helpers(n: int) -> ThreadPoolExecutor:
-    """So many threads, which start when they are first needed and stay."""
+    """A pool of n threads, which start when they are first needed and stay."""
     return ThreadPoolExecutor(n, thread_name_prefix="stemseg")
 
 

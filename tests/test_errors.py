@@ -1,0 +1,44 @@
+"""Errors that know their parameter: its name, its value, and the message in other spellings."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from stemseg_core.system.errors import NonFiniteError, ParameterError, ParameterTypeError
+
+
+def option(name):
+    return "--" + name.replace("_", "-")
+
+
+def test_a_parameter_is_spelled_in_python_and_as_an_option():
+    error = ParameterError("`k_min=` with `zoom` is too much; see `segment`", k_min=3.5, zoom=2)
+    assert str(error) == "k_min=3.5 with zoom is too much; see `segment`"
+    assert error.spelled(option, " ") == "--k-min 3.5 with --zoom is too much; see `segment`"
+    assert (error.name, error.value) == ("k_min", 3.5)
+    assert isinstance(error, ValueError)
+
+
+def test_values_that_look_like_parameters_are_left_alone():
+    error = ParameterError(f"`units` must be a name, got {'{zoom} %s'!r}", units="{zoom} %s")
+    assert str(error) == "units must be a name, got '{zoom} %s'"
+
+
+@pytest.mark.parametrize("kind", [ParameterError, ParameterTypeError])
+def test_they_pickle(kind):
+    error = pickle.loads(pickle.dumps(kind("`a=` and `b`", a=1, b=[2])))
+    assert type(error) is kind
+    assert (str(error), error.name, error.values) == ("a=1 and b", "a", {"a": 1, "b": [2]})
+
+
+def test_a_wrong_type_is_a_type_error():
+    with pytest.raises(TypeError, match=r"^whiten must be True or False"):
+        raise ParameterTypeError("`whiten` must be True or False", whiten=3)
+
+
+@pytest.mark.parametrize("index", [slice(10, 20), np.array([3, 8, 15])])
+def test_rows_of_a_block_become_rows_of_x(index):
+    error = NonFiniteError(2, 5, 1, 0).in_rows(index)
+    assert error.row == {slice: 12, np.ndarray: 15}[type(index)]
+    assert f"row {error.row}, feature 5" in str(error)

@@ -1,0 +1,52 @@
+"""Streams of random numbers from whatever `random_state` is."""
+
+import numpy as np
+import pytest
+from sklearn.utils import check_random_state as check_as_scikit_learn
+
+from stemseg_core.system.errors import ParameterError
+from stemseg_core.system.random import check_random_state, stream, streams
+
+
+def numbers(seeds):
+    return [np.random.default_rng(seed).random(3).tolist() for seed in seeds]
+
+
+@pytest.mark.parametrize("seed", [0, 7, np.int64(7), 2**32 - 1])
+def test_an_int_gives_the_same_numbers_every_time(seed):
+    assert numbers(streams(seed, 3)) == numbers(streams(seed, 3))
+    assert stream(seed).random_sample() == stream(seed).random_sample() == check_as_scikit_learn(seed).random_sample()
+
+
+def test_streams_are_independent_and_do_not_depend_on_how_many_there_are():
+    three, five = numbers(streams(0, 3)), numbers(streams(0, 5))
+    assert five[:3] == three
+    assert len({tuple(found) for found in five}) == 5
+
+
+def test_none_gives_other_numbers_every_time():
+    assert numbers(streams(None, 1)) != numbers(streams(None, 1))
+    assert stream(None).random_sample() != stream(None).random_sample()
+
+
+@pytest.mark.parametrize("kind", [np.random.RandomState, np.random.default_rng])
+def test_a_generator_moves_on(kind):
+    generator = kind(5)
+    first, second = numbers(streams(generator, 1)), numbers(streams(generator, 1))
+    assert first != second
+    assert first == numbers(streams(kind(5), 1))
+    one, other = kind(5), kind(5)
+    assert stream(one).random_sample(3).tolist() == stream(other).random_sample(3).tolist()
+    assert stream(one).random_sample(3).tolist() == stream(other).random_sample(3).tolist()
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "0", True, [1], np.random.SeedSequence(1)])
+def test_what_is_refused(value):
+    expected = "random_state must be a whole number, at least 0, a RandomState, a Generator, or None; got "
+    for function in (lambda: streams(value, 1), lambda: stream(value)):
+        with pytest.raises(ParameterError, match=expected):
+            function()
+    with pytest.raises(ParameterError, match="random_state must be a whole number, at least 0, or None; got"):
+        check_random_state(value)
+    with pytest.raises(ParameterError, match="random_state must be a whole number, at least 0; got"):
+        check_random_state(value, or_none=False)
