@@ -15,7 +15,7 @@ from stemseg_core.phases.segment import Segmentation
 from stemseg_core.plot.layout import BAR_INSIDE, scale_bar_length
 from stemseg_core.stages.estimates import Separation
 
-PICTURES = ["overlay", "components", "abundances", "maps", "plot"]
+PICTURES = [*plot.PICTURES, "plot"]
 
 
 def build(shape=(96, 128), k=3, pixel_size=(0.015, 0.015), excluded=False, dtype=np.float32, window=32, step=8):

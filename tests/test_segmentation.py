@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from stemseg_core import ComponentEstimate, Segmentation
+from stemseg_core import ComponentEstimate, Segmentation, datasets, segment
 from stemseg_core.phases.segmentation import FORMAT
 from stemseg_core.stages.estimates import Curve, Separation
 
@@ -331,3 +331,43 @@ def test_reading_a_file_needs_no_matplotlib(tmp_path):
         [sys.executable, "-P", "-c", code, tmp_path / "result.npz"], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+# Windows.
+
+
+def windows_at(ny, nx, window=(16, 24), step=(4, 6)):
+    """Centres of a grid of windows."""
+    y, x = (np.arange(n) * s + (w - 1) / 2 for n, w, s in zip((ny, nx), window, step, strict=True))
+    return np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def test_window_and_step_follow_from_the_centres(tmp_path):
+    result = build(centers=windows_at(4, 5), params={})
+    assert (result.window, result.step) == ((16, 24), (4, 6))
+    result.save(tmp_path / "result.npz")
+    again = Segmentation.load(tmp_path / "result.npz")
+    assert (again.window, again.step) == ((16, 24), (4, 6))
+
+
+@pytest.mark.parametrize(
+    ("shape", "params", "step"),
+    [
+        ((1, 5), {"step": (5, 6)}, (5, 6)),
+        ((4, 1), {"step": [4, 7]}, (4, 7)),
+        ((1, 1), {"step": 3}, (3, 3)),
+        ((1, 5), {}, (16, 6)),
+        ((1, 1), {}, (16, 24)),
+    ],
+)
+def test_step_of_one_window_along_an_axis(shape, params, step):
+    maps = {"labels": np.zeros(shape, np.int32), "abundances": np.ones((1, *shape), np.float32)}
+    maps |= {name: np.zeros(shape, np.float32) for name in ("confidence", "residual")}
+    result = build(1, excluded=False, centers=windows_at(*shape), params=params, **maps)
+    assert (result.window, result.step) == ((16, 24), step)
+
+
+def test_window_and_step_are_those_asked_for():
+    image, _ = datasets.two_phase((128, 96))
+    result = segment(image, 2, window=(32, 48), step=(8, 12))
+    assert (result.window, result.step) == ((32, 48), (8, 12))

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,6 @@ from stemseg_core.rows.transitional import tell
 from stemseg_core.system.threads import Progress
 from stemseg_core.system.versions import VERSION
 from stemseg_core.windows.periods import pixels_along, strongest_period, strongest_reflection, suited_window
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 RESULTS = (
     "overlay.png",
@@ -362,19 +359,19 @@ def _arrays(result: Segmentation, folder: Path) -> list[Callable[[], object]]:
 
 def _pictures(result: Segmentation, folder: Path, source: str, reading: list[str]) -> list[Callable[[], object]]:
     """What writes the files that are for people."""
-    from stemseg_core.plot import components, overlay
+    from stemseg_core.plot import PICTURES
     from stemseg_core.plot.layout import Picture, draw_picture
     from stemseg_core.plot.report import write_report
 
     pictures: dict[str, Picture] = {}
 
-    def write_picture(draw: Callable[[Segmentation], Figure]) -> None:
-        pictures[draw.__name__] = picture = draw_picture(draw(result))
-        (folder / f"{draw.__name__}.png").write_bytes(picture.png)
+    def write_picture(name: str) -> None:
+        pictures[name] = picture = draw_picture(PICTURES[name](result))
+        (folder / f"{name}.png").write_bytes(picture.png)
 
     return [
-        lambda: write_picture(overlay),
-        lambda: write_picture(components),
+        lambda: write_picture("overlay"),
+        lambda: write_picture("components"),
         lambda: write_report(result, folder / "report.html", source=source, reading=reading, pictures=pictures),
     ]
 

@@ -124,7 +124,7 @@ class Segmentation:
                 f"the {k} phases are {self.separation.words}; the image may have fewer, or one that changes "
                 f"gradually{self._few_windows}"
             )
-        least = LEAST_AREA * float(np.prod(self._window))
+        least = LEAST_AREA * float(np.prod(self.window))
         areas = self.fractions * np.count_nonzero(self.label_image >= 0)
         if k > 1 and (few := np.count_nonzero(areas < least)) and areas.any():
             empty = np.count_nonzero(areas == 0)
@@ -154,9 +154,19 @@ class Segmentation:
         return f"1 phase: {n}, of larger numbers the best separated, are {words}{self._few_windows}"
 
     @property
-    def _window(self) -> NDArray[np.float64]:
+    def window(self) -> tuple[int, int]:
         """Sides of a window, (y, x) in pixels."""
-        return 2 * self.centers[0] + 1
+        y, x = (round(2 * center + 1) for center in self.centers[0].tolist())  # the first window starts at pixel 0
+        return y, x
+
+    @property
+    def step(self) -> tuple[int, int]:
+        """From one window to the next, (y, x) in pixels; of one window along an axis what `params` say, or its side."""
+        centers = self.centers.reshape(*self.labels.shape, 2)
+        along = centers[:, 0, 0].tolist(), centers[0, :, 1].tolist()
+        given = np.broadcast_to(self.params.get("step") or self.window, 2).tolist()
+        y, x = (round(c[1] - c[0]) if len(c) > 1 else g for c, g in zip(along, given, strict=True))
+        return y, x
 
     @property
     def _few_windows(self) -> str:
@@ -164,7 +174,7 @@ class Segmentation:
         included = self.label_image >= 0
         if not included.any():
             return ""
-        sides = np.array([np.ptp(places) + 1 for places in np.nonzero(included)]) / self._window
+        sides = np.array([np.ptp(places) + 1 for places in np.nonzero(included)]) / self.window
         if sides.min() >= FEW_WINDOWS:
             return ""
         return f"; the image is only {sides[0]:.1f} x {sides[1]:.1f} windows, little to judge by"

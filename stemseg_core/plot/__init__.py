@@ -6,14 +6,13 @@ are numbered from 1 in pictures, as in the files the command writes: phase 1 is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.phases.segmentation import Segmentation
 from stemseg_core.plot.curves import draw_curve
 from stemseg_core.plot.layout import (
     BAR_COLUMN,
@@ -31,11 +30,13 @@ from stemseg_core.plot.layout import (
     room_below,
     scale_bar,
 )
-from stemseg_core.stages.estimates import ComponentEstimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from stemseg_core.phases.segmentation import Segmentation
+    from stemseg_core.stages.estimates import ComponentEstimate
 
 #: Okabe and Ito's colours without black, told apart with any colour vision (https://jfly.uni-koeln.de/color/).
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442")
@@ -205,6 +206,15 @@ def plot(segmentation: Segmentation) -> Figure:
     return figure
 
 
+#: The pictures of one segmentation, by the names of their files.
+PICTURES: dict[str, Callable[[Segmentation], Figure]] = {
+    "overlay": overlay,
+    "components": components,
+    "abundances": abundances,
+    "maps": maps,
+}
+
+
 # -------------------------------------------------------------------------------------------------------- what is drawn
 
 
@@ -295,14 +305,10 @@ def _draw_map(ax: Axes, s: Segmentation, values: NDArray[Any], cmap: str, *, hig
     from matplotlib import colormaps
 
     ax.set_facecolor("#DDDDDD")
-    py, px = s.pixel_size or (1.0, 1.0)
-    # Pixel i covers i to i + 1, so that its centre is at i + 1/2.
     stride = max(1, max(values.shape) // SHOWN_WINDOWS)
     values = values[::stride, ::stride]
-    centers = s.centers.reshape(*s.labels.shape, 2)
-    y, x = centers[::stride, 0, 0] + 0.5, centers[0, ::stride, 1] + 0.5
-    dy, dx = (_spacing(c, default=min(s.image.shape)) / 2 for c in (y, x))
-    extent = ((x[0] - dx) * px, (x[-1] + dx) * px, (y[-1] + dy) * py, (y[0] - dy) * py)
+    (top, bottom), (left, right) = (_covered(s, axis, values.shape[axis], stride) for axis in (0, 1))
+    extent = (left, right, bottom, top)
     colors = colormaps[cmap].with_extremes(bad=EXCLUDED)
     shown = ax.imshow(np.ma.masked_invalid(values), cmap=colors, vmin=0, vmax=high, extent=extent, aspect="equal")
     left, right, bottom, top = _extent(s)
@@ -357,8 +363,17 @@ def _titles(s: Segmentation) -> list[str]:
 # ----------------------------------------------------------------------------------------- geometry of a segmentation
 
 
-def _spacing(values: NDArray[Any], default: float = 1.0) -> float:
-    return float(values[1] - values[0]) if len(values) > 1 else default
+def _spacing(values: NDArray[Any]) -> float:
+    return float(values[1] - values[0]) if len(values) > 1 else 1.0
+
+
+def _covered(s: Segmentation, axis: int, n: int, stride: int) -> tuple[float, float]:
+    """From where to where n windows, each `stride` steps from the last, stand for the image; one stands for all."""
+    first = s.window[axis] / 2  # pixel i covers i to i + 1
+    step = stride * s.step[axis]
+    half = (step if n > 1 else min(s.image.shape)) / 2
+    size = (s.pixel_size or (1.0, 1.0))[axis]
+    return (first - half) * size, (first + (n - 1) * step + half) * size
 
 
 def _units(s: Segmentation) -> str:

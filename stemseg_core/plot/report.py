@@ -20,15 +20,14 @@ from stemseg_core.command.option_names import OPTIONS, SWITCHES, joined, option
 from stemseg_core.io.signals import nanometres
 from stemseg_core.phases.methods import AUTO, METHODS
 from stemseg_core.phases.segment import segment
-from stemseg_core.phases.segmentation import Segmentation
 from stemseg_core.plot.layout import Picture, draw_picture
 from stemseg_core.system.files import atomic
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from stemseg_core.phases.segmentation import Segmentation
 
-    #: The picture that a function of `stemseg_core.plot` draws of the segmentation.
-    Drawn = Callable[[Callable[[Segmentation], Figure]], Picture]
+#: The picture of the segmentation that has this name in `plot.PICTURES`.
+Drawn = Callable[[str], Picture]
 
 CONFIDENCE = (
     "Confidence is the largest membership of a window minus the next largest: 1 where the window is clearly of one "
@@ -110,7 +109,7 @@ def write_report(
     reading : sequence of str, optional
         Options of the command that decided what was read, such as ``("--frame", "2")``.
     pictures : mapping of str to Picture, optional
-        By the names of the functions in `stemseg_core.plot` that draw them; what is not given is drawn.
+        By their names in `stemseg_core.plot.PICTURES`; what is not given is drawn.
     """
     title = title or (f"Phases of {Path(source).name}" if source else "Phases")
     page = _page(segmentation, title, source, reading, pictures or {})
@@ -121,8 +120,8 @@ def write_report(
 def _page(
     s: Segmentation, title: str, source: str | None, reading: Sequence[str], pictures: Mapping[str, Picture]
 ) -> str:
-    def drawn(draw: Callable[[Segmentation], Figure]) -> Picture:
-        return pictures.get(draw.__name__) or draw_picture(draw(s))
+    def drawn(name: str) -> Picture:
+        return pictures.get(name) or draw_picture(plot.PICTURES[name](s))
 
     shares = ", ".join(f"phase {i + 1} {share}" for i, share in enumerate(plot.percentages(s.fractions)))
     k = len(s.components)
@@ -130,7 +129,7 @@ def _page(
         f"<h1>{escape(title)}</h1>",
         f'<p class="facts">{escape(_facts(s, source))}</p>',
         _figure(
-            drawn(plot.overlay),
+            drawn("overlay"),
             f"The image with its phases in colour: {shares}.",
             f"The phases over the image. {OUTERMOST}",
         ),
@@ -139,7 +138,7 @@ def _page(
         "Fractions are of the area that is not excluded.</p>",
         "<h2>Patterns</h2>",
         _figure(
-            drawn(plot.components),
+            drawn("components"),
             f"The pattern of each of the {k} phases over spatial frequency.",
             "What the local spectrum of each phase looks like; zero frequency is in the middle.",
         ),
@@ -165,7 +164,7 @@ def _memberships(s: Segmentation, drawn: Drawn) -> list[str]:
     return [
         "<h2>Membership</h2>",
         _figure(
-            drawn(plot.abundances),
+            drawn("abundances"),
             f"Maps of the membership in each of the {len(s.components)} phases.",
             f"Membership of each window in each phase, 0 to 1. {FRAME}",
         ),
@@ -185,7 +184,7 @@ def _trust(s: Segmentation, drawn: Drawn) -> list[str]:
         *words,
         f"<p>{CONFIDENCE if k > 1 else NO_CONFIDENCE}</p><p>{RESIDUAL}</p>",
         _figure(
-            drawn(plot.maps),
+            drawn("maps"),
             f"Map of {maps}residual (mean {_mean(s.residual)}).",
             f"{'Residual' if k == 1 else 'Confidence and residual'} of each window. {FRAME}",
         ),
