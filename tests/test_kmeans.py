@@ -113,9 +113,7 @@ def test_kernels_agree_with_their_twins(level, n, d, k, dtype, reference):
 @pytest.fixture(params=LEVELS)
 def level(request, monkeypatch):
     """`lloyd` on the kernels of each SIMD level."""
-    kernels = import_module(f"stemseg_core._kernels.kmeans_{request.param}")
-    for name in ("PANEL_LANES", "TILE_ROWS", "accumulate_block", "assign_block", "own_distances_block"):
-        monkeypatch.setattr(lloyd, name, getattr(kernels, name))
+    monkeypatch.setattr(lloyd, "kernels", import_module(f"stemseg_core._kernels.kmeans_{request.param}"))
     return request.param
 
 

@@ -1,11 +1,10 @@
 """Compiled kernels, built once for each SIMD level; the best level that the processor has is chosen here, once.
 
-``STEMSEG_SIMD=baseline|v3|v4`` overrides the choice. The chosen modules are importable as
-``stemseg_core._kernels.<stage>``; all levels side by side as ``stemseg_core._kernels.<stage>_<level>``.
+``STEMSEG_SIMD=baseline|v3|v4`` overrides the choice. ``from stemseg_core._kernels import <stage> as kernels`` gives the
+chosen module. All levels are there side by side as modules ``stemseg_core._kernels.<stage>_<level>``.
 """
 
 import os
-import sys
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -32,5 +31,4 @@ def _choose() -> str:
 SIMD_LEVEL = _choose()
 
 for _stage in STAGES:
-    _module = import_module(f"{__name__}.{_stage}_{SIMD_LEVEL}")
-    globals()[_stage] = sys.modules[f"{__name__}.{_stage}"] = _module
+    globals()[_stage] = import_module(f"{__name__}.{_stage}_{SIMD_LEVEL}")

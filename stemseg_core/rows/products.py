@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from stemseg_core._kernels import gram as gram_kernel
-from stemseg_core._kernels.compress import LANES, ROWS, center_block, project_block, scatter_block, sum_block
+from stemseg_core._kernels import compress as kernels
+from stemseg_core._kernels import gram as gram_kernels
 from stemseg_core.rows.blocks import refuse_non_finite
 from stemseg_core.rows.sources import Rows
 from stemseg_core.system.threads import effective_n_jobs
@@ -36,7 +36,7 @@ def subtract_mean(block: Array, mean: Array) -> tuple[Array, Array, Array]:
     """``block - mean``, the squared norm of each of its rows and its column sums, in float64; refuses NaN, infinity."""
     block = block.astype(mean.dtype, copy=False)
     Y, squares, sums = np.empty_like(block), np.empty(len(block)), np.empty(block.shape[1])
-    center_block(block, mean, Y, squares, sums)
+    kernels.center_block(block, mean, Y, squares, sums)
     refuse_non_finite(block, squares)
     return Y, squares, sums
 
@@ -49,13 +49,13 @@ def gram(block: Array, mean: Array, scratch: Scratch) -> tuple[Array, Array, flo
     block = block.astype(mean.dtype, copy=False)
     d = block.shape[1]
     G, sums = np.empty((d, d)), np.empty(d)
-    panels = scratch.array((gram_kernel.ROWS, d + gram_kernel.PADDING), mean.dtype)
-    squares = gram_kernel.gram_block(block, mean, panels, G, sums)
+    panels = scratch.array((gram_kernels.ROWS, d + gram_kernels.PADDING), mean.dtype)
+    squares = gram_kernels.gram_block(block, mean, panels, G, sums)
     refuse_non_finite(block, G.diagonal())
     return G, sums, squares
 
 
-def as_columns(V: Array, dtype: DTypeLike, lanes: int = LANES) -> Array:
+def as_columns(V: Array, dtype: DTypeLike, lanes: int = kernels.LANES) -> Array:
     """Rows (r, d), directions or centres, as columns, and zeros up to a multiple of the lanes of the kernel."""
     columns = np.zeros((V.shape[1], -(-len(V) // lanes) * lanes), dtype)
     columns[:, : len(V)] = V.T
@@ -66,8 +66,8 @@ def project(block: Array, mean: Array, columns: Array) -> tuple[Array, Array, Ar
     """``(block - mean) @ columns`` in float64, and the sums of `subtract_mean`, in one read of the block."""
     block = block.astype(mean.dtype, copy=False)
     m, d = block.shape
-    A, squares, sums = np.empty((-(-m // ROWS) * ROWS, columns.shape[1])), np.empty(m), np.empty(d)
-    project_block(block, mean, columns, A, squares, sums)
+    A, squares, sums = np.empty((-(-m // kernels.ROWS) * kernels.ROWS, columns.shape[1])), np.empty(m), np.empty(d)
+    kernels.project_block(block, mean, columns, A, squares, sums)
     refuse_non_finite(block, squares)
     return A[:m], squares, sums
 
@@ -75,8 +75,8 @@ def project(block: Array, mean: Array, columns: Array) -> tuple[Array, Array, Ar
 def scores_on(block: Array, mean: Array, columns: Array) -> Array:
     """`project` without the sums."""
     block = block.astype(mean.dtype, copy=False)
-    A, none = np.empty((-(-len(block) // ROWS) * ROWS, columns.shape[1])), np.empty(0)
-    project_block(block, mean, columns, A, none, none)
+    A, none = np.empty((-(-len(block) // kernels.ROWS) * kernels.ROWS, columns.shape[1])), np.empty(0)
+    kernels.project_block(block, mean, columns, A, none, none)
     A = A[: len(block)]
     refuse_non_finite(block, A)
     return A
@@ -90,13 +90,13 @@ def scores_block(block: Array, mean: Array, columns: Array, k: int) -> tuple[tup
 def scores_bytes(rows: Rows, k: int, n_jobs: int | None = None) -> float:
     """Predicted memory of scores on k directions, of a block for each thread: padded, and once more as they are."""
     n_threads = min(effective_n_jobs(n_jobs), rows.n_blocks)
-    return 8.0 * (-(-k // LANES) * LANES + k) * rows.shape[0] / rows.n_blocks * n_threads
+    return 8.0 * (-(-k // kernels.LANES) * kernels.LANES + k) * rows.shape[0] / rows.n_blocks * n_threads
 
 
 def row_sums(block: Array) -> tuple[Array, Array]:
     """Squared norm of each row and the column sums, in float64; refuses NaN, infinity."""
     squares, sums = np.empty(len(block)), np.empty(block.shape[1])
-    sum_block(block, squares, sums)
+    kernels.sum_block(block, squares, sums)
     refuse_non_finite(block, squares)
     return squares, sums
 
@@ -106,6 +106,8 @@ def scatter(block: Array, mean: Array, columns: Array) -> tuple[Array, Array, Ar
     block = block.astype(mean.dtype, copy=False)
     (m, d), k = block.shape, columns.shape[1]
     Z, squares, sums = np.empty((k, d), mean.dtype), np.empty(m), np.empty(d)
-    scatter_block(block, mean, columns, np.empty((ROWS, k)), np.empty((k, ROWS), mean.dtype), Z, squares, sums)
+    kernels.scatter_block(
+        block, mean, columns, np.empty((kernels.ROWS, k)), np.empty((k, kernels.ROWS), mean.dtype), Z, squares, sums
+    )
     refuse_non_finite(block, squares)
     return Z, squares, sums

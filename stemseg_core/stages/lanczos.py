@@ -9,7 +9,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from stemseg_core._kernels.compress import LANES
+from stemseg_core._kernels import compress as kernels
 
 Array = NDArray[Any]
 
@@ -19,7 +19,7 @@ OVERSAMPLING, KRYLOV_BLOCKS, MAX_PASSES = 10, 12, 100
 
 def block_width(rank: int, d: int) -> int:
     """Directions that are iterated together: some more than wanted, as many as are multiplied at no more cost."""
-    return min(-(-(rank + OVERSAMPLING) // LANES) * LANES, d)
+    return min(-(-(rank + OVERSAMPLING) // kernels.LANES) * kernels.LANES, d)
 
 
 def krylov(

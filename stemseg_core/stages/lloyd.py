@@ -13,14 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core._kernels.kmeans import (
-    PANEL_LANES,
-    TILE_ROWS,
-    accumulate_block,
-    assign_block,
-    distances_block,
-    own_distances_block,
-)
+from stemseg_core._kernels import kmeans as kernels
 from stemseg_core.rows.blocks import refuse_non_finite, refuse_too_small, take_rows
 from stemseg_core.rows.products import as_columns
 from stemseg_core.rows.sources import Rows
@@ -246,7 +239,7 @@ class _Targets(NamedTuple):
 def _targets(centers: Array, origin: Array) -> _Targets:
     exact = centers.astype(np.float64)
     relative = exact - origin
-    columns = as_columns(relative, centers.dtype, PANEL_LANES)
+    columns = as_columns(relative, centers.dtype, kernels.PANEL_LANES)
     return _Targets(origin, exact, columns, (relative**2).sum(axis=1) / 2)
 
 
@@ -258,7 +251,7 @@ def distance_columns(centers: Array) -> Array:
 def squared_distances(block: Array, columns: Array, k: int) -> NDArray[np.float64]:
     """Squares (m, k) of the distances of the rows of a block to k centres, by explicit differences."""
     squares = np.empty((len(block), k))
-    distances_block(block, columns, squares)
+    kernels.distances_block(block, columns, squares)
     refuse_non_finite(block, squares)
     return squares
 
@@ -266,9 +259,9 @@ def squared_distances(block: Array, columns: Array, k: int) -> NDArray[np.float6
 def _update(block: Array, targets: _Targets, moves: Array, labels: Array, gaps: Array) -> tuple[float, int]:
     """`assign_block`; returns the sum of the squared norms of the rows that were looked at, and their number."""
     origin, exact, columns, half_norms = targets
-    products = np.empty((TILE_ROWS, columns.shape[1]), block.dtype)
+    products = np.empty((kernels.TILE_ROWS, columns.shape[1]), block.dtype)
     touched = np.empty(len(block), np.intp)
-    sum_squares, n_touched = assign_block(
+    sum_squares, n_touched = kernels.assign_block(
         block, origin, exact, columns, half_norms, moves, products, touched, labels, gaps
     )
     if not isfinite(sum_squares):
@@ -331,7 +324,7 @@ def _sum_when_due(changes: _Changes, k: int, origin: Array) -> _Changes:
 def _add_waiting(waiting: list[tuple[Array, Array, Array]], origin: Array, sums: Array, counts: Array) -> None:
     """Take the rows out of the sums of their old clusters, and add them to those of the new ones."""
     for rows, old, new in waiting:
-        accumulate_block(rows, origin, old, new, sums, counts)
+        kernels.accumulate_block(rows, origin, old, new, sums, counts)
 
 
 def _nearest(block: Array, targets: _Targets) -> tuple[Partial, Partial]:
@@ -343,13 +336,13 @@ def _nearest(block: Array, targets: _Targets) -> tuple[Partial, Partial]:
 
 def _own_distances(block: Array, labels: Array, centers: Array) -> tuple[Partial, None]:
     distances = np.empty(len(block))
-    own_distances_block(block, centers, labels, distances)
+    kernels.own_distances_block(block, centers, labels, distances)
     return (distances,), None
 
 
 def _inertia(block: Array, labels: Array, centers: Array) -> tuple[None, Partial]:
     distances = np.empty(len(block))
-    own_distances_block(block, centers, labels, distances)
+    kernels.own_distances_block(block, centers, labels, distances)
     return None, (distances.sum(),)
 
 
