@@ -11,8 +11,9 @@ from machine import Work, installed
 from sklearn.decomposition import PCA
 
 from stemseg_core import NFINDR
-from stemseg_core.stages.projections import successive_projections
+from stemseg_core.stages.projections import find_extremes, successive_projections
 from stemseg_core.stages.simplex import Search
+from stemseg_core.system.execution import Execution
 from stemseg_core.system.threads import one_blas_thread
 
 #: Rows after which the loop is stopped that takes a determinant for each row and component.
@@ -25,7 +26,7 @@ def prepared(P: np.ndarray) -> np.ndarray:
 
 def loop(Z: np.ndarray, k: int) -> np.ndarray:
     """Our search alone, from one start, as pysptools has it: no principal components, no restarts."""
-    search = Search(Z, lambda W: NFINDR(k)._extremes(Z, W))
+    search = Search(Z, lambda W: find_extremes(Z, W, Execution.of()))
     with one_blas_thread():
         search.start(successive_projections(Z, k), 1, np.random.RandomState(0))
         search.improve(100, 0, np.random.RandomState(0))

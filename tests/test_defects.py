@@ -59,15 +59,15 @@ def test_defects_are_no_endmembers_of_coarse_grids(step):
 def test_other_errors_are_not_taken_for_too_few_dimensions(two_phase, monkeypatch):
     image = two_phase[0].copy()
     hot_pixels(image)
-    choose, calls = NFINDR._choose, []
+    search, calls = NFINDR._search, []
 
     def fails_again(self, *arguments):
         calls.append(self)
         if len(calls) > 1:
             raise ValueError("something else")
-        return choose(self, *arguments)
+        return search(self, *arguments)
 
-    monkeypatch.setattr(NFINDR, "_choose", fails_again)
+    monkeypatch.setattr(NFINDR, "_search", fails_again)
     with pytest.raises(ValueError, match="something else"):
         segment(image, 2, method="nfindr")
 

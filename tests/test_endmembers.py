@@ -15,10 +15,10 @@ from sklearn.decomposition import PCA
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from stemseg_core import ATGP, NFINDR, SPA, VCA, Stopped, abundances
-from stemseg_core.rows.blocks import take_rows
+from stemseg_core.rows.blocks import stored, take_rows
 from stemseg_core.rows.sources import ArrayRows, MaskedRows
-from stemseg_core.rows.transitional import run
 from stemseg_core.stages.projections import successive_projections
+from stemseg_core.system.execution import Execution
 
 DATA = Path(os.environ.get("STEMSEG_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SAMSON = DATA / "spectra" / "samson.npz"
@@ -268,15 +268,9 @@ def test_kept_rows_are_a_source():
     source = MaskedRows(rows, kept)
     assert source.shape == (kept.sum(), 2)
     assert source.n_blocks == 13
-    out = np.empty_like(X[kept])
-    run(_copy_block, source, out=(out,), n_jobs=2)
-    assert_array_equal(out, X[kept])
+    assert_array_equal(stored(source, Execution(2)), X[kept])
     wanted = np.array([5000, 3, 17])
     assert_array_equal(take_rows(source, wanted), X[kept][wanted])
-
-
-def _copy_block(block):
-    return (block,), None
 
 
 def test_parameters_survive_a_clone():

@@ -69,7 +69,8 @@ def mixed_from_pure(estimator: Endmembers, scores: Array, grid: Grid, **limits: 
 def mixing_bytes(estimator: Endmembers, n: int) -> float:
     """Memory of `mixed_from_pure` beside the scores: the search, or shares; and the first shares, with what is pure."""
     k = estimator.n_components
-    return max(estimator.search_bytes(n), 4.0 * n * k) + n * (4 * k + k + 3)
+    search = estimator.predicted_bytes(n, k, np.float64)  # whatever the features and their type
+    return max(search, 4.0 * n * k) + n * (4 * k + k + 3)
 
 
 def _thick(inside: NDArray[np.bool_], grid: Grid) -> bool:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 
 from stemseg_core.rows.base import check_whole
 from stemseg_core.rows.sources import Rows
-from stemseg_core.stages.endmembers import Cloud, Endmembers
-from stemseg_core.stages.simplex import SHAKES, Search
+from stemseg_core.stages.endmembers import Cloud, Endmembers, Found, largest_coordinate
+from stemseg_core.stages.projections import find_extremes
+from stemseg_core.stages.simplex import PERTURBATIONS, Search
+from stemseg_core.system.docs import shared_docs
+from stemseg_core.system.errors import ParameterError
+from stemseg_core.system.execution import Execution
+from stemseg_core.system.memory import MemoryLimit
+from stemseg_core.system.random import RandomState, stream
 from stemseg_core.system.threads import Progress
 
 #: Where the search may start.
 STARTS = ("spa", "vca", "atgp")
-#: Components up to which ten starts find the largest simplex of all but for rare cases.
+#: Components up to which starts alone are tried: ten of them nearly always find the largest simplex of all. Above, the
+#: largest one is perturbed too, which takes longer.
 EASY_COMPONENTS = 5
 
 
+@shared_docs
 class NFINDR(Endmembers):
     """Endmembers by N-FINDR: the `n_components` rows of X that span the simplex of largest volume.
 
@@ -38,28 +44,17 @@ class NFINDR(Endmembers):
         than five components, twenty tries a start go on from there with some vertices moved at random.
     max_iter : int, default=100
         Most passes over the scores.
-    n_neighbors : int or None, default=None
-        If given, outliers are left out first: rows with fewer than so many others near them, see Notes. Five are
-        enough against rows that are wrong one by one.
-    random_state : int, RandomState instance or None, default=0
-        Seed of the random starts. None: another one every time.
-    n_jobs : int or None, default=None
-        Threads, as in joblib; None: all CPUs this process may use. The result is the same to the bit for any number.
-    max_memory : int, float, str or None, default=None
-        Bytes that may be used, or a text such as "4 GB"; None: a share of what is free.
-    progress : callable or None, default=None
-        Called as ``progress(done, total, stage)``; returning False stops.
+    {n_neighbors}
+    {random_state}
+    {execution}
 
     Attributes
     ----------
     components_ : ndarray of shape (k, d)
         The endmembers, rows of X, in the order of their row numbers.
-    indices_ : ndarray of shape (k,), int
-        Their row numbers.
-    outliers_ : ndarray of shape (m,), int
-        Numbers of the rows that were left out as outliers.
-    log_volume_ : float
-        ``log |det [1; Y]|`` of the principal component scores Y of the endmembers: log of (k - 1)! times the volume.
+    {indices_}
+    {outliers_}
+    {log_volume_}
     certificate_ : float
         Largest modulus of a barycentric coordinate of any row with respect to the endmembers. At most 1 (to rounding):
         no single replacement enlarges the simplex, and its volume is at least ``k**(-k / 2)`` of the largest possible.
@@ -121,9 +116,9 @@ class NFINDR(Endmembers):
         n_init: int = 10,
         max_iter: int = 100,
         n_neighbors: int | None = None,
-        random_state: Any = 0,
+        random_state: RandomState = 0,
         n_jobs: int | None = None,
-        max_memory: float | str | None = None,
+        max_memory: MemoryLimit = None,
         progress: Progress | None = None,
     ) -> None:
         self.n_components = n_components
@@ -141,33 +136,36 @@ class NFINDR(Endmembers):
         return super()._dimensions + (self.init == "atgp")
 
     @property
-    def _more_scores(self) -> int:
+    def _n_more_scores(self) -> int:
         return int(self.n_components) if self.init == "atgp" else 0
 
-    def _check_parameters(self, rows: Rows) -> None:
+    def _check_parameters(self, rows: Rows, execution: Execution) -> None:
         check_whole(n_init=self.n_init, max_iter=self.max_iter)
         if self.init not in STARTS:
-            raise ValueError(f"init must be one of {STARTS}, got {self.init!r}")
-        super()._check_parameters(rows)
+            raise ParameterError(f"`init` must be one of {STARTS}, got {self.init!r}", init=self.init)
+        super()._check_parameters(rows, execution)
 
-    def _choose(self, rows: Rows, cloud: Cloud) -> tuple[NDArray[np.intp], int, bool]:
-        search = Search(cloud.Z, lambda W: self._extremes(cloud.Z, W))
-        random_state = check_random_state(self.random_state)
-        search.start(self._first(rows, cloud, random_state), int(self.n_init), random_state)
-        n_shakes = SHAKES * int(self.n_init) if self.n_components > EASY_COMPONENTS else 0
-        n_iter, converged = search.improve(int(self.max_iter), n_shakes, random_state)
+    def _search(self, rows: Rows, cloud: Cloud, execution: Execution) -> Found:
+        search = Search(cloud.Z, lambda W: find_extremes(cloud.Z, W, execution))
+        random_state = stream(self.random_state)
+        search.start(self._first(rows, cloud, random_state, execution), int(self.n_init), random_state)
+        n_perturbations = PERTURBATIONS * int(self.n_init) if self.n_components > EASY_COMPONENTS else 0
+        n_iter, converged = search.improve(int(self.max_iter), n_perturbations, random_state)
         found = search.best()
         if not converged:
             warnings.warn(
                 f"N-FINDR did not converge in max_iter = {self.max_iter} passes: a row would enlarge the best simplex "
-                f"{self._certificate(cloud.Z, found):.6g} times; raise max_iter",
+                f"{largest_coordinate(cloud.Z, found, execution):.6g} times; raise max_iter",
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        return found, n_iter, converged
+        return Found(found, n_iter, converged)
 
-    def _first(self, rows: Rows, cloud: Cloud, random_state: np.random.RandomState) -> NDArray[np.intp]:
+    def _first(
+        self, rows: Rows, cloud: Cloud, random_state: np.random.RandomState, execution: Execution
+    ) -> NDArray[np.intp]:
+        """The rows (k,) of the start that `init` names."""
         if self.init == "vca":
-            first: NDArray[np.intp] = self._by_vca(cloud, 1, random_state)[0]
+            first: NDArray[np.intp] = self._by_vca(cloud, 1, random_state, execution)[0]
             return first
-        return self._by_spa(cloud) if self.init == "spa" else self._by_atgp(rows)
+        return self._by_spa(cloud) if self.init == "spa" else self._by_atgp(rows, execution)

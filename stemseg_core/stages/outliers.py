@@ -10,28 +10,34 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from stemseg_core.rows.sources import ArrayRows, MaskedRows, Rows
-from stemseg_core.rows.transitional import run
 from stemseg_core.stages.principal import above_rounding, fill_scores, principal_axes
-from stemseg_core.system.types import Partial
+from stemseg_core.system.execution import Execution
+from stemseg_core.system.types import Array, Partial
 
-Array = NDArray[Any]
+#: Principal components beyond those of the endmembers: outliers have components of their own. Twice as many: outliers
+#: in more directions are seen at once, and noise counts for more in distances.
+SPARE_COMPONENTS = 4
+#: Rows that tell how far the m-th neighbour of a row usually is. Twice as many: a round takes nearly twice as long, and
+#: the limit of distance is better known.
+SAMPLE_ROWS = 128
+#: Quantile of those distances that counts as usual. Nearer to 1: fewer rows are outliers.
+USUAL_QUANTILE = 0.95
+#: Distance of the m-th neighbour of an outlier, in usual distances. Twice as many: fewer rows are outliers.
+OUTLIER_FACTOR = 4.0
+#: Rows that are looked at together, the farthest from the mean first; the search ends where none of them is an outlier.
+#: Twice as many: it ends later.
+BATCH_ROWS = 32
+#: Most rounds of principal components and search. Outliers that hide others need more of them.
+MAX_ROUNDS = 10
 
-#: Directions that are looked at beyond those of the endmembers: outliers make directions of their own.
-SPARE = 4
-#: Rows that tell how far the m-th neighbour of a row usually is, the quantile of them that counts, and how many times
-#: as far that of an outlier is.
-SAMPLE, LEVEL, FENCE = 128, 0.95, 4.0
-#: Rows, the farthest from the mean first, that are looked at together, and most rounds.
-BATCH, ROUNDS = 32, 10
 
-
-def without_outliers(rows: Rows, n_components: int, n_neighbors: int, **options: Any) -> NDArray[np.bool_]:
-    """Which rows have company; the others are outliers.
+def inliers(rows: Rows, n_components: int, n_neighbors: int, execution: Execution) -> NDArray[np.bool_]:
+    """Which rows are no outliers.
 
     Distances are those of scores of unit variance on the leading principal components, four more than the endmembers
-    need. An outlier is a row whose m-th neighbour is more than four times as far as those of 95 % of the rows that are
-    not m times the same. Outliers
-    hide others, since they take the components: the rows that are left are looked at again until none is found.
+    need. The m-th neighbour of an outlier is more than four times as far as those of 95 % of the rows; rows that occur
+    more than m times, whose m-th neighbour is at distance zero, do not count there. Outliers hide others, since they
+    take principal components for themselves: the rest of the rows is looked at again until no outlier is found.
 
     Parameters
     ----------
@@ -40,8 +46,7 @@ def without_outliers(rows: Rows, n_components: int, n_neighbors: int, **options:
         Number of endmembers.
     n_neighbors : int
         m, below n.
-    **options
-        ``n_jobs``, ``progress`` and ``stage`` of `run`.
+    execution : Execution
 
     Returns
     -------
@@ -50,7 +55,7 @@ def without_outliers(rows: Rows, n_components: int, n_neighbors: int, **options:
     Notes
     -----
     Only rows far from the mean can become endmembers, so these are looked at, the farthest first, until none of 32 is
-    an outlier. Each round costs a reduction to principal components and `SAMPLE` n distances.
+    an outlier. Each round costs a reduction to principal components and `SAMPLE_ROWS` n distances.
 
     References
     ----------
@@ -58,34 +63,35 @@ def without_outliers(rows: Rows, n_components: int, n_neighbors: int, **options:
        SIGMOD (2000) 427-438. https://doi.org/10.1145/342009.335437
     """
     n, d = rows.shape
-    kept, fence = np.ones(n, bool), np.inf
-    rank = min(n_components - 1 + SPARE, d, n)
-    for _ in range(ROUNDS):
-        Y = _scores(rows, kept, rank, options)
+    kept, limit = np.ones(n, bool), np.inf
+    rank = min(n_components - 1 + SPARE_COMPONENTS, d, n)
+    for _ in range(MAX_ROUNDS):
+        Y = _scores(rows, kept, rank, execution)
         sample = np.flatnonzero(kept)
-        sample = sample[np.linspace(0, len(sample) - 1, min(SAMPLE, len(sample))).astype(np.intp)]
-        distances = _to_neighbor(Y, kept, sample, n_neighbors, options)
+        sample = sample[np.linspace(0, len(sample) - 1, min(SAMPLE_ROWS, len(sample))).astype(np.intp)]
+        distances = _neighbor_distances(Y, kept, sample, n_neighbors, execution)
         if not distances.any():
-            break  # the rows are so many times the same that nothing tells which are far
-        fence = FENCE * float(np.quantile(distances[distances > 0], LEVEL))
-        alone = _alone(Y, kept, n_neighbors, fence, options)
-        if not len(alone):
+            break  # every row of the sample occurs more than m times: there is no usual distance
+        limit = OUTLIER_FACTOR * float(np.quantile(distances[distances > 0], USUAL_QUANTILE))
+        found = _farthest_outliers(Y, kept, n_neighbors, limit, execution)
+        if not len(found):
             break
-        kept[alone] = False
-    # What seemed alone while outliers set the scale of the scores may not be.
-    left = np.flatnonzero(~kept)
-    if len(left):
-        kept[left] = _to_neighbor(Y, kept, left, n_neighbors, options) <= fence
+        kept[found] = False
+    # A row that seemed an outlier while others set the scale of the scores may be none.
+    left_out = np.flatnonzero(~kept)
+    if len(left_out):
+        kept[left_out] = _neighbor_distances(Y, kept, left_out, n_neighbors, execution) <= limit
     return kept
 
 
-def outlier_bytes(n: int, n_components: int) -> float:
-    """Memory of `without_outliers` beside that of the principal components."""
-    return 8.0 * n * (n_components + SPARE + 3)
+def inliers_bytes(n: int, n_components: int) -> float:
+    """Predicted memory of `inliers`, beside that of the principal components."""
+    return 8.0 * n * (n_components + SPARE_COMPONENTS + 3)
 
 
-def _scores(rows: Rows, kept: NDArray[np.bool_], rank: int, options: dict[str, Any]) -> Array:
+def _scores(rows: Rows, kept: NDArray[np.bool_], rank: int, execution: Execution) -> Array:
     """Scores (n, r) of all rows, of unit variance over those that are kept."""
+    options: dict[str, Any] = {"n_jobs": execution.n_threads, "progress": execution.progress, "stage": execution.stage}
     first = principal_axes(MaskedRows(rows, kept), rank, **options)
     seen = above_rounding(first)
     V = first.V[seen] / np.sqrt(first.values[seen] / kept.sum())[:, np.newaxis]
@@ -95,31 +101,32 @@ def _scores(rows: Rows, kept: NDArray[np.bool_], rank: int, options: dict[str, A
     return Y
 
 
-def _alone(
-    Y: Array, kept: NDArray[np.bool_], n_neighbors: int, fence: float, options: dict[str, Any]
+def _farthest_outliers(
+    Y: Array, kept: NDArray[np.bool_], n_neighbors: int, limit: float, execution: Execution
 ) -> NDArray[np.intp]:
-    """The kept rows that are alone, as far as they are among those farthest from the mean."""
+    """The kept rows whose m-th neighbour is farther than `limit`, among those farthest from the mean."""
     squares = np.where(kept, np.einsum("ij,ij->i", Y, Y), -1.0)
     order = np.argsort(-squares, kind="stable")[: kept.sum()]
     kept, found = kept.copy(), []
-    for start in range(0, len(order), BATCH):
-        batch = order[start : start + BATCH]
-        alone = batch[_to_neighbor(Y, kept, batch, n_neighbors, options) > fence]
-        if not len(alone):
+    for start in range(0, len(order), BATCH_ROWS):
+        batch = order[start : start + BATCH_ROWS]
+        outliers = batch[_neighbor_distances(Y, kept, batch, n_neighbors, execution) > limit]
+        if not len(outliers):
             break
-        found.append(alone)
-        kept[alone] = False
+        found.append(outliers)
+        kept[outliers] = False
     return np.concatenate(found) if found else np.empty(0, np.intp)
 
 
-def _to_neighbor(
-    Y: Array, kept: NDArray[np.bool_], chosen: NDArray[np.intp], n_neighbors: int, options: dict[str, Any]
+def _neighbor_distances(
+    Y: Array, kept: NDArray[np.bool_], chosen: NDArray[np.intp], n_neighbors: int, execution: Execution
 ) -> Array:
     """Distance of each chosen row to its m-th neighbour among the kept rows."""
     m = n_neighbors + 1
-    (least,) = run(_nearest_block, ArrayRows(Y), Y[chosen], m, along=(kept,), merge=partial(_nearer, m), **options)
-    place = np.minimum(n_neighbors - 1 + kept[chosen], least.shape[1] - 1)  # a kept row is its own nearest
-    distances: Array = np.sqrt(np.sort(least, axis=1)[np.arange(len(chosen)), place])
+    merge = partial(_nearer, m)
+    (squares,) = execution.run(_nearest_block, ArrayRows(Y), Y[chosen], m, along=(kept,), merge=merge)
+    number = np.minimum(n_neighbors - 1 + kept[chosen], squares.shape[1] - 1)  # a kept row is its own nearest
+    distances: Array = np.sqrt(np.sort(squares, axis=1)[np.arange(len(chosen)), number])
     return distances
 
 

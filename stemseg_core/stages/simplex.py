@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.stages.projections import Extremes, random_projections
+from stemseg_core.stages.projections import Extremes, FindExtremes, random_projections
+from stemseg_core.system.types import Array
 
-Array = NDArray[Any]
-
-#: A vertex is replaced only if the volume grows by more than this factor, so that rounding cannot go in circles.
+#: A vertex is replaced only if the volume grows by more than this factor. Rounding is less, and cannot make the search
+#: go in circles. Ten times the difference from 1: simplices that could still grow by that little are taken as largest.
 GROWTH = 1 + 1e-10
-#: From the largest simplex found: tries a start in one round, and vertices that each one moves.
-SHAKES, SHAKEN = 20, (3, 4)
-#: Log volume below the largest one at which a simplex is too flat to start from.
+#: Perturbations of the largest simplex in a round, for each start. Twice as many: rounds take twice as long, and find
+#: the largest simplex more often where components are many.
+PERTURBATIONS = 20
+#: Vertices that a perturbation moves, in turns. More of them: a simplex farther from the one it came from.
+MOVED_VERTICES = (3, 4)
+#: A perturbed simplex is not tried if its log volume is smaller than the largest one by more than this: it is too flat
+#: for rounding. Twice as much: more tries, of the worst.
 FLAT = 20.0
+
+
+class Ascent(NamedTuple):
+    """How a search ended."""
+
+    n_iter: int  # passes over all rows
+    converged: bool  # whether no single replacement enlarges any simplex
 
 
 class Search:
@@ -26,12 +38,12 @@ class Search:
     ----------
     Z : ndarray of shape (n, k)
         ``[1, scores]`` of all rows.
-    extremes : callable
-        The pass over them, see `Extremes`.
+    find : callable
+        From columns W (k, m) to `Extremes` of all rows: a pass over them.
     """
 
-    def __init__(self, Z: Array, extremes: Extremes) -> None:
-        self.Z, self.extremes = Z, extremes
+    def __init__(self, Z: Array, find: FindExtremes) -> None:
+        self.Z, self.find = Z, find
         self.pool: NDArray[np.intp] = np.empty(0, np.intp)
         self.simplices: list[NDArray[np.intp]] = []
 
@@ -42,33 +54,35 @@ class Search:
         self.pool = np.unique(first)
         if n_init == 1:
             return
-        self._add_to_pool(self.extremes(random_state.standard_normal((k, (n_init - 1) * k)))[1])
+        self._add_to_pool(self.find(random_state.standard_normal((k, (n_init - 1) * k))).rows)
         points = self.Z[self.pool]
         directions = random_state.standard_normal((n_init - 1, k, k))
         self.simplices += list(self.pool[random_projections(points, directions, lambda W: _extremes_of(points, W))])
 
-    def improve(self, max_iter: int, n_shakes: int, random_state: np.random.RandomState) -> tuple[int, bool]:
-        """Ascend; then shake the largest simplex and ascend again, while that finds a larger one."""
+    def improve(self, max_iter: int, n_perturbations: int, random_state: np.random.RandomState) -> Ascent:
+        """Ascend; then perturb the largest simplex and ascend again, while that finds a larger one."""
         n_iter, converged = self._ascend(max_iter)
-        while converged and n_shakes and n_iter < max_iter:
+        while converged and n_perturbations and n_iter < max_iter:
             largest = self.best()
-            shaken = self._shaken(largest, n_shakes, random_state)
-            if np.array_equal(shaken, largest):
+            perturbed = self._perturbed(largest, n_perturbations, random_state)
+            if np.array_equal(perturbed, largest):
                 break
-            self.simplices = [shaken]
+            self.simplices = [perturbed]
             more, converged = self._ascend(max_iter - n_iter)
             n_iter += more
-        return n_iter, converged
+        return Ascent(n_iter, converged)
 
-    def _shaken(self, simplex: NDArray[np.intp], n_shakes: int, random_state: np.random.RandomState) -> Array:
-        """The largest simplex found in a larger pool by moving a few vertices to random places and enlarging it."""
+    def _perturbed(
+        self, simplex: NDArray[np.intp], n_perturbations: int, random_state: np.random.RandomState
+    ) -> NDArray[np.intp]:
+        """The largest simplex found by moving a few vertices to random rows of a larger pool, and ascending in it."""
         k = len(simplex)
-        self._add_to_pool(self.extremes(random_state.standard_normal((k, n_shakes // SHAKES * k)))[1])
+        self._add_to_pool(self.find(random_state.standard_normal((k, n_perturbations // PERTURBATIONS * k))).rows)
         points = self.Z[self.pool]
         largest = np.searchsorted(self.pool, simplex)
         volume = log_volume(points[largest])
-        for i in range(n_shakes):
-            m = SHAKEN[i % len(SHAKEN)]
+        for i in range(n_perturbations):
+            m = MOVED_VERTICES[i % len(MOVED_VERTICES)]
             moved = largest.copy()
             moved[random_state.choice(len(moved), m, replace=False)] = random_state.choice(len(points), m)
             if log_volume(points[moved]) < volume - FLAT:
@@ -79,17 +93,17 @@ class Search:
                 largest, volume = moved, found
         return np.sort(self.pool[largest])
 
-    def _ascend(self, max_iter: int) -> tuple[int, bool]:
-        """Enlarge the simplices until no row does; passes over all rows, and whether that was reached."""
+    def _ascend(self, max_iter: int) -> Ascent:
+        """Enlarge the simplices until no single row enlarges any of them."""
         for n_iter in range(1, max_iter + 1):
             points = self.Z[self.pool]
             enlarged = [self.pool[_enlarge(points, np.searchsorted(self.pool, s))] for s in self.simplices]
             self.simplices = list({tuple(np.sort(s)): np.sort(s) for s in enlarged}.values())
-            growth, rows = self.extremes(np.hstack([inverse(self.Z[s]) for s in self.simplices]))
+            growth, rows = self.find(np.hstack([inverse(self.Z[s]) for s in self.simplices]))
             # A row of the pool that seems to enlarge a simplex does so by rounding only.
             if not self._add_to_pool(rows[growth > GROWTH]):
-                return n_iter, True
-        return max_iter, False
+                return Ascent(n_iter, True)
+        return Ascent(max_iter, False)
 
     def best(self) -> NDArray[np.intp]:
         """Rows of the largest simplex, the first of equals."""
@@ -112,14 +126,14 @@ def inverse(vertices: Array) -> Array:
     return np.linalg.inv(vertices)
 
 
-def largest_of(Z: Array, simplices: Any) -> NDArray[np.intp]:
+def largest_of(Z: Array, simplices: Iterable[NDArray[np.intp]]) -> NDArray[np.intp]:
     """Of simplices, rows of Z each, the largest; the first of equals."""
-    largest: NDArray[np.intp] = simplices[int(np.argmax([log_volume(Z[s]) for s in simplices]))]
-    return largest
+    simplices = list(simplices)
+    return simplices[int(np.argmax([log_volume(Z[s]) for s in simplices]))]
 
 
 def _enlarge(points: Array, vertices: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Replace the vertex by the point that together enlarge the simplex most, while any does."""
+    """Replace a vertex by a point, the pair that enlarges the simplex most, until no pair enlarges it."""
     vertices = vertices.copy()
     while True:
         growth = np.abs(points @ inverse(points[vertices]))
@@ -129,7 +143,7 @@ def _enlarge(points: Array, vertices: NDArray[np.intp]) -> NDArray[np.intp]:
         vertices[j] = p
 
 
-def _extremes_of(points: Array, W: Array) -> tuple[Array, Array]:
+def _extremes_of(points: Array, W: Array) -> Extremes:
     """`Extremes` of a few points."""
     sizes = np.abs(points @ W)
-    return sizes.max(axis=0), sizes.argmax(axis=0)
+    return Extremes(sizes.max(axis=0), sizes.argmax(axis=0))

@@ -6,8 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.rows.sources import Rows
-from stemseg_core.stages.endmembers import Cloud, Endmembers
+from stemseg_core.stages.endmembers import Cloud, Endmembers, Found
+from stemseg_core.system.docs import shared_docs
+from stemseg_core.system.execution import Execution
+from stemseg_core.system.memory import MemoryLimit
 from stemseg_core.system.threads import Progress
+from stemseg_core.system.types import Array
 
 
 class _Successive(Endmembers):
@@ -19,7 +23,7 @@ class _Successive(Endmembers):
         *,
         n_neighbors: int | None = None,
         n_jobs: int | None = None,
-        max_memory: float | str | None = None,
+        max_memory: MemoryLimit = None,
         progress: Progress | None = None,
     ) -> None:
         self.n_components = n_components
@@ -29,6 +33,7 @@ class _Successive(Endmembers):
         self.progress = progress
 
 
+@shared_docs
 class SPA(_Successive):
     """Endmembers by the successive projection algorithm, on whitened principal components.
 
@@ -39,29 +44,17 @@ class SPA(_Successive):
     ----------
     n_components : int, default=2
         Number of endmembers k. With 1 it is the row farthest from the mean.
-    n_neighbors : int or None, default=None
-        If given, outliers are left out first: rows with fewer than so many others near them, see `NFINDR`. Five are
-        enough against rows that are wrong one by one.
-    n_jobs : int or None, default=None
-        Threads, as in joblib; None: all CPUs this process may use. The result is the same to the bit for any number.
-    max_memory : int, float, str or None, default=None
-        Bytes that may be used, or a text such as "4 GB"; None: a share of what is free.
-    progress : callable or None, default=None
-        Called as ``progress(done, total, stage)``; returning False stops.
+    {n_neighbors}
+    {execution}
 
     Attributes
     ----------
     components_ : ndarray of shape (k, d)
         The endmembers, rows of X, in the order in which they were found.
-    indices_ : ndarray of shape (k,), int
-        Their row numbers.
-    outliers_ : ndarray of shape (m,), int
-        Numbers of the rows that were left out as outliers.
-    log_volume_ : float
-        ``log |det [1; Y]|`` of the principal component scores Y of the endmembers: log of (k - 1)! times the volume.
-    certificate_ : float
-        Largest modulus of a barycentric coordinate of any row with respect to the endmembers: so many times larger
-        would the simplex be if that row replaced one of them.
+    {indices_}
+    {outliers_}
+    {log_volume_}
+    {certificate_}
     n_iter_ : int
         Passes over the scores.
     converged_ : bool
@@ -99,10 +92,11 @@ class SPA(_Successive):
     [0, 1, 3]
     """
 
-    def _choose(self, rows: Rows, cloud: Cloud) -> tuple[NDArray[np.intp], int, bool]:
-        return self._by_spa(cloud), int(self.n_components), True
+    def _search(self, rows: Rows, cloud: Cloud, execution: Execution) -> Found:
+        return Found(self._by_spa(cloud), int(self.n_components), True)
 
 
+@shared_docs
 class ATGP(_Successive):
     """Endmembers by the automatic target generation process: successive projections of the rows as they are.
 
@@ -112,29 +106,17 @@ class ATGP(_Successive):
     ----------
     n_components : int, default=2
         Number of endmembers k.
-    n_neighbors : int or None, default=None
-        If given, outliers are left out first: rows with fewer than so many others near them, see `NFINDR`. Five are
-        enough against rows that are wrong one by one.
-    n_jobs : int or None, default=None
-        Threads, as in joblib; None: all CPUs this process may use. The result is the same to the bit for any number.
-    max_memory : int, float, str or None, default=None
-        Bytes that may be used, or a text such as "4 GB"; None: a share of what is free.
-    progress : callable or None, default=None
-        Called as ``progress(done, total, stage)``; returning False stops.
+    {n_neighbors}
+    {execution}
 
     Attributes
     ----------
     components_ : ndarray of shape (k, d)
         The endmembers, rows of X, in the order in which they were found.
-    indices_ : ndarray of shape (k,), int
-        Their row numbers.
-    outliers_ : ndarray of shape (m,), int
-        Numbers of the rows that were left out as outliers.
-    log_volume_ : float
-        ``log |det [1; Y]|`` of the principal component scores Y of the endmembers: log of (k - 1)! times the volume.
-    certificate_ : float
-        Largest modulus of a barycentric coordinate of any row with respect to the endmembers: so many times larger
-        would the simplex be if that row replaced one of them.
+    {indices_}
+    {outliers_}
+    {log_volume_}
+    {certificate_}
     n_iter_ : int
         Passes over the scores.
     converged_ : bool
@@ -177,11 +159,11 @@ class ATGP(_Successive):
         return int(self.n_components)
 
     @property
-    def _more_scores(self) -> int:
+    def _n_more_scores(self) -> int:
         return int(self.n_components)
 
-    def _choose(self, rows: Rows, cloud: Cloud) -> tuple[NDArray[np.intp], int, bool]:
-        return self._by_atgp(rows), int(self.n_components), True
+    def _search(self, rows: Rows, cloud: Cloud, execution: Execution) -> Found:
+        return Found(self._by_atgp(rows, execution), int(self.n_components), True)
 
-    def _farthest(self, rows: Rows, origin: NDArray[np.float64]) -> NDArray[np.intp]:
-        return super()._farthest(rows, np.zeros_like(origin))
+    def _farthest(self, rows: Rows, origin: Array, execution: Execution) -> NDArray[np.intp]:
+        return super()._farthest(rows, np.zeros_like(origin), execution)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.utils import check_random_state
 
 from stemseg_core.rows.base import check_whole
 from stemseg_core.rows.sources import Rows
-from stemseg_core.stages.endmembers import Cloud, Endmembers
+from stemseg_core.stages.endmembers import Cloud, Endmembers, Found
 from stemseg_core.stages.simplex import largest_of
+from stemseg_core.system.docs import shared_docs
+from stemseg_core.system.execution import Execution
+from stemseg_core.system.memory import MemoryLimit
+from stemseg_core.system.random import RandomState, stream
 from stemseg_core.system.threads import Progress
 
 
+@shared_docs
 class VCA(Endmembers):
     """Endmembers by vertex component analysis: rows extreme along random directions orthogonal to those before.
 
@@ -24,31 +25,18 @@ class VCA(Endmembers):
         Number of endmembers k. With 1 it is the row farthest from the mean.
     n_init : int, default=10
         Runs from other directions; the one with the largest simplex is taken. 1 is the algorithm as published.
-    n_neighbors : int or None, default=None
-        If given, outliers are left out first: rows with fewer than so many others near them, see `NFINDR`. Five are
-        enough against rows that are wrong one by one.
-    random_state : int, RandomState instance or None, default=0
-        Seed of the directions. None: another one every time.
-    n_jobs : int or None, default=None
-        Threads, as in joblib; None: all CPUs this process may use. The result is the same to the bit for any number.
-    max_memory : int, float, str or None, default=None
-        Bytes that may be used, or a text such as "4 GB"; None: a share of what is free.
-    progress : callable or None, default=None
-        Called as ``progress(done, total, stage)``; returning False stops.
+    {n_neighbors}
+    {random_state}
+    {execution}
 
     Attributes
     ----------
     components_ : ndarray of shape (k, d)
         The endmembers, rows of X, in the order of their row numbers.
-    indices_ : ndarray of shape (k,), int
-        Their row numbers.
-    outliers_ : ndarray of shape (m,), int
-        Numbers of the rows that were left out as outliers.
-    log_volume_ : float
-        ``log |det [1; Y]|`` of the principal component scores Y of the endmembers: log of (k - 1)! times the volume.
-    certificate_ : float
-        Largest modulus of a barycentric coordinate of any row with respect to the endmembers: so many times larger
-        would the simplex be if that row replaced one of them.
+    {indices_}
+    {outliers_}
+    {log_volume_}
+    {certificate_}
     n_iter_ : int
         Passes over the scores.
     converged_ : bool
@@ -89,9 +77,9 @@ class VCA(Endmembers):
         *,
         n_init: int = 10,
         n_neighbors: int | None = None,
-        random_state: Any = 0,
+        random_state: RandomState = 0,
         n_jobs: int | None = None,
-        max_memory: float | str | None = None,
+        max_memory: MemoryLimit = None,
         progress: Progress | None = None,
     ) -> None:
         self.n_components = n_components
@@ -102,10 +90,10 @@ class VCA(Endmembers):
         self.max_memory = max_memory
         self.progress = progress
 
-    def _check_parameters(self, rows: Rows) -> None:
+    def _check_parameters(self, rows: Rows, execution: Execution) -> None:
         check_whole(n_init=self.n_init)
-        super()._check_parameters(rows)
+        super()._check_parameters(rows, execution)
 
-    def _choose(self, rows: Rows, cloud: Cloud) -> tuple[NDArray[np.intp], int, bool]:
-        found = self._by_vca(cloud, int(self.n_init), check_random_state(self.random_state))
-        return np.sort(largest_of(cloud.Z, found)), int(self.n_components), True
+    def _search(self, rows: Rows, cloud: Cloud, execution: Execution) -> Found:
+        runs = self._by_vca(cloud, int(self.n_init), stream(self.random_state), execution)
+        return Found(np.sort(largest_of(cloud.Z, runs)), int(self.n_components), True)

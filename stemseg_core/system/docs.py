@@ -17,6 +17,28 @@ random_state : int, RandomState, Generator or None, default=0
     Seed of what is drawn at random. An int gives the same result every time, None another one every time; a generator
     moves on.
 """,
+    "n_neighbors": """
+n_neighbors : int, optional
+    If given, outliers are left out first: rows with fewer than this number of others near them, see Notes of `NFINDR`.
+    Five are enough against rows that are wrong one by one.
+""",
+    "indices_": """
+indices_ : ndarray of shape (k,), int
+    Row numbers of the endmembers.
+""",
+    "outliers_": """
+outliers_ : ndarray of shape (m,), int
+    Numbers of the rows that were left out as outliers.
+""",
+    "log_volume_": """
+log_volume_ : float
+    ``log |det [1; Y]|`` of the principal component scores Y of the endmembers: log of (k - 1)! times the volume.
+""",
+    "certificate_": """
+certificate_ : float
+    Largest modulus of a barycentric coordinate of any row with respect to the endmembers. If that row replaced the
+    endmember of that coordinate, the volume of the simplex would be larger by this factor.
+""",
     "n_jobs": """
 n_jobs : int, optional
     Threads, as in joblib: -1 means all CPUs. Default: all CPUs that this process may use. The result has the same bits

@@ -14,6 +14,12 @@ def add(a: Partial, b: Partial) -> Partial:
     return tuple(np.add(x, y, out=x) if isinstance(x, np.ndarray) else x + y for x, y in zip(a, b, strict=True))
 
 
+def larger(a: Partial, b: Partial) -> Partial:
+    """Of two pairs (size, what has that size) the larger one: entry by entry if sizes are arrays; the first of equals."""
+    later = b[0] > a[0]
+    return np.where(later, b[0], a[0]), np.where(later, b[1], a[1])
+
+
 class MergeTree:
     """Merge partial results in a tree of fixed shape that streams: only log2(n) of them are alive.
 
