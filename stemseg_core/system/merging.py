@@ -15,7 +15,7 @@ def add(a: Partial, b: Partial) -> Partial:
 
 
 def larger(a: Partial, b: Partial) -> Partial:
-    """Of two pairs (size, what has that size) the larger one: entry by entry if sizes are arrays; the first of equals."""
+    """Of two pairs (size, what has it) the larger one, entry by entry if they are arrays; the first of equals."""
     later = b[0] > a[0]
     return np.where(later, b[0], a[0]), np.where(later, b[1], a[1])
 
