@@ -1,7 +1,7 @@
 """Measures every way of transforming windows, and how much slower than the best the one is that the cost model picks.
 
     python bench/transforms.py            # the table
-    python bench/transforms.py --fit      # and constants for the models in stemseg_core/transforms.py
+    python bench/transforms.py --fit      # and constants for the models in stemseg_core/windows/transforms.py
 
 Times are CPU times of one thread, the best of some rounds, on float32 and the best SIMD level. The exit status is 1 if
 a choice takes more than 1.3 times the best.
@@ -95,8 +95,8 @@ def main() -> int:
     for window, step, zoom, taper in settings(arguments.quick):
         matrix = WindowFFT(window, step, zoom=zoom, taper=taper).matrix(image)
         for kind, ways, geometry, measure in (
-            ("rows", transforms.ROWS, (matrix.axis_x,), rows),
-            ("windows", transforms.WINDOWS, (matrix.axis_y, matrix.hx + 1), tile),
+            ("rows", transforms.ROW_TRANSFORMS, (matrix.axis_x,), rows),
+            ("windows", transforms.WINDOW_TRANSFORMS, (matrix.axis_y, matrix.hx + 1), tile),
         ):
             key = (kind, window, zoom, step if kind == "windows" else min(step, 8), taper if kind == "windows" else "")
             if key in done:

@@ -13,7 +13,8 @@ from scipy.signal import get_window
 import stemseg_core as ss
 from stemseg_core import _kernels
 from stemseg_core.windows import transforms
-from stemseg_core.windows.transforms import FFT, Axis, FFTRows, FFTWindows, ProductRows, ProductWindows, SlidingWindows
+from stemseg_core.windows.axes import FFT, Axis
+from stemseg_core.windows.transforms import FFTRows, FFTWindows, ProductRows, ProductWindows, SlidingWindows
 
 LEVELS = _kernels.available_levels()
 FACTORS = [n for n in range(4, 130) if FFT.radices_of(n)]
@@ -31,7 +32,7 @@ def close(got, want, dtype):
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("way", transforms.ROWS)
+@pytest.mark.parametrize("way", transforms.ROW_TRANSFORMS)
 @settings(max_examples=25)
 @given(data=st.data())
 def test_row_kernels_match_their_twins(reference, level, dtype, way, data):
@@ -59,7 +60,7 @@ def test_row_kernels_match_their_twins(reference, level, dtype, way, data):
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("way", transforms.WINDOWS)
+@pytest.mark.parametrize("way", transforms.WINDOW_TRANSFORMS)
 @settings(max_examples=25)
 @given(data=st.data())
 def test_window_kernels_match_their_twins(reference, level, dtype, way, data):
@@ -79,10 +80,10 @@ def test_window_kernels_match_their_twins(reference, level, dtype, way, data):
     ld = -(-n * (hx + 1) // 16) * 16 + 16
     rows = rng.standard_normal((2, first + (m - 1) * step + w, ld)).astype(dtype)
     shift = rng.standard_normal((m, n)).astype(dtype)
-    uniform = np.zeros((2, 2 * h + 1, hx + 16), dtype)
-    spectrum = np.outer(axis.uniform, rng.standard_normal(hx + 1) + 1j * rng.standard_normal(hx + 1))
-    uniform[:, :, : hx + 1] = spectrum.real, spectrum.imag
-    for array in (rows, shift, uniform):
+    taper_spectrum = np.zeros((2, 2 * h + 1, hx + 16), dtype)
+    spectrum = np.outer(axis.taper_spectrum, rng.standard_normal(hx + 1) + 1j * rng.standard_normal(hx + 1))
+    taper_spectrum[:, :, : hx + 1] = spectrum.real, spectrum.imag
+    for array in (rows, shift, taper_spectrum):
         array.setflags(write=False)
     transform, d = way(axis, hx + 1), ((2 * h + 1) * (2 * hx + 1) + 1) // 2
     for roots in (False, True):
@@ -93,7 +94,7 @@ def test_window_kernels_match_their_twins(reference, level, dtype, way, data):
             out = frame[1:-1, 1:-1]
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(transforms, "kernels", module)
-                source = transforms.Source(rows, first, step, shift, uniform, axis.reach, hx, roots, 1.5, 0.7)
+                source = transforms.Source(rows, first, step, shift, taper_spectrum, axis.reach, hx, roots, 1.5, 0.7)
                 transform(source, out, transform.scratch(ld, m))
             results.append(out.copy())
             out[:] = np.nan
@@ -151,11 +152,11 @@ def test_fourth_root_over_the_whole_range(level):
 def matrix_by(monkeypatch, rows, windows, image, *parameters, **options):
     """The window matrix that one way along each axis makes, or None if it cannot."""
     with monkeypatch.context() as patch:
-        patch.setattr(transforms, "ROWS", (rows,))
-        patch.setattr(transforms, "WINDOWS", (windows,))
+        patch.setattr(transforms, "ROW_TRANSFORMS", (rows,))
+        patch.setattr(transforms, "WINDOW_TRANSFORMS", (windows,))
         try:
             return ss.WindowFFT(*parameters, **options).matrix(image)
-        except transforms.NoWayError:
+        except transforms.NoTransformError:
             return None
 
 
@@ -191,8 +192,8 @@ def test_all_ways_give_the_same_features(monkeypatch, reference, window, step, t
     hy, hx = want.shape[1] // 2, want.shape[2] // 2
     fft_error = np.abs(planes[:, wy // 2 - hy : wy // 2 + hy + 1, wx // 2 - hx : wx // 2 + hx + 1] - want).max()
     tried = 0
-    for rows in transforms.ROWS:
-        for windows in transforms.WINDOWS:
+    for rows in transforms.ROW_TRANSFORMS:
+        for windows in transforms.WINDOW_TRANSFORMS:
             matrix = matrix_by(monkeypatch, rows, windows, image, window, step, taper=taper, zoom=zoom, scale="abs")
             if matrix is not None:
                 tried += 1
@@ -209,7 +210,7 @@ def test_dark_windows_keep_no_rounding_of_bright_ones(monkeypatch):
     image = rng.random((260, 64)).astype(np.float32)
     image[:120] *= 1e6
     image -= image.mean(dtype=float)
-    for windows in transforms.WINDOWS:
+    for windows in transforms.WINDOW_TRANSFORMS:
         matrix = matrix_by(monkeypatch, FFTRows, windows, image, 64, 1, scale="abs", detrend=None)
         exact = ss.WindowFFT(64, 1, scale="abs", detrend=None, dtype="float64").matrix(image)
         got, want = matrix.rows(130, 197).astype(float), exact.rows(130, 197)
@@ -265,7 +266,7 @@ def test_tiles_are_small(window, step, dtype):
 )
 def test_the_cheapest_possible_way_is_taken(w, zoom, step, columns, taper):
     axis = axis_of(w, zoom, step, taper=get_window(taper, w))
-    for ways, geometry in ((transforms.ROWS, ()), (transforms.WINDOWS, (columns,))):
+    for ways, geometry in ((transforms.ROW_TRANSFORMS, ()), (transforms.WINDOW_TRANSFORMS, (columns,))):
         costs = {way: transforms.cost(way, axis, *geometry) for way in ways}
         assert all(cost is None or cost > 0 for cost in costs.values())
         chosen = type(transforms.fastest(ways, axis, *geometry))
@@ -286,5 +287,5 @@ def test_the_cheapest_possible_way_is_taken(w, zoom, step, columns, taper):
 def test_which_way_is_taken(w, step, taper, rows, windows):
     """What bench/transforms.py finds to be the fastest by far."""
     axis = axis_of(w, 2, step, taper=get_window(taper, w))
-    assert type(transforms.fastest(transforms.ROWS, axis)) is rows
-    assert type(transforms.fastest(transforms.WINDOWS, axis, axis.h + 1)) is windows
+    assert type(transforms.fastest(transforms.ROW_TRANSFORMS, axis)) is rows
+    assert type(transforms.fastest(transforms.WINDOW_TRANSFORMS, axis, axis.h + 1)) is windows

@@ -66,10 +66,10 @@ class TileReader:
     def __init__(self, matrix: WindowMatrix, out: NDArray[Any] | None = None) -> None:
         """`out`, of shape (frames, ny, nx, d): where the tiles of a whole matrix are to be written."""
         self.matrix = matrix
-        uniform = np.outer(matrix.axis_y.uniform, matrix.axis_x.uniform[matrix.hx :])
+        taper_spectrum = np.outer(matrix.axis_y.taper_spectrum, matrix.axis_x.taper_spectrum[matrix.hx :])
         padded = (matrix.hx // VECTOR_LANES + 2) * VECTOR_LANES  # any kx starts a whole vector
-        self.uniform = aligned((2, len(uniform), padded), matrix.dtype)
-        self.uniform[:, :, : matrix.hx + 1] = uniform.real, uniform.imag
+        self.taper_spectrum = aligned((2, len(taper_spectrum), padded), matrix.dtype)
+        self.taper_spectrum[:, :, : matrix.hx + 1] = taper_spectrum.real, taper_spectrum.imag
         down, across = matrix.tile_shape
         self.out = out
         self.memory = np.empty(0 if out is not None else down * across * matrix.shape[1], matrix.dtype)
@@ -112,7 +112,7 @@ class TileReader:
             first=first,
             step=step,
             shift=shift,
-            uniform=self.uniform,
+            taper_spectrum=self.taper_spectrum,
             reach=matrix.axis_y.reach,
             hx=matrix.hx,
             roots=matrix.scale == "sqrt",

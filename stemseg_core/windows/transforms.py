@@ -1,8 +1,8 @@
-"""The ways to transform windows along one axis, and which of them is the fastest.
+"""Transforms of windows along one axis, and which of them is the fastest.
 
 Along x, image rows are transformed once for all windows of a column strip: by `ProductRows` or `FFTRows`. Along y,
-every window is transformed from these rows: by `ProductWindows`, `FFTWindows` or `SlidingWindows`. All ways give the
-same features, to rounding; `fastest` picks by a model of their costs, whose constants bench/transforms.py measured.
+every window is transformed from these rows: by `ProductWindows`, `FFTWindows` or `SlidingWindows`. All of them give the
+same features, to rounding; `fastest` chooses by a model of their costs, whose constants bench/transforms.py measured.
 """
 
 from __future__ import annotations
@@ -10,29 +10,27 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from stemseg_core._kernels import windows as kernels
-
-Array = NDArray[Any]
+from stemseg_core.system.types import Array
+from stemseg_core.windows.axes import FFT, Axis
 
 #: No vector is longer than so many numbers, nor than so many bytes.
 VECTOR_LANES, VECTOR_BYTES = 16, 64
-#: Pieces of image rows that are multiplied at once: enough to use a factor often while it is in the first-level cache.
+#: Pieces of image rows that are multiplied at once: a factor is used often while it is in the first-level cache. Twice
+#: as many: pieces may push the factor out of that cache.
 BATCH = 32
-#: Columns along y that are folded and multiplied at once, in the first-level cache.
+#: Columns along y that are folded and multiplied at once. Twice as many: they outgrow the first-level cache.
 CHUNK = 64
-#: Longer transforms outgrow the first-level cache.
+#: Length in numbers from which transforms outgrow the first-level cache; part of the model of costs.
 LONG = 128
-#: Bytes of features of a tile of sliding sums, at most, unless a window has more.
+#: Most bytes of the features of a tile of sliding sums, unless one window has more. Twice as many: fewer rows are
+#: summed twice, but tiles outgrow the second-level cache.
 SLIDING_TILE_BYTES = 4 << 20
-#: Most cosines of a taper for sliding sums; flat-top tapers have four.
-MAX_TERMS = 4
 
 
 def aligned(shape: int | tuple[int, ...], dtype: DTypeLike) -> Array:
@@ -48,114 +46,10 @@ def aligned(shape: int | tuple[int, ...], dtype: DTypeLike) -> Array:
     return raw[start : start + size * dtype.itemsize].view(dtype).reshape(shape)
 
 
-@dataclass(frozen=True, eq=False)
-class Axis:
-    """One axis of the windows.
-
-    Parameters
-    ----------
-    taper : ndarray of shape (w,), float64
-    h : int
-        Highest frequency that is kept.
-    step : int
-        From one window to the next, in pixels.
-    dtype : dtype
-        Of the transforms.
-    """
-
-    taper: NDArray[np.float64]
-    h: int
-    step: int
-    dtype: np.dtype[Any]
-
-    @property
-    def w(self) -> int:
-        return len(self.taper)
-
-    @cached_property
-    def uniform(self) -> NDArray[np.complex128]:
-        """DFT of the taper itself at the frequencies -h..h."""
-        turns = np.outer(np.arange(-self.h, self.h + 1), np.arange(self.w)) % self.w / self.w
-        return np.asarray(np.exp(-2j * np.pi * turns) @ self.taper)
-
-    @cached_property
-    def reach(self) -> int:
-        """The highest frequency at which `uniform` is more than rounding: the spectra of most tapers are short."""
-        size = np.abs(self.uniform[self.h :])
-        return int(np.flatnonzero(size > 1e-13 * np.abs(self.taper).sum()).max(initial=0))
-
-    def angles(self, highest: int, length: int) -> NDArray[np.float64]:
-        """2 pi k j / w for k = 0..highest and j = 0..length - 1.
-
-        The product k j is reduced modulo w in whole numbers: the angle is as exact for high k j as for low.
-        """
-        return np.asarray(2 * np.pi / self.w * (np.outer(np.arange(highest + 1), np.arange(length)) % self.w))
-
-    @cached_property
-    def cosines(self) -> NDArray[np.float64] | None:
-        """Of a taper a_0 + sum_t a_t cos(2 pi t j / w): a_0, a_1, .., as few as there are; None for other tapers."""
-        spectrum = np.fft.rfft(self.taper) / self.w
-        a = np.r_[spectrum.real[0], 2 * spectrum.real[1:]]
-        present = np.flatnonzero(np.abs(spectrum) > 1e-13 * np.abs(self.taper).max())
-        last = int(present[-1]) if len(present) else 0
-        # At w / 2 a cosine has no other to pair with: short windows are left to the other ways.
-        skew = np.abs(spectrum.imag).max() > 1e-13 * np.abs(self.taper).max()
-        # The mean is taken off by way of a_0, which must not drown in the other terms.
-        if last > MAX_TERMS or 2 * last >= self.w or skew or abs(a[0]) < 0.01 * np.abs(a).max():
-            return None
-        return np.asarray(a[: last + 1])
-
-
-class FFT:
-    """Tables of a Fourier transform of length n: see src/fft.h.
-
-    Attributes
-    ----------
-    radices, frequencies : ndarray of int32
-    twiddles : ndarray
-    """
-
-    def __init__(self, n: int, dtype: DTypeLike) -> None:
-        radices = self.radices_of(n)
-        assert radices is not None
-        twiddles, length = [np.empty(0)], n
-        for radix in radices[:-1]:
-            p, c = np.arange(length // radix)[:, None], np.arange(1, radix)
-            twiddles.append(np.exp(-2j * np.pi * (p * c % length) / length).ravel().view(float))
-            length //= radix
-        self.radices = np.array(radices, np.int32)
-        self.twiddles = np.concatenate(twiddles).astype(dtype)
-        # Frequency c1 + r1 (c2 + r2 (c3 + ..)) comes from part c1, and of that from part c2, and of that ..
-        places = np.arange(n // radices[-1]).reshape(radices[:-1]).transpose().ravel()
-        self.frequencies = np.argsort(places).astype(np.int32)
-
-    @staticmethod
-    def radices_of(n: int) -> list[int] | None:
-        """Factors 4, 2, 3 and 5 of n, in the order of the stages; None if there are others, or fewer than two.
-
-        The last is 4 where there is one: of what it makes, no more than a half is kept with `zoom` 2, a stage of 2
-        would make what is not.
-        """
-        fours, rest = 0, []
-        while n % 4 == 0:
-            n, fours = n // 4, fours + 1
-        for radix in (2, 3, 5):
-            while n % radix == 0:
-                n //= radix
-                rest.append(radix)
-        radices = [4] * (fours - 1) + rest + [4] * (fours > 0)
-        return radices if n == 1 and len(radices) > 1 else None
-
-    @staticmethod
-    def stages(n: int) -> float:
-        """Cost of a transform of length n in stages of radix 4 of as many numbers."""
-        return sum({2: 0.6, 3: 0.9, 4: 1.0, 5: 1.5}[radix] for radix in FFT.radices_of(n) or ())
-
-
 class RowTransform(ABC):
     """Transforms of the pieces of image rows.
 
-    `constants` are the nanoseconds that each of the `terms` of the cost takes.
+    The cost is the sum of the `terms` times their `constants`, in nanoseconds.
     """
 
     constants: ClassVar[tuple[float, ...]]
@@ -163,7 +57,7 @@ class RowTransform(ABC):
     @classmethod
     @abstractmethod
     def terms(cls, axis: Axis) -> tuple[float, ...] | None:
-        """What makes up the cost of a piece; None if it cannot do this axis."""
+        """Terms of the cost of a piece; None if this axis is beyond it."""
 
     @abstractmethod
     def __init__(self, axis: Axis) -> None: ...
@@ -178,13 +72,13 @@ class RowTransform(ABC):
 
 
 class Source(NamedTuple):
-    """What all ways along y take first; see `transform_windows_products_block` in src/windows.pyx."""
+    """First arguments of all kernels along y; see `transform_windows_products_block` in src/windows.pyx."""
 
     rows: Array
     first: int
     step: int
     shift: Array
-    uniform: Array
+    taper_spectrum: Array
     reach: int
     hx: int
     roots: bool
@@ -195,8 +89,8 @@ class Source(NamedTuple):
 class WindowTransform(ABC):
     """Transforms of the windows of a tile, from the transforms of its image rows.
 
-    `constants` are the nanoseconds that each of the `terms` of the cost takes; `down` is how many windows, one below
-    the other, a tile should have, or a multiple of them.
+    The cost is the sum of the `terms` times their `constants`, in nanoseconds. A tile should have `down` windows one
+    below the other, or a multiple of them.
     """
 
     constants: ClassVar[tuple[float, ...]]
@@ -205,7 +99,7 @@ class WindowTransform(ABC):
     @classmethod
     @abstractmethod
     def terms(cls, axis: Axis, columns: int) -> tuple[float, ...] | None:
-        """What makes up the cost of a window of so many columns (hx + 1); None if it cannot do this axis."""
+        """Terms of the cost of a window of `columns` (hx + 1); None if this axis is beyond it."""
 
     @abstractmethod
     def __init__(self, axis: Axis, columns: int) -> None: ...
@@ -233,8 +127,8 @@ class ProductRows(RowTransform):
         angles = np.pad(axis.angles(axis.h, axis.w // 2 + 1), ((0, -(axis.h + 1) % VECTOR_LANES), (0, 0))).T
         self.cosines = np.cos(angles).astype(axis.dtype, order="C")
         self.minus_sines = -np.sin(angles[1 : (axis.w - 1) // 2 + 1]).astype(axis.dtype, order="C")
-        uniform = axis.uniform[axis.h :]
-        self.uniform = np.stack([uniform.real, uniform.imag]).astype(axis.dtype)
+        spectrum = axis.taper_spectrum[axis.h :]
+        self.taper_spectrum = np.stack([spectrum.real, spectrum.imag]).astype(axis.dtype)
 
     def scratch(self, width: int, n: int) -> tuple[Array, ...]:
         dtype, pieces = self.taper.dtype, -(-BATCH // n) * n
@@ -246,7 +140,7 @@ class ProductRows(RowTransform):
         )
 
     def __call__(self, pixels: Array, first: int, rows: Array, sums: Array, scratch: tuple[Array, ...]) -> None:
-        tables = self.cosines, self.minus_sines, self.uniform
+        tables = self.cosines, self.minus_sines, self.taper_spectrum
         turned, even, odd, products = scratch
         kernels.transform_rows_products_block(
             pixels, self.taper, self.step, *tables, turned, even, odd, products, first, rows, sums
@@ -383,30 +277,30 @@ class SlidingWindows(WindowTransform):
 
 Transform = TypeVar("Transform", RowTransform, WindowTransform)
 
-ROWS: tuple[type[RowTransform], ...] = (ProductRows, FFTRows)
-WINDOWS: tuple[type[WindowTransform], ...] = (ProductWindows, FFTWindows, SlidingWindows)
+ROW_TRANSFORMS: tuple[type[RowTransform], ...] = (ProductRows, FFTRows)
+WINDOW_TRANSFORMS: tuple[type[WindowTransform], ...] = (ProductWindows, FFTWindows, SlidingWindows)
 
 
 def _stores(axis: Axis, columns: int) -> tuple[float, float, float]:
-    """What the features of a window cost, however they are made: vectors, or number by number where they are narrow."""
+    """Terms of the cost of storing the features of a window: one, vectors, and numbers where columns fill no vector."""
     ky = 2 * axis.h + 1
     return 1, ky * -(-columns // VECTOR_LANES), ky * columns * (columns < VECTOR_LANES)
 
 
-def cost(way: type[Transform], *geometry: Any) -> float | None:
-    """Nanoseconds a piece or a window of one core with AVX-512, by the model; None if it cannot be done this way."""
-    terms = way.terms(*geometry)
-    return None if terms is None else math.fsum(a * b for a, b in zip(way.constants, terms, strict=True))
+def cost(kind: type[Transform], *geometry: Any) -> float | None:
+    """Nanoseconds a piece or a window on one core with AVX-512, by the model; None if the axis is beyond it."""
+    terms = kind.terms(*geometry)
+    return None if terms is None else math.fsum(a * b for a, b in zip(kind.constants, terms, strict=True))
 
 
-class NoWayError(ValueError):
-    """None of the ways can transform this axis; products always can."""
+class NoTransformError(ValueError):
+    """The axis is beyond all transforms that may be chosen; `ProductRows` and `ProductWindows` take any."""
 
 
-def fastest(ways: Iterable[type[Transform]], axis: Axis, *geometry: int) -> Transform:
-    """The way of least cost, made for an axis."""
-    costs = {way: cost(way, axis, *geometry) for way in ways}
-    possible = {way: found for way, found in costs.items() if found is not None}
+def fastest(kinds: Iterable[type[Transform]], axis: Axis, *geometry: int) -> Transform:
+    """The transform of least cost, made for an axis."""
+    costs = {kind: cost(kind, axis, *geometry) for kind in kinds}
+    possible = {kind: found for kind, found in costs.items() if found is not None}
     if not possible:
-        raise NoWayError(f"no way to transform windows of {axis.w} px among {[way.__name__ for way in costs]}")
-    return min(possible, key=lambda way: possible[way])(axis, *geometry)
+        raise NoTransformError(f"no transform of windows of {axis.w} px among {[kind.__name__ for kind in costs]}")
+    return min(possible, key=lambda kind: possible[kind])(axis, *geometry)

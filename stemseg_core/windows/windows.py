@@ -17,6 +17,7 @@ from stemseg_core.rows.transitional import run
 from stemseg_core.system.memory import require_memory
 from stemseg_core.system.threads import Progress
 from stemseg_core.windows import transforms
+from stemseg_core.windows.axes import Axis
 from stemseg_core.windows.images import check_image, first_bad_pixels, pair
 from stemseg_core.windows.tiles import STRIP_COLUMNS, Tile, TileGrid, TileReader
 
@@ -212,11 +213,10 @@ class WindowMatrix(Rows):
         self.dtype: np.dtype[Any] = np.dtype(settings.dtype)
         self.hy, self.hx = ((w - 1) // (2 * settings.zoom) for w in window)
         self.axis_y, self.axis_x = (
-            transforms.Axis(settings._taper(w), h, s, self.dtype)
-            for w, h, s in zip(window, (self.hy, self.hx), step, strict=True)
+            Axis(settings._taper(w), h, s, self.dtype) for w, h, s in zip(window, (self.hy, self.hx), step, strict=True)
         )
-        self.along_y = transforms.fastest(transforms.WINDOWS, self.axis_y, self.hx + 1)
-        self.along_x = transforms.fastest(transforms.ROWS, self.axis_x)
+        self.along_y = transforms.fastest(transforms.WINDOW_TRANSFORMS, self.axis_y, self.hx + 1)
+        self.along_x = transforms.fastest(transforms.ROW_TRANSFORMS, self.axis_x)
 
         ny, nx = ((n - w) // s + 1 for n, w, s in zip(image.shape[-2:], window, step, strict=True))
         self.grid_shape: tuple[int, ...] = (*image.shape[:-2], ny, nx)
