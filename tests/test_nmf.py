@@ -17,8 +17,9 @@ from stemseg_core import NMF, Stopped
 from stemseg_core._kernels import available_levels
 from stemseg_core.rows.products import as_columns
 from stemseg_core.rows.sources import ArrayRows
-from stemseg_core.stages.nmf_solver import Problem, descend
-from stemseg_core.stages.nmf_starts import POOL
+from stemseg_core.stages.nmf_solver import EXACT, Problem, descend
+from stemseg_core.stages.nmf_starts import NAMES
+from stemseg_core.system.execution import Execution
 
 DTYPES = (np.float32, np.float64)
 
@@ -124,19 +125,19 @@ def test_no_pass_raises_the_exact_error(extrapolate_from, d):
     X = mixed(3, d=d)
     rng = np.random.default_rng(0)
     H = X[:4].copy() if extrapolate_from == "spa" else rng.random((4, d))
-    problem = Problem(ArrayRows(X), None, float((X**2).sum()), {})
+    problem = Problem(ArrayRows(X), None, float((X**2).sum()), Execution(), EXACT[8])
     errors = []
     for n in range(1, 40):
         state = descend(problem, H, np.zeros((len(X), 4)), max_iter=n, tol=0)
         errors.append(state.objective)
         assert state.n_iter == n
-    assert_array_equal(np.diff(errors) <= 1e-12 * problem.energy, True)
+    assert_array_equal(np.diff(errors) <= 1e-12 * problem.sum_squares, True)
     assert errors[-1] < 0.95 * errors[0]
 
 
 def test_objective_of_a_descent_is_the_direct_one():
     X = mixed(5)
-    problem = Problem(ArrayRows(X), None, float((X**2).sum()), {})
+    problem = Problem(ArrayRows(X), None, float((X**2).sum()), Execution(), EXACT[8])
     H = X[:4].copy()
     state = descend(problem, H, np.zeros((len(X), 4)), max_iter=1, tol=0)
     assert_allclose(state.objective, ((X - state.W @ H) ** 2).sum(), rtol=1e-11)
@@ -176,7 +177,7 @@ def test_a_planted_factorisation_is_found():
     assert_allclose(np.sort(cosines.max(axis=1)), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("init", POOL)
+@pytest.mark.parametrize("init", NAMES)
 def test_each_start_alone(init):
     X = mixed(4)
     model = NMF(4, init=init).fit(X)
@@ -192,7 +193,7 @@ def test_given_components_are_the_start():
     assert again.n_iter_ < 30
 
 
-def test_many_rows_race_on_a_part():
+def test_starts_are_compared_on_some_of_many_rows():
     X = mixed(7, n=20_000, d=60, k=3, dtype=np.float32)
     X[777:780] = 0
     X[777:780, 11] = 40  # rows of a fourth component that every third row nearly misses
@@ -203,12 +204,12 @@ def test_many_rows_race_on_a_part():
 # Conventions
 
 
-def test_components_have_length_one_and_fall_in_energy():
+def test_components_have_length_one_and_fall_in_sum_of_squares():
     model = NMF(5)
     W = model.fit_transform(mixed(8, k=5))
     assert_allclose(np.linalg.norm(model.components_, axis=1), 1)
-    energy = (W**2).sum(axis=0)
-    assert (np.diff(energy) <= 1e-3 * energy[:-1]).all()
+    squares = (W**2).sum(axis=0)
+    assert (np.diff(squares) <= 1e-3 * squares[:-1]).all()
 
 
 @given(exponent=st.integers(-6, 6), seed=st.integers(0, 5))
@@ -315,7 +316,7 @@ def test_zero_data_give_zero():
     assert model.converged_
 
 
-def test_a_component_of_zero_is_revived():
+def test_a_component_of_zero_is_refilled():
     X = mixed(13, k=3, noise=0.01)
     init = np.vstack([X[:2], np.zeros(X.shape[1])])
     model = NMF(3, init=init).fit(X)

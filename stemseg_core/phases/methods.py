@@ -146,7 +146,7 @@ def phases_bytes(
         name: mixing_bytes(estimator(k), n) for name, estimator in ENDMEMBERS.items()
     }
     finding = scores + max(8 * n, Grid.of(matrix).smooth_bytes(rank, matrix.dtype), beside.get(str(method), kmeans))
-    fitting = NMF(k).needed_bytes(n, d) if method == "nmf" else 0
+    fitting = NMF(k).predicted_bytes(n, d, matrix.dtype) if method == "nmf" else 0
     return max(leading_bytes(matrix, rank, n_threads), finding, fitting)
 
 

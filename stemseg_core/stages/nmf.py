@@ -9,43 +9,50 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from numbers import Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from numpy.typing import ArrayLike, DTypeLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from stemseg_core._kernels import nmf as kernels
-from stemseg_core.rows.base import RowsEstimator, check_whole
+from stemseg_core.rows.base import RowsTransformer, check_whole
+from stemseg_core.rows.blocks import refuse_too_small
 from stemseg_core.rows.products import row_sums, scatter
 from stemseg_core.rows.sources import Rows, cached
-from stemseg_core.rows.transitional import refuse_too_small
 from stemseg_core.stages.abundances import abundances, abundances_block, gram_form
 from stemseg_core.stages.nmf_solver import (
     EXACT,
-    Array,
     Descent,
     Problem,
-    compressed,
+    StoredProblem,
     descend,
-    directions,
-    race,
-    thinned,
+    reduced,
+    successive_halving,
+    zero_mean_and_columns,
 )
-from stemseg_core.stages.nmf_starts import POOL, starts
-from stemseg_core.system.memory import require_memory, spare_memory
+from stemseg_core.stages.nmf_starts import NAMES, starts
+from stemseg_core.system.docs import shared_docs
+from stemseg_core.system.errors import ParameterError
+from stemseg_core.system.execution import Execution
+from stemseg_core.system.memory import MemoryLimit
+from stemseg_core.system.random import RandomState
 from stemseg_core.system.threads import Progress, one_blas_thread
+from stemseg_core.system.types import Array, Partial
 
-#: Directions of the compressed form beyond two for each component: they absorb what random directions miss.
-SPARE = 10
-#: Rows with this many times as many features as the compressed form are compressed.
-WORTH = 2
+#: Directions of the compressed form beyond two for each component: they take what random directions miss. Twice as
+#: many: a compressed form nearer to X, larger and slower.
+OVERSAMPLING = 10
+#: Least ratio of the features of X to those of the compressed form at which compression pays. Twice as large: rows of
+#: medium length are not compressed.
+MIN_RATIO = 2
 
 
-class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
+@shared_docs
+class NMF(RowsTransformer):
     """Non-negative matrix factorisation X ~ W H of least squared error.
 
     Components are patterns that only add up: with spectra as rows, each row is a sum of non-negative amounts of k
@@ -66,21 +73,15 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         minimum in the problems tried.
     max_iter : int, default=1000
         Most passes over X, and over its compressed form for the start that won.
-    random_state : int, RandomState instance or None, default=0
-        For the random starts, k-means and N-FINDR.
-    n_jobs : int or None, default=None
-        Threads, as in joblib; None: all CPUs this process may use. The result is the same to the bit for any number.
-    max_memory : int, float, str or None, default=None
-        Bytes that may be used, or a text such as "4 GB"; None: a share of what is free.
-    progress : callable or None, default=None
-        Called as ``progress(done, total, stage)`` in every pass; returning False stops.
+    {random_state}
+    {execution}
 
     Attributes
     ----------
     components_ : ndarray of shape (k, d), float32 if X is float32, else float64
         H. Rows have length 1, so that column l of W is the length of what component l adds to each row of X; they are
-        ordered by energy, the sum of squares of that column, the largest first. A component that the data do not need
-        (k above the rank) may be zero, and comes last.
+        ordered by the sum of squares of that column, the largest first. A component that the data do not need (k above
+        the rank) may be zero, and comes last.
     reconstruction_err_ : float
         ``|X - W H|``, Frobenius norm, W being what `fit_transform` returns; by subtraction in float64.
     n_iter_ : int
@@ -103,7 +104,9 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
     exact non-negative least-squares solution for `components_`: ``fit_transform(X)`` and ``transform(X)`` agree.
 
     The compressed form is the projection on q = 2 k + 10 directions, found by multiplying random ones by X'X [4]_; only
-    the way to the solution depends on it. Where the starts compete, every m-th row stands for all.
+    the way to the solution depends on it. These random directions are the same in every fit, whatever `random_state`
+    (a generator of seed 0): that is for random starts, k-means and N-FINDR. Where the starts compete, every m-th row
+    stands for all.
 
     Cost: X is read four times and once for each of `n_iter_` passes of 4 n d k flops; usually one to five, since they
     start from the solution of the compressed form. Memory besides X: n (q + 3 k) numbers of 8 bytes.
@@ -142,9 +145,9 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         n_init: int = 1,
         tol: float = 1e-4,
         max_iter: int = 1000,
-        random_state: Any = 0,
+        random_state: RandomState = 0,
         n_jobs: int | None = None,
-        max_memory: int | float | str | None = None,
+        max_memory: MemoryLimit = None,
         progress: Progress | None = None,
     ) -> None:
         self.n_components = n_components
@@ -190,22 +193,20 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         init = self._check_parameters()
         n, d = rows.shape
         k = self.n_components
-        q = self._compressed_features(d)
-        require_memory(
-            self.needed_bytes(n, d, rows.dtype.itemsize),
-            self.max_memory,
-            f"NMF of {n} rows in {k} components",
-            "use fewer components or pass fewer rows",
-        )
-        rows = cached(rows, spare_memory(self.needed_bytes(n, d, rows.dtype.itemsize), self.max_memory))
-        problem, product = self._problem(rows, q)
-        if problem.energy > 0:
-            small = compressed(problem, product)
-            few = thinned(small)
-            state = race(small, few, self._pool(small, few, init), tol=self.tol / 3, max_iter=self.max_iter)
+        execution = self._execution
+        needed = self.predicted_bytes(n, d, rows.dtype)
+        execution.require(needed, f"NMF of {n} rows in {k} components", "use fewer components or pass fewer rows")
+        # The fits inside of this one are part of what is predicted: they must not ask for memory again.
+        problem, product = self._problem(cached(rows, execution.spare(needed)), replace(execution, max_memory=None))
+        if problem.sum_squares > 0:
+            small = reduced(problem, product)
+            sample = small.sample()
+            state = successive_halving(
+                small, sample, self._starts(small, sample, init), tol=self.tol / 3, max_iter=self.max_iter
+            )
             state = descend(problem, state.H, state.W, tol=self.tol, max_iter=self.max_iter)
         else:
-            state = Descent(np.zeros((k, d)), np.zeros((n, k)), converged=True, weight=np.zeros(k))
+            state = Descent(np.zeros((k, d)), np.zeros((n, k)), converged=True, added_squares=np.zeros(k))
         if not state.converged:
             warnings.warn(
                 f"NMF did not meet tol={self.tol} within max_iter={self.max_iter} passes; raise either",
@@ -234,11 +235,8 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         W : ndarray of shape (n, k)
         """
         check_is_fitted(self)
-        return self._transform(self._check_rows(X, reset=False))
-
-    def _transform(self, rows: Rows) -> Array:
         return abundances(
-            rows,
+            self._check_rows(X, reset=False),
             self.components_,
             constraint="nnls",
             n_jobs=self.n_jobs,
@@ -260,27 +258,28 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         check_is_fitted(self)
         amounts: Array = check_array(W, dtype=(np.float64, np.float32), input_name="W")
         if amounts.shape[1] != len(self.components_):
-            raise ValueError(f"W must have one column a component, {len(self.components_)}; got shape {amounts.shape}")
+            raise ParameterError(
+                f"`W` must have one column a component, {len(self.components_)}; got shape {amounts.shape}", W=W
+            )
         with one_blas_thread():
             return np.asarray(amounts @ self.components_)
 
-    def needed_bytes(self, n: int, d: int, itemsize: int = 4) -> int:
-        """Predicted memory of a fit to n rows of d features."""
+    def predicted_bytes(self, n: int, d: int, dtype: DTypeLike) -> float:
+        """Predicted memory of a fit to n rows of d features, beside the rows.
+
+        The compressed form, W before and after a pass, and the W that is returned.
+        """
         k = self.n_components
-        return n * ((self._compressed_features(d) + 2 * k) * 8 + k * itemsize)
+        return float(n * ((self._reduced_features(d) + 2 * k) * 8 + k * np.dtype(dtype).itemsize))
 
-    def _compressed_features(self, d: int) -> int:
-        q = min(d, 2 * self.n_components + SPARE)
-        return q if d >= WORTH * q else d
-
-    @property
-    def _n_features_out(self) -> int:
-        return len(self.components_)
+    def _reduced_features(self, d: int) -> int:
+        """Features of the compressed form of d of them: fewer, or d where that does not pay."""
+        q = min(d, 2 * self.n_components + OVERSAMPLING)
+        return q if d >= MIN_RATIO * q else d
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.positive_only = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
     def _check_parameters(self) -> Array | None:
@@ -288,53 +287,58 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         check_whole(n_components=self.n_components, n_init=self.n_init, max_iter=self.max_iter)
         tol: Any = self.tol
         if not isinstance(tol, Real) or not float(tol) >= 0:
-            raise ValueError(f"tol must be a number, at least 0; got {tol!r}")
+            raise ParameterError(f"`tol` must be a number, at least 0; got {tol!r}", tol=tol)
         if isinstance(self.init, str):
-            if self.init not in ("auto", *POOL):
-                names = ", ".join(map(repr, ("auto", *POOL)))
-                raise ValueError(f"init must be one of {names}, or an array of components; got {self.init!r}")
+            if self.init not in ("auto", *NAMES):
+                names = ", ".join(map(repr, ("auto", *NAMES)))
+                raise ParameterError(
+                    f"`init` must be one of {names}, or an array of components; got {self.init!r}", init=self.init
+                )
             return None
         init: Array = check_array(self.init, dtype=np.float64, input_name="init")
         shape = (self.n_components, self.n_features_in_)
         if init.shape != shape:
-            raise ValueError(f"init must have one row a component and the features of X, {shape}; got {init.shape}")
+            raise ParameterError(
+                f"`init` must have one row a component and the features of X, {shape}; got {init.shape}", init=self.init
+            )
         if init.min() < 0:
-            raise ValueError("init must not be negative; clip it at zero")
+            raise ParameterError("`init` must not be negative; clip it at zero", init=self.init)
         return init
 
-    def _pool(self, problem: Problem, few: Problem, init: Array | None) -> Iterable[Array]:
+    def _starts(self, problem: StoredProblem, sample: StoredProblem, init: Array | None) -> Iterable[Array]:
         """The components to start from."""
         if init is not None:
             return [init]
-        names = POOL if self.init == "auto" else (str(self.init),)
+        names = NAMES if self.init == "auto" else (str(self.init),)
         return starts(
-            problem, few, self.n_components, names=names, n_random=self.n_init, random_state=self.random_state
+            problem, sample, self.n_components, names=names, n_random=self.n_init, random_state=self.random_state
         )
 
-    def _problem(self, rows: Rows, q: int) -> tuple[Problem, Array | None]:
-        """The problem on X, whose values are checked on the way, and ``X' X`` times q random directions."""
+    def _problem(self, rows: Rows, execution: Execution) -> tuple[Problem, Array | None]:
+        """The problem on X, whose values are checked; ``X' X`` times random directions, if it is to be compressed."""
         n, d = rows.shape
-        options = {"n_jobs": self.n_jobs, "progress": self.progress}
-        problem = Problem(rows, None, 0.0, options, EXACT[rows.dtype.itemsize])
-        state = directions(np.random.default_rng(0).standard_normal((q, d)), rows.dtype) if q < d else ()
-        squares, n_negative, *product = problem.run(_first_block, *state)
+        q = self._reduced_features(d)
+        random = np.random.default_rng(0).standard_normal((q, d)) if q < d else None
+        operands = () if random is None else zero_mean_and_columns(random, rows.dtype)
+        sum_squares, n_negative, *product = execution.run(_first_block, rows, *operands)
         if n_negative:
             counts = np.zeros(n, np.int64)
-            problem.run(_negatives_block, out=(counts,))
+            execution.run(_negatives_block, rows, out=(counts,))
             raise ValueError(
                 f"Negative values in data passed to NMF: {n_negative} of them, the first in row "
                 f"{np.argmax(counts > 0)}; clip them at zero, or leave out the step that subtracted a background"
             )
-        refuse_too_small(rows, squares, **problem.options)
-        problem.energy = squares
+        refuse_too_small(rows, sum_squares, execution)
+        problem = Problem(rows, None, sum_squares, execution, EXACT[rows.dtype.itemsize])
         return problem, product[0][:q] if product else None
 
 
-def _first_block(block: Array, *directions: Array) -> tuple[None, tuple[Any, ...]]:
+def _first_block(block: Array, *operands: Array) -> tuple[None, Partial]:
+    """Sum of squares, how many values are negative, and, of a mean and columns for `scatter`, its product."""
     n_negative = int((block < 0).sum()) if block.min() < 0 else 0
-    if not directions:
+    if not operands:
         return None, (float(row_sums(block)[0].sum()), n_negative)
-    product, squares, _ = scatter(block, *directions)
+    product, squares, _ = scatter(block, *operands)
     return None, (float(squares.sum()), n_negative, product.astype(np.float64))
 
 

@@ -1,4 +1,4 @@
-"""The descent of NMF: passes over rows that lower the squared error, and the race of starts.
+"""The descent of NMF: passes over rows that lower the squared error, and the choice among starts.
 
 Given H, the rows of W are independent, so a pass takes a block once and, while it is in the cache, makes ``X H'``,
 sweeps the rows of W, and adds up ``W' X`` and ``W' W``, which give the next H. The rows may be X or shorter ones.
@@ -8,55 +8,65 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core._kernels import nmf as kernels
+from stemseg_core.rows.blocks import stored
 from stemseg_core.rows.products import as_columns, scatter, scores_block
 from stemseg_core.rows.sources import ArrayRows, Rows
-from stemseg_core.rows.transitional import run
+from stemseg_core.system.execution import Execution
+from stemseg_core.system.merging import larger
 from stemseg_core.system.threads import one_blas_thread
+from stemseg_core.system.types import Array, Partial
 
-Array = NDArray[Any]
-
-#: Sweeps over the components for each pass: a sweep in the cache costs less than the products it works on.
+#: Sweeps over the components for each pass. A sweep in the cache costs less than the products it works on. Twice as
+#: many: slower passes, of which about as many are needed.
 SWEEPS = 8
-#: Rows on which starts compete.
-RACE_ROWS = 4096
-#: Passes of a start in the first round of the race; twice as many in each later round, for half of the starts.
-ROUND = 8
-#: A squared error of this share of the energy of X is as good as none, for float32 and for float64 rows.
+#: Most rows on which starts compete. Twice as many: the choice takes twice as long, and is surer.
+SAMPLE_ROWS = 4096
+#: Passes of each start in the first round; every later round has twice as many, for half of the starts. Twice as many:
+#: the choice takes twice as long, and is surer.
+FIRST_PASSES = 8
+#: A squared error of this share of the sum of squares of X is as good as none: by the bytes of a number of X. Ten times
+#: as large: a descent ends earlier where the components explain all of X.
 EXACT = {4: 1e-11, 8: 1e-12}
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Problem:
-    """Rows to factorise, ``X = B C`` with orthonormal C: B is read in blocks; C is None where B is X itself.
+    """Rows to factorise, ``X = B C`` with orthonormal C.
 
-    `energy` is the sum of squares, of which a squared error of the share `exact` is as good as none; `options` are the
-    estimator's ``n_jobs`` and ``progress``.
+    Attributes
+    ----------
+    rows : Rows of shape (n, q)
+        B.
+    basis : ndarray of shape (q, d) or None
+        C; None where B is X itself.
+    sum_squares : float
+        Of B, and of X.
+    execution : Execution
+    exact : float
+        A squared error of this share of `sum_squares` is as good as none.
     """
 
     rows: Rows
     basis: Array | None
-    energy: float
-    options: dict[str, Any]
-    exact: float = EXACT[8]
+    sum_squares: float
+    execution: Execution
+    exact: float
 
     def run(self, function: Callable[..., Any], *state: Any, **arguments: Any) -> Any:
-        return run(function, self.rows, *state, stage="NMF", **arguments, **self.options)
+        return self.execution.run(function, self.rows, *state, **arguments)
 
-    @property
-    def stored(self) -> Array:
-        """B, of a compressed problem."""
-        B: Array = self.rows.array  # type: ignore[attr-defined]
-        return B
+    def is_solved(self, objective: float) -> bool:
+        """Whether a squared error is as good as none."""
+        return objective <= self.exact * self.sum_squares
 
     def lift(self, P: Array) -> NDArray[np.float64]:
-        """Rows in the terms of B as rows in the terms of X."""
+        """Rows P (m, q) in the features of B as rows (m, d) in those of X."""
         return np.asarray(P if self.basis is None else P @ self.basis, dtype=np.float64)
 
     def pass_over(self, H: Array, W: Array, W_next: Array) -> tuple[Array, Array]:
@@ -76,32 +86,45 @@ def _sweep_block(block: Array, W: Array, columns: Array, G: Array) -> tuple[tupl
     return (W_next,), (WtX[:k], WtW)
 
 
-def compressed(problem: Problem, product: Array | None) -> Problem:
+class StoredProblem(Problem):
+    """A problem whose rows B are an array in memory."""
+
+    rows: ArrayRows
+
+    @classmethod
+    def of(cls, problem: Problem, B: Array, basis: Array | None) -> StoredProblem:
+        """`problem` with the rows B and the basis C instead."""
+        with one_blas_thread():
+            return cls(ArrayRows(B), basis, float(np.vdot(B, B)), problem.execution, problem.exact)
+
+    @property
+    def B(self) -> Array:  # noqa: N802
+        array: Array = self.rows.array
+        return array
+
+    def sample(self) -> StoredProblem:
+        """The problem of every m-th row, at most `SAMPLE_ROWS` of them; itself if it has no more."""
+        step = -(-len(self.B) // SAMPLE_ROWS)
+        return self if step == 1 else self.of(self, np.ascontiguousarray(self.B[::step]), self.basis)
+
+
+def reduced(problem: Problem, product: Array | None) -> StoredProblem:
     """The problem in float64 in memory, projected on the span of the rows of `product` (q, d), if that is given.
 
     `product` is random directions times X'X; it is multiplied by X'X once more, which halved the passes over X.
     """
-    n, d = problem.rows.shape
     if product is None:
-        B = np.empty((n, d))
-        problem.run(_copy_block, out=(B,))
-        return in_memory(problem, B, None)
+        return StoredProblem.of(problem, stored(problem.rows, problem.execution, np.float64), None)
     q = len(product)
-    (product,) = problem.run(_scatter_block, *directions(_orthonormal(product), problem.rows.dtype))
-    Q = _orthonormal(product[:q]).astype(problem.rows.dtype)  # as it is multiplied by
-    B = np.empty((n, len(Q)))
-    problem.run(scores_block, *directions(Q, Q.dtype), len(Q), out=(B,))
-    return in_memory(problem, B, Q.astype(np.float64))
+    (product,) = problem.run(_scatter_block, *zero_mean_and_columns(_orthonormal(product), problem.rows.dtype))
+    Q = _orthonormal(product[:q]).astype(problem.rows.dtype)  # rounded here, so that B and C have the same Q
+    B = np.empty((problem.rows.shape[0], len(Q)))
+    problem.run(scores_block, *zero_mean_and_columns(Q, Q.dtype), len(Q), out=(B,))
+    return StoredProblem.of(problem, B, Q.astype(np.float64))
 
 
-def in_memory(problem: Problem, B: Array, basis: Array | None) -> Problem:
-    """The problem of rows B in memory."""
-    with one_blas_thread():
-        return Problem(ArrayRows(B), basis, float(np.vdot(B, B)), problem.options, problem.exact)
-
-
-def directions(Q: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-    """What `scores_block` and `scatter` take: nothing to subtract, and rows Q as columns."""
+def zero_mean_and_columns(Q: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    """What `scores_block` and `scatter` take for products of rows as they are with the rows of Q (q, d)."""
     return np.zeros(Q.shape[1], dtype), as_columns(Q, dtype)
 
 
@@ -113,19 +136,25 @@ def _orthonormal(product: Array) -> Array:
         return np.ascontiguousarray(np.linalg.qr(product.T / np.abs(product).max())[0].T)
 
 
-def _scatter_block(block: Array, zero: Array, columns: Array) -> tuple[None, tuple[Array]]:
-    return None, (scatter(block, zero, columns)[0].astype(np.float64),)
-
-
-def _copy_block(block: Array) -> tuple[tuple[Array], None]:
-    return (block,), None
+def _scatter_block(block: Array, zero_mean: Array, columns: Array) -> tuple[None, tuple[Array]]:
+    return None, (scatter(block, zero_mean, columns)[0].astype(np.float64),)
 
 
 @dataclass
 class Descent:
-    """How far a descent has come: H, W, and what the last pass told about them.
+    """How far a descent has come: H, W, and what the last pass found.
 
-    `weight` is the energy of each component, the sum of squares of what it adds to X.
+    Attributes
+    ----------
+    H : ndarray of shape (k, d)
+    W : ndarray of shape (n, k)
+    objective : float
+        Squared error.
+    n_iter : int
+        Passes.
+    converged : bool
+    added_squares : ndarray of shape (k,)
+        Sum of the squares of what each component adds to X.
     """
 
     H: Array
@@ -133,19 +162,19 @@ class Descent:
     objective: float = np.inf
     n_iter: int = 0
     converged: bool = False
-    weight: Array = field(default_factory=lambda: np.zeros(0))
+    added_squares: Array = field(default_factory=lambda: np.zeros(0))
 
     def components(self) -> Array:
-        """Rows of H with length 1, or 0, by falling energy."""
+        """Rows of H with length 1, or 0; those that add most to X come first."""
         lengths = np.linalg.norm(self.H, axis=1, keepdims=True)
         H: Array = np.divide(self.H, lengths, out=np.zeros_like(self.H), where=lengths > 0)
-        return H[np.argsort(-self.weight, kind="stable")]
+        return H[np.argsort(-self.added_squares, kind="stable")]
 
 
 def descend(problem: Problem, H: Array, W: Array, *, max_iter: int, tol: float) -> Descent:
     """Lower the squared error by at most `max_iter` passes; never raises it. W becomes scratch.
 
-    Each new H is extrapolated along its last step; if that raises the error, the step is taken back and the
+    Each new H is extrapolated along its last step. If that raises the error, the step is taken back and the
     extrapolation shortened (Ang and Gillis 2019, with W as a function of H instead of a second sequence).
     """
     state = Descent(H, W)
@@ -156,7 +185,7 @@ def descend(problem: Problem, H: Array, W: Array, *, max_iter: int, tol: float) 
         state.n_iter += 1
         with one_blas_thread():
             WtX, WtW = problem.pass_over(H_try, state.W, W_next)
-            objective = float(problem.energy - 2 * np.vdot(WtX, H_try) + np.vdot(WtW, H_try @ H_try.T))
+            objective = float(problem.sum_squares - 2 * np.vdot(WtX, H_try) + np.vdot(WtW, H_try @ H_try.T))
             if extrapolated and objective > state.objective:
                 H_try, extrapolated = state.H, False
                 ceiling, factor = factor, factor / 1.5
@@ -168,65 +197,54 @@ def descend(problem: Problem, H: Array, W: Array, *, max_iter: int, tol: float) 
         state.W, W_next = W_next, state.W
         decrease = state.objective - objective
         state.objective = max(objective, 0.0)
-        state.weight = WtW.diagonal() * (state.H**2).sum(axis=1)
-        # The cosine between the residual and what the components can still take of it.
+        state.added_squares = WtW.diagonal() * (state.H**2).sum(axis=1)
+        # Cosine between the residual and the part of it that the components can still take.
         slope = np.linalg.norm(gradient) / np.sqrt(state.objective * np.trace(WtW) or 1.0)
         slow = decrease <= 0.01 * tol * objective
-        exact = state.objective <= problem.exact * problem.energy
-        state.converged = bool(exact or slope <= (10 * tol if slow else tol))
+        state.converged = bool(problem.is_solved(state.objective) or slope <= (10 * tol if slow else tol))
         factor, ceiling = min(ceiling, 1.05 * factor), min(1.0, 1.01 * ceiling)
         H_try, extrapolated = np.maximum(state.H + factor * (state.H - previous), 0), True
     return state
 
 
-def thinned(problem: Problem) -> Problem:
-    """A compressed problem on every m-th row, about RACE_ROWS of them; itself if it has no more."""
-    B = problem.stored
-    step = -(-len(B) // RACE_ROWS)
-    return problem if step == 1 else in_memory(problem, np.ascontiguousarray(B[::step]), problem.basis)
+def successive_halving(
+    problem: StoredProblem, sample: StoredProblem, starts: Iterable[Array], *, tol: float, max_iter: int
+) -> Descent:
+    """The best of the starts H: all go on for a few passes, the better half for twice as many, the last to the end.
 
-
-def race(problem: Problem, few: Problem, pool: Iterable[Array], *, tol: float, max_iter: int) -> Descent:
-    """The best of the starts: all run a few passes, the better half goes on twice as far, the last one to the end.
-
-    The starts compete on the rows of `few`, which stand for all. If these are fewer, the winner begins anew on all
-    rows, lest it has given up a component that the others need.
+    The starts are compared on `sample`, some rows of `problem`. If these are not all rows, the best start begins anew
+    on all of them: on the sample it may have given up a component that the other rows need.
     """
-    runners = [(H, H) for H in pool]
-    k = len(runners[0][0])
-    passes = ROUND
-    while len(runners) > 1:
-        ran: list[tuple[float, int, Array, Array]] = []
-        for first, H in runners:
-            state = descend(few, H, np.zeros((few.rows.shape[0], k)), max_iter=passes, tol=tol)
-            ran.append((state.objective, len(ran), first, state.H))
-        runners = [(first, H) for _, _, first, H in sorted(ran, key=itemgetter(0, 1))[: len(ran) // 2]]
-        passes *= 2
-    first, H = runners[0]
-    start = H if few is problem else first
+    candidates = [(H, H) for H in starts]  # each start, and what has become of it
+    k = len(candidates[0][0])
+    n_passes = FIRST_PASSES
+    while len(candidates) > 1:
+        ends = [
+            descend(sample, H, np.zeros((sample.rows.shape[0], k)), max_iter=n_passes, tol=tol) for _, H in candidates
+        ]
+        better = np.argsort([end.objective for end in ends], kind="stable")[: len(ends) // 2]
+        candidates = [(candidates[i][0], ends[i].H) for i in better]
+        n_passes *= 2
+    first, H = candidates[0]
+    start = H if sample is problem else first
     state = descend(problem, start, np.zeros((problem.rows.shape[0], k)), max_iter=max_iter, tol=tol)
-    return revive(problem, state, max_iter=max_iter, tol=tol)
+    return refill_dead_components(problem, state, max_iter=max_iter, tol=tol)
 
 
-def revive(problem: Problem, state: Descent, *, tol: float, max_iter: int) -> Descent:
-    """Go on with what is missing most in one row, in place of a component that has become zero, while that helps."""
-    while state.objective > problem.exact * problem.energy and not state.weight.all():
+def refill_dead_components(problem: Problem, state: Descent, *, tol: float, max_iter: int) -> Descent:
+    """Replace a component that has become zero by the part of a row that is missing most, while that helps."""
+    while not problem.is_solved(state.objective) and not state.added_squares.all():
         H = state.H.copy()
-        _, H[np.argmin(state.weight)] = problem.run(
-            _missing_block, state.H, problem.basis, along=(state.W,), merge=larger
-        )
+        dead = np.argmin(state.added_squares)
+        _, H[dead] = problem.run(_missing_block, state.H, problem.basis, along=(state.W,), merge=larger)
         before, state = state, descend(problem, H, state.W, max_iter=max_iter, tol=tol)
-        if np.count_nonzero(state.weight) <= np.count_nonzero(before.weight):
+        if np.count_nonzero(state.added_squares) <= np.count_nonzero(before.added_squares):
             break
     return state
 
 
-def _missing_block(block: Array, W: Array, H: Array, basis: Array | None) -> tuple[None, tuple[float, Array]]:
+def _missing_block(block: Array, W: Array, H: Array, basis: Array | None) -> tuple[None, Partial]:
+    """The largest sum of squares of what W H lacks in a row, and what it lacks there."""
     missing = np.maximum((block if basis is None else block @ basis) - W @ H, 0)
     squares = np.einsum("ij,ij->i", missing, missing)
     return None, (float(squares.max()), missing[squares.argmax()])
-
-
-def larger(a: tuple[float, Array], b: tuple[float, Array]) -> tuple[float, Array]:
-    """The partial result with the larger value, the first of equal ones."""
-    return a if a[0] >= b[0] else b

@@ -7,78 +7,82 @@ lattices the structured starts end up to 32 % lower in squared error than singul
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 
 from stemseg_core.stages.kmeans import KMeans
 from stemseg_core.stages.nfindr import NFINDR
-from stemseg_core.stages.nmf_solver import Array, Problem
+from stemseg_core.stages.nmf_solver import StoredProblem
 from stemseg_core.stages.projections import successive_projections
+from stemseg_core.system.random import RandomState, stream
 from stemseg_core.system.threads import one_blas_thread
+from stemseg_core.system.types import Array
 
-#: What ``init="auto"`` tries.
-POOL = ("nfindr", "spa", "kmeans", "nndsvda", "random")
-#: Which of them depend on single rows.
-EXTREME = ("nfindr", "spa")
+#: Starts that take single extreme rows, which are looked for among all rows. A sample is enough for the others.
+OF_ALL_ROWS = ("nfindr", "spa")
 
 
 def starts(
-    problem: Problem, few: Problem, k: int, *, names: tuple[str, ...], n_random: int, random_state: Any
+    problem: StoredProblem,
+    sample: StoredProblem,
+    k: int,
+    *,
+    names: Sequence[str],
+    n_random: int,
+    random_state: RandomState,
 ) -> Iterator[Array]:
     """Starting components of shape (k, d).
 
-    One that the data do not allow is left out, or random if it is the only one. `few` has some of the rows of
-    `problem`, enough for means; extreme rows are looked for among all.
+    A start that the data do not allow is left out, or is random if it is the only one. `sample` has some of the rows
+    of `problem`.
     """
-    rng = check_random_state(random_state)
-    n, q = few.rows.shape
+    rng = stream(random_state)
+    n, q = sample.rows.shape
     for name in names:
         if name != "random":
             seed = rng.randint(np.iinfo(np.int32).max)
             try:
                 if k <= min(n, q):
-                    yield STARTS[name](problem if name in EXTREME else few, k, seed)
+                    yield STARTS[name](problem if name in OF_ALL_ROWS else sample, k, seed)
                     continue
             except ValueError:
                 pass  # not k independent rows
             if len(names) > 1:
                 continue
         for _ in range(n_random):
-            yield random(few, k, rng)
+            yield random(sample, k, rng)
 
 
-def random(problem: Problem, k: int, rng: np.random.RandomState) -> Array:
+def random(problem: StoredProblem, k: int, rng: np.random.RandomState) -> Array:
     """Magnitudes of normal numbers; the first pass finds the scale."""
     d = problem.rows.shape[1] if problem.basis is None else problem.basis.shape[1]
     return np.abs(rng.standard_normal((k, d)))
 
 
-def nfindr(problem: Problem, k: int, seed: int) -> Array:
+def nfindr(problem: StoredProblem, k: int, seed: int) -> Array:
     """The rows that span the largest simplex."""
-    model = NFINDR(k, n_init=1, random_state=seed, **problem.options).fit(problem.stored)
+    model = problem.execution.given_to(NFINDR(k, n_init=1, random_state=seed)).fit(problem.B)
     return np.maximum(problem.lift(model.components_), 0)
 
 
-def spa(problem: Problem, k: int, seed: int) -> Array:
-    """The longest row, then again and again the row farthest from the span of those before."""
-    B = problem.stored
+def spa(problem: StoredProblem, k: int, seed: int) -> Array:
+    """The longest row; then, until there are k, the row farthest from the span of those before."""
+    B = problem.B
     return np.maximum(problem.lift(B[successive_projections(B, k)]), 0)
 
 
-def kmeans(problem: Problem, k: int, seed: int) -> Array:
+def kmeans(problem: StoredProblem, k: int, seed: int) -> Array:
     """Means of groups of rows."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = KMeans(k, n_init=1, random_state=seed, **problem.options).fit(problem.stored)
+        model = problem.execution.given_to(KMeans(k, n_init=1, random_state=seed)).fit(problem.B)
     return np.maximum(problem.lift(model.cluster_centers_), 0)
 
 
-def nndsvda(problem: Problem, k: int, seed: int) -> Array:
-    """Leading sections of the singular vectors, zeros filled with the mean.
+def nndsvda(problem: StoredProblem, k: int, seed: int) -> Array:
+    """The larger side, positive or negative, of each leading singular vector, zeros filled with the mean of all.
 
     C. Boutsidis, E. Gallopoulos, Pattern Recognit. 41, 1350 (2008), doi:10.1016/j.patcog.2007.09.010.
     """
@@ -104,3 +108,5 @@ def _sides_block(block: Array, vectors: Array) -> tuple[None, tuple[Array, Array
 
 
 STARTS = {"nfindr": nfindr, "spa": spa, "kmeans": kmeans, "nndsvda": nndsvda}
+#: What ``init="auto"`` tries, in this order.
+NAMES = (*STARTS, "random")
