@@ -5,19 +5,31 @@ import pickle
 import numpy as np
 import pytest
 
-from stemseg_core.system.errors import NonFiniteError, ParameterError, ParameterTypeError
+from stemseg_core.system.errors import NonFiniteError, OutOfMemoryError, ParameterError, ParameterTypeError
 
 
 def option(name):
     return "--" + name.replace("_", "-")
 
 
+def option_with_value(name, value):
+    return f"{option(name)} {value}"
+
+
 def test_a_parameter_is_spelled_in_python_and_as_an_option():
-    error = ParameterError("`k_min=` with `zoom` is too much; see `segment`", k_min=3.5, zoom=2)
-    assert str(error) == "k_min=3.5 with zoom is too much; see `segment`"
-    assert error.spelled(option, " ") == "--k-min 3.5 with --zoom is too much; see `segment`"
+    values = {"k_min": 3.5, "zoom": 2, "scale": "abs"}
+    error = ParameterError("`k_min=` with `zoom` leaves none, nor `scale=`: see `segment`", **values)
+    assert str(error) == "k_min=3.5 with zoom leaves none, nor scale='abs': see `segment`"
+    expected = "--k-min 3.5 with --zoom leaves none, nor --scale abs: see `segment`"
+    assert error.spelled(option, option_with_value) == expected
     assert (error.name, error.value) == ("k_min", 3.5)
     assert isinstance(error, ValueError)
+
+
+def test_a_text_in_place_of_the_value():
+    error = ParameterError("`zoom=` is too much; take `zoom=1` or `k_min=2e+03`", zoom=2, k_min=9)
+    assert str(error) == "zoom=2 is too much; take zoom=1 or k_min=2e+03"
+    assert error.spelled(option, option_with_value) == "--zoom 2 is too much; take --zoom 1 or --k-min 2e+03"
 
 
 def test_values_that_look_like_parameters_are_left_alone():
@@ -25,11 +37,11 @@ def test_values_that_look_like_parameters_are_left_alone():
     assert str(error) == "units must be a name, got '{zoom} %s'"
 
 
-@pytest.mark.parametrize("kind", [ParameterError, ParameterTypeError])
+@pytest.mark.parametrize("kind", [ParameterError, ParameterTypeError, OutOfMemoryError])
 def test_they_pickle(kind):
     error = pickle.loads(pickle.dumps(kind("`a=` and `b`", a=1, b=[2])))
     assert type(error) is kind
-    assert (str(error), error.name, error.values) == ("a=1 and b", "a", {"a": 1, "b": [2]})
+    assert (str(error), error.values) == ("a=1 and b", {"a": 1, "b": [2]})
 
 
 def test_a_wrong_type_is_a_type_error():

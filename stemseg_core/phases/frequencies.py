@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from stemseg_core.rows.base import check_whole
+from stemseg_core.system.errors import ParameterError
 from stemseg_core.windows.periods import SMALLEST
 from stemseg_core.windows.windows import WindowFFT, WindowMatrix
 
@@ -56,15 +57,19 @@ class Frequencies:
         """
         kept = self._within(matrix)
         if not kept.any():
-            raise ValueError(self.nothing_left(f"a window of {matrix.window[0]} x {matrix.window[1]} px"))
+            raise self.nothing_left(f"a window of {matrix.window[0]} x {matrix.window[1]} px")
         return matrix.from_image(kept)
 
-    def nothing_left(self, window: str) -> str:
+    def nothing_left(self, window: str, remark: str = "") -> ParameterError:
         """What is wrong if none of the frequencies of a window, in words, are within the limits."""
-        limits, cure = f"k_min={self.k_min:g}", "a smaller zoom or k_min"
+        limits, cure = f"`k_min={self.k_min:g}`", "a smaller zoom or `k_min`"
         if self.k_max is not None:
-            limits, cure = f"{limits} with k_max={self.k_max:g}", f"{cure}, or a larger k_max"
-        return f"{limits} leaves none of the frequencies that {window} keeps; take a larger window, {cure}"
+            limits, cure = f"{limits} with `k_max={self.k_max:g}`", f"{cure}, or a larger `k_max`"
+        return ParameterError(
+            f"{limits} leaves none of the frequencies that {window} keeps; take a larger window, {cure}{remark}",
+            k_min=self.k_min,
+            k_max=self.k_max,
+        )
 
     def leaves_some(self, matrix: WindowMatrix) -> bool:
         """Whether features of a matrix are compared at all."""
@@ -121,23 +126,26 @@ def check_k_max(k_max: object, zoom: int, calibration: tuple[float, float] | Non
     if k_max is None:
         return
     if isinstance(k_max, bool) or not isinstance(k_max, Real) or not 0 < float(k_max) < np.inf:
-        raise ValueError(f"k_max must be a positive number or None, got {k_max!r}")
+        raise ParameterError(f"`k_max` must be a positive number or None, got {k_max!r}", k_max=k_max)
     limit = float(k_max)
+    values = {"k_max": limit, "zoom": zoom, "pixel_size": calibration}
     end_y, end_x = (0.5 / size for size in calibration or (1.0, 1.0))
     largest, unit = float(np.hypot(end_y, end_x)), "pixel" if calibration is None else units
     if limit > largest:
-        cure = f"give pixel_size, by which k_max is in cycles per {units}"
+        cure = f"give `pixel_size`, by which `k_max` is in cycles per {units}"
         if calibration is not None:
             cure = f"give a smaller one{_as_a_length(limit, largest / zoom, units)}"
-        raise ValueError(
-            f"k_max={limit:g} cycles per {unit} is above every frequency of an image, which are at most "
-            f"{largest:.2g}; {cure}"
+        raise ParameterError(
+            f"`k_max={limit:g}` cycles per {unit} is above every frequency of an image, which are at most "
+            f"{largest:.2g}; {cure}",
+            **values,
         )
     if limit > largest / zoom:
         along = " and ".join(f"{end / zoom:.3g}" for end in dict.fromkeys((end_y, end_x)))
-        raise ValueError(
-            f"k_max={limit:g} cycles per {unit} is above all that zoom={zoom} keeps, which is up to {along} along the "
-            f"axes and {largest / zoom:.3g} between them; give a smaller one, or zoom={int(largest / limit)}"
+        raise ParameterError(
+            f"`k_max={limit:g}` cycles per {unit} is above all that `zoom={zoom}` keeps, which is up to {along} along "
+            f"the axes and {largest / zoom:.3g} between them; give a smaller one, or `zoom={int(largest / limit)}`",
+            **values,
         )
 
 
@@ -158,23 +166,26 @@ def check_windows(
         if frequencies.leaves_some(matrix):
             continue
         if chosen and max(size) < SMALLEST:
-            raise ValueError(
-                f"image of {shape[0]} x {shape[1]} px is too small: k_min={frequencies.k_min:g} leaves none of the "
-                "frequencies of windows of a quarter of it; take a larger image, or try a larger window with zoom=1"
+            raise ParameterError(
+                f"`image` of {shape[0]} x {shape[1]} px is too small: `k_min={frequencies.k_min:g}` leaves none of the "
+                "frequencies of windows of a quarter of it; take a larger image, or try a larger window with `zoom=1`",
+                image=shape,
+                k_min=frequencies.k_min,
+                zoom=features.zoom,
             )
         windows = "the window chosen for the image" if chosen else f"a window of {size[0]} x {size[1]} px"
-        message = frequencies.nothing_left(windows)
+        remark = ""
         if frequencies.k_max is not None and replace(frequencies, k_max=1 / frequencies.k_max).leaves_some(matrix):
             y, x = frequencies.pixel_size
-            message += _as_a_length(frequencies.k_max, float(np.hypot(matrix.ky[-1] / y, matrix.kx[-1] / x)), units)
-        raise ValueError(message)
+            remark = _as_a_length(frequencies.k_max, float(np.hypot(matrix.ky[-1] / y, matrix.kx[-1] / x)), units)
+        raise frequencies.nothing_left(windows, remark)
 
 
 def _as_a_length(k_max: float, largest: float, units: str) -> str:
     """What to give if a limit that makes no sense as a frequency is a length; nothing if that makes none either."""
     if 1 / k_max > largest:
         return ""
-    return f"; k_max is a frequency: for details of {k_max:g} {units} give {1 / k_max:.4g}"
+    return f"; `k_max` is a frequency: for details of {k_max:g} {units} give {1 / k_max:.4g}"
 
 
 class AngularMoments:

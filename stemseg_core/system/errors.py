@@ -9,16 +9,62 @@ from typing import Any
 from stemseg_core.system.types import Index
 
 
-class ParameterError(ValueError):
-    """A parameter has a value that is refused.
+class _Verbatim(str):
+    """A text that stands for a value as it is, without quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+class Message(Exception):  # noqa: N818 (warnings are some, too)
+    """An error or a warning that names parameters, and can be said with other names for them.
 
     Parameters
     ----------
     template : str
-        What is wrong, and the cure. A name in backticks stands for a parameter, and one with an equals sign for the
-        parameter with its value.
+        The text. A name in backticks stands for a parameter, and one with an equals sign for the parameter with its
+        value; if a text follows the equals sign, for the parameter with that text in place of its value.
     **values
-        Of every parameter that the template has in backticks, the one at fault first.
+        Of every parameter that the template has in backticks.
+
+    Attributes
+    ----------
+    values : dict
+        The parameters that are named, with their values.
+    """
+
+    def __init__(self, template: str, **values: Any) -> None:
+        self.template, self.values = template, values
+        super().__init__(self.spelled())
+
+    def spelled(
+        self,
+        name: Callable[[str], str] = str,
+        with_value: Callable[[str, Any], str] = lambda name, value: f"{name}={value!r}",
+    ) -> str:
+        """The message with parameters written in another way, such as the options of a command."""
+
+        def written(found: re.Match[str]) -> str:
+            parameter, equals, text = found.groups()
+            if parameter not in self.values:
+                return found[0]
+            if not equals:
+                return name(parameter)
+            return with_value(parameter, _Verbatim(text) if text else self.values[parameter])
+
+        return re.sub(r"`(\w+)(=?)([^`]*)`", written, self.template)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.template, self.values)
+
+
+def _again(kind: type[Message], template: str, values: dict[str, Any]) -> Message:
+    """What unpickling calls, since `__reduce__` cannot give keywords."""
+    return kind(template, **values)
+
+
+class ParameterError(Message, ValueError):
+    """A parameter has a value that is refused; of the parameters of a `Message`, it is the first.
 
     Attributes
     ----------
@@ -29,42 +75,30 @@ class ParameterError(ValueError):
 
     Examples
     --------
-    >>> error = ParameterError("`k_min=` leaves no frequency; take a smaller `zoom` or `k_min`", k_min=30, zoom=4)
+    >>> error = ParameterError("`k_min=` leaves no frequency; take `zoom=1` or a smaller `k_min`", k_min=30, zoom=4)
     >>> str(error)
-    'k_min=30 leaves no frequency; take a smaller zoom or k_min'
+    'k_min=30 leaves no frequency; take zoom=1 or a smaller k_min'
     >>> error.name, error.value
     ('k_min', 30)
-    >>> error.spelled(lambda name: "--" + name.replace("_", "-"), " ")
-    '--k-min 30 leaves no frequency; take a smaller --zoom or --k-min'
+    >>> error.spelled(lambda name: "--" + name.replace("_", "-"), lambda name, value: f"({name} {value})")
+    '(k_min 30) leaves no frequency; take (zoom 1) or a smaller --k-min'
     """
 
-    def __init__(self, template: str, **values: Any) -> None:
-        self.template, self.values = template, values
-        self.name, self.value = next(iter(values.items()))
-        super().__init__(self.spelled())
+    @property
+    def name(self) -> str:
+        return next(iter(self.values))
 
-    def spelled(self, spell: Callable[[str], str] = str, equals: str = "=") -> str:
-        """The message with the names of parameters spelled in another way, as those of options of a command."""
-
-        def written(found: re.Match[str]) -> str:
-            name = found[1]
-            if name not in self.values:
-                return found[0]
-            return f"{spell(name)}{equals}{self.values[name]!r}" if found[2] else spell(name)
-
-        return re.sub(r"`(\w+)(=?)`", written, self.template)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (type(self), self.template, self.values)
-
-
-def _again(kind: type[ParameterError], template: str, values: dict[str, Any]) -> ParameterError:
-    """What unpickling calls, since `__reduce__` cannot give keywords."""
-    return kind(template, **values)
+    @property
+    def value(self) -> Any:
+        return self.values[self.name]
 
 
 class ParameterTypeError(ParameterError, TypeError):
     """A parameter is of a type that is refused."""
+
+
+class OutOfMemoryError(Message, MemoryError):
+    """More memory would be needed than `max_memory`; nothing was allocated."""
 
 
 class NonFiniteError(ValueError):

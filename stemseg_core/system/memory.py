@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stemseg_core.system.errors import ParameterError, ParameterTypeError
+from stemseg_core.system.errors import OutOfMemoryError, ParameterError, ParameterTypeError
 
 #: Bytes, a text such as "4 GB", or None: a share of what is free.
 MemoryLimit = int | float | str | None
@@ -104,10 +104,11 @@ def human_bytes(n: float) -> str:
 
 
 def require_memory(needed: float, max_memory: MemoryLimit, purpose: str, cure: str) -> None:
-    """Raise MemoryError if `needed` bytes exceed the limit; `purpose` and `cure` go into the message."""
+    """Raise `OutOfMemoryError` if `needed` bytes exceed the limit; `purpose` and `cure` go into the message."""
     limit = memory_limit(max_memory)
     if needed > limit:
-        raise MemoryError(
-            f"{purpose} needs {human_bytes(needed)} but max_memory is {human_bytes(limit)}"
-            f"{' (a share of what is free)' if max_memory is None else ''}; {cure}"
+        raise OutOfMemoryError(
+            f"{purpose} needs {human_bytes(needed)} but `max_memory` is {human_bytes(limit)}"
+            f"{' (a share of what is free)' if max_memory is None else ''}; {cure}",
+            max_memory=max_memory,
         )

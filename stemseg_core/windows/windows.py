@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 from stemseg_core.rows.base import check_whole
 from stemseg_core.rows.sources import BLOCK_BYTES, Rows
 from stemseg_core.rows.transitional import run
+from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.memory import require_memory
 from stemseg_core.system.threads import Progress
 from stemseg_core.windows import transforms
@@ -133,9 +134,10 @@ class WindowFFT(BaseEstimator):
         window, step = self._check_parameters()
         image, mask = check_image(image, mask)
         if any(w > n for w, n in zip(window, image.shape[-2:], strict=True)):
-            raise ValueError(
+            raise ParameterError(
                 f"window {window[0]} x {window[1]} px is larger than the image, "
-                f"{image.shape[-2]} x {image.shape[-1]} px; choose a smaller window"
+                f"{image.shape[-2]} x {image.shape[-1]} px; choose a smaller window",
+                window=window,
             )
         return WindowMatrix(self, window, step, image, mask)
 
@@ -163,9 +165,10 @@ class WindowFFT(BaseEstimator):
         check_whole(zoom=self.zoom)
         for name, choices in (("scale", SCALES), ("detrend", ("constant", None)), ("invalid", ("raise", "exclude"))):
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
+                value = getattr(self, name)
+                raise ParameterError(f"`{name}` must be one of {choices}, got {value!r}", **{name: value})
         if np.dtype(self.dtype) not in (np.float32, np.float64):
-            raise ValueError(f"dtype must be float32 or float64, got {self.dtype!r}")
+            raise ParameterError(f"`dtype` must be float32 or float64, got {self.dtype!r}", dtype=self.dtype)
         return window, (step[0], step[1])
 
     def _taper(self, size: int) -> NDArray[np.float64]:
@@ -174,11 +177,15 @@ class WindowFFT(BaseEstimator):
         try:
             taper = np.asarray(get_window(self.taper, size), dtype=np.float64)
         except (ValueError, TypeError, IndexError) as error:
-            raise ValueError(
-                f"taper must be a window of scipy.signal.get_window or None, got {self.taper!r}: {error}"
+            raise ParameterError(
+                f"`taper` must be a window of scipy.signal.get_window or None, got {self.taper!r}: {error}",
+                taper=self.taper,
             ) from None
         if not (np.isfinite(taper).all() and taper.any()):
-            raise ValueError(f"taper must be finite and not all zero, got {self.taper!r}, which for {size} px is not")
+            raise ParameterError(
+                f"`taper` must be finite and not all zero, got {self.taper!r}, which for {size} px is not",
+                taper=self.taper,
+            )
         return taper
 
 
@@ -265,9 +272,11 @@ class WindowMatrix(Rows):
             largest = np.float64(self.gain) * np.abs(self.axis_y.taper).sum() * np.abs(self.axis_x.taper).sum()
             largest = {"abs": largest, "power": largest**2}.get(self.scale, 0.0)
         if not largest < np.finfo(self.dtype).max:
-            raise ValueError(
-                f"image has values up to {spread:.1e} from its mean, with which features of scale={self.scale!r} may "
-                f"overflow {self.dtype}; divide the image, or use scale='sqrt' or a larger dtype"
+            raise ParameterError(
+                f"`image` has values up to {spread:.1e} from its mean, with which features of `scale=` may "
+                f"overflow {self.dtype}; divide the image, or use `scale='sqrt'` or a larger dtype",
+                image=spread,
+                scale=self.scale,
             )
 
     def _typical_pixel(self, f: int) -> float:
@@ -293,8 +302,10 @@ class WindowMatrix(Rows):
             return
         if invalid == "raise":
             where = "" if len(self.image) == 1 else f" of frame {f}"
-            raise ValueError(
-                f"image has {first_bad_pixels(frame, bad)}{where}; mend them, mask them, or pass invalid='exclude'"
+            raise ParameterError(
+                f"`image` has {first_bad_pixels(frame, bad)}{where}; mend them, mask them, or pass `invalid=`",
+                image=int(bad.sum()),
+                invalid="exclude",
             )
         self.mask = np.zeros(self.image.shape, bool) if self.mask is None else self.mask.copy()
         self.mask[f] |= bad
