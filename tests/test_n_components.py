@@ -18,10 +18,12 @@ from stemseg_core import (
 )
 from stemseg_core.command.cli import main
 from stemseg_core.phases.n_components import METHODS
-from stemseg_core.phases.separability import _nearest_pair, _surrogate, n_phases_of
+from stemseg_core.phases.separability import _nearest_pair, _surrogate, estimate_n_phases
 from stemseg_core.plot.curves import CRITERIA
 from stemseg_core.plot.report import write_report
 from stemseg_core.stages.eigenvalue_criteria import Spectrum
+from stemseg_core.system.errors import ParameterError
+from stemseg_core.system.execution import Execution
 from stemseg_core.windows.grid import Grid
 
 
@@ -165,8 +167,20 @@ def test_what_was_computed(rng):
     ],
 )
 def test_wrong_parameters(rng, options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ParameterError, match=message) as refused:
         estimate_n_components(rng.random((10, 20)), **options)
+    assert {refused.value.name: refused.value.value} == options
+
+
+def test_any_kind_of_random_state(rng):
+    X = clusters(rng, 3, 200)
+    for kind in (np.random.RandomState, np.random.default_rng):
+        one, same = (estimate_n_components(X, method="gap", random_state=kind(7)).to_dict() for _ in range(2))
+        assert one == same
+        assert one["n_components"] == 3
+    assert estimate_n_components(X, method="gap", random_state=None).n_components == 3
+    expected = estimate_n_components(X, method="gap", random_state=5).to_dict()
+    assert estimate_n_components(X, method="gap", random_state=np.int64(5)).to_dict() == expected
 
 
 def test_rows_that_are_not_finite_and_too_little_memory(rng):
@@ -185,7 +199,7 @@ def test_rows_that_are_not_finite_and_too_little_memory(rng):
 def test_regions_are_counted(rng, k):
     planes = fields(rng, 40, 60)
     planes[:k] += 8 * gaussian_filter((np.arange(60) * k // 60 == np.arange(k)[:, None]).astype(float), (0, 2))[:, None]
-    assert n_phases_of(planes.reshape(8, -1).T, grid_of(40, 60)).n_components == k
+    assert estimate_n_phases(planes.reshape(8, -1).T, grid_of(40, 60), Execution(2)).n_components == k
 
 
 def test_a_ramp_and_correlated_noise_are_one_phase(rng):
@@ -193,7 +207,7 @@ def test_a_ramp_and_correlated_noise_are_one_phase(rng):
     for ramp in (0, 3 * x, 10 * (x + y), 10 * np.sin(2 * x)):
         planes = fields(rng, 50, 50)
         planes[0] += ramp
-        assert n_phases_of(planes.reshape(8, -1).T, grid_of(50, 50)).n_components == 1
+        assert estimate_n_phases(planes.reshape(8, -1).T, grid_of(50, 50), Execution(2)).n_components == 1
 
 
 def test_windows_on_a_boundary_are_no_phase(rng):
@@ -202,7 +216,7 @@ def test_windows_on_a_boundary_are_no_phase(rng):
     x = np.arange(50)
     planes[0] += np.where(x < 25, -4, 4)
     planes[1] += 6 * (abs(x - 24.5) < 3)
-    assert n_phases_of(planes.reshape(8, -1).T, grid_of(50, 50)).n_components == 2
+    assert estimate_n_phases(planes.reshape(8, -1).T, grid_of(50, 50), Execution(2)).n_components == 2
 
 
 def test_excluded_windows_and_dense_grids(rng):
@@ -211,8 +225,8 @@ def test_excluded_windows_and_dense_grids(rng):
     included = np.ones((150, 150), bool)
     included[:, 140:] = included[40:80, 60:90] = False
     scores = planes[:, included].T
-    assert n_phases_of(scores, grid_of(150, 150, included)).n_components == 2
-    assert n_phases_of(np.zeros_like(scores), grid_of(150, 150, included)).n_components == 1
+    assert estimate_n_phases(scores, grid_of(150, 150, included), Execution(2)).n_components == 2
+    assert estimate_n_phases(np.zeros_like(scores), grid_of(150, 150, included), Execution(2)).n_components == 1
 
 
 def test_separation_is_that_of_two_gaussians(rng):

@@ -5,7 +5,7 @@ import pytest
 from sklearn.utils import check_random_state as check_as_scikit_learn
 
 from stemseg_core.system.errors import ParameterError
-from stemseg_core.system.random import check_random_state, stream, streams
+from stemseg_core.system.random import as_seed, check_random_state, stream, streams
 
 
 def numbers(seeds):
@@ -40,10 +40,18 @@ def test_a_generator_moves_on(kind):
     assert stream(one).random_sample(3).tolist() == stream(other).random_sample(3).tolist()
 
 
+def test_one_seed_for_several_steps():
+    assert as_seed(np.int64(7)) == 7
+    assert as_seed(None) != as_seed(None)
+    for kind in (np.random.RandomState, np.random.default_rng):
+        generator = kind(5)
+        assert as_seed(generator) == as_seed(kind(5)) != as_seed(generator)
+
+
 @pytest.mark.parametrize("value", [-1, 1.5, "0", True, [1], np.random.SeedSequence(1)])
 def test_what_is_refused(value):
     expected = "random_state must be a whole number, at least 0, a RandomState, a Generator, or None; got "
-    for function in (lambda: streams(value, 1), lambda: stream(value)):
+    for function in (lambda: streams(value, 1), lambda: stream(value), lambda: as_seed(value)):
         with pytest.raises(ParameterError, match=expected):
             function()
     with pytest.raises(ParameterError, match="random_state must be a whole number, at least 0, or None; got"):

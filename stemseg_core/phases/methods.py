@@ -13,7 +13,7 @@ from sklearn.base import clone
 from stemseg_core.phases.boundaries import phase_sums
 from stemseg_core.phases.defects import mixed_from_pure, mixing_bytes
 from stemseg_core.phases.memberships import posterior, sum_to_one
-from stemseg_core.phases.separability import best_separated, n_phases_of
+from stemseg_core.phases.separability import best_separated, estimate_n_phases
 from stemseg_core.phases.spectra import Spectra
 from stemseg_core.rows.sources import ArrayRows, MaskedRows
 from stemseg_core.rows.transitional import run
@@ -119,7 +119,8 @@ def counted(
     if n_phases != AUTO:
         return int(n_phases), None
     most, seed = min(MAX_PHASES, settings.rank), settings.random_state
-    estimate = n_phases_of(scores(), grid, max_phases=most, random_state=seed, **settings.threads)
+    execution = Execution.of(**settings.threads)
+    estimate = estimate_n_phases(scores(), grid, execution, max_phases=most, seed=seed)
     return estimate.n_components, estimate
 
 
@@ -255,7 +256,7 @@ def _by_estimator(
 
 def _of_clusters(rows: Array, labels: NDArray[Any], k: int, threads: dict[str, Any]) -> NDArray[np.float32]:
     """Memberships under equal round Gaussians about the means of clusters; none of a cluster without rows."""
-    sums, counts = phase_sums(rows, labels, k, **threads)
+    sums, counts = phase_sums(rows, labels, k, Execution.of(**threads))
     filled = np.flatnonzero(counts)
     centers = sums[filled] / counts[filled, np.newaxis]
     squares = run(_squares_block, ArrayRows(rows), centers, np.cumsum(counts > 0) - 1, along=(labels,), **threads)[0]

@@ -21,7 +21,7 @@ from stemseg_core.phases.methods import (
     kmeans_bytes,
     smoothed_scores,
 )
-from stemseg_core.phases.separability import best_separated, separation_of, separation_of_rows
+from stemseg_core.phases.separability import best_separated, separation_of_map, separation_of_scores
 from stemseg_core.phases.spectra import SmoothedSpectra, Spectra
 from stemseg_core.rows.sources import ArrayRows
 from stemseg_core.stages.compress import compress
@@ -196,7 +196,8 @@ class Scales:
         surest = _surest(own, grid, maps, k, settings.threads)
         if surest is None:  # these windows are too large for one of the phases
             memberships = by_kmeans(own, grid, k, settings.seeded)
-            return memberships, separation_of_rows(own, memberships, grid, settings.random_state, settings.n_jobs)
+            threads = Execution.of(settings.n_jobs)
+            return memberships, separation_of_scores(own, memberships, grid, threads, seed=settings.random_state)
         pixels, learnt = surest
         del own, maps
 
@@ -222,7 +223,8 @@ class Scales:
         place, phases = np.concatenate(points, axis=1), np.concatenate(means, axis=1)
         points.clear()
         memberships = _memberships(place, phases, grid)
-        return memberships, separation_of(place, memberships, grid, settings.random_state, settings.n_jobs)
+        threads = Execution.of(settings.n_jobs)
+        return memberships, separation_of_map(place, memberships, grid, threads, seed=settings.random_state)
 
     def _clusters(self, rows: Array, grid: Grid, k: int, settings: Settings) -> NDArray[np.int32]:
         """Phase of each pixel by k-means of rows."""
@@ -267,10 +269,10 @@ def _learn(
     """`discriminate` from the windows deep in the phases of `pixels`, and the share of these that it mistakes."""
     labels = _at_centers(pixels, grid)
     taught = np.where(deep_windows(labels), labels, -1)[grid.included]
-    found = discriminate(scores, taught, n_phases, grid.noise_covariance(scores), **threads)
+    found = discriminate(scores, taught, n_phases, grid.noise_covariance(scores), Execution.of(**threads))
     if found is None:
         return None
-    points, means = found[0], found[1].astype(np.float32)
+    points, means = found.points, found.means.astype(np.float32)
     deep = taught >= 0
     wrong = squares_to(points[deep], means).argmin(axis=1) != taught[deep]
     return points, means, float(np.mean([wrong[taught[deep] == phase].mean() for phase in range(n_phases)]))

@@ -7,46 +7,57 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.phases.separability import n_phases_of
+from stemseg_core.phases.separability import estimate_n_phases
 from stemseg_core.rows.base import check_rows, check_whole
 from stemseg_core.rows.blocks import take_rows
-from stemseg_core.rows.transitional import tell
+from stemseg_core.rows.sources import Rows
 from stemseg_core.stages.cluster_criteria import gap, silhouette, stability
 from stemseg_core.stages.compress import compress
 from stemseg_core.stages.eigenvalue_criteria import Spectrum, elbow, hfc, nwhfc, residual, scree
 from stemseg_core.stages.estimates import ComponentEstimate, Curve
+from stemseg_core.system.docs import shared_docs
+from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.execution import Execution
-from stemseg_core.system.memory import require_memory
-from stemseg_core.system.random import check_random_state
+from stemseg_core.system.memory import MemoryLimit
+from stemseg_core.system.random import RandomState, as_seed
 from stemseg_core.system.threads import Progress, one_blas_thread
 from stemseg_core.windows.grid import Grid
 from stemseg_core.windows.windows import WindowMatrix
 
-#: Criteria on the singular values of a sample of rows, and on partitions of its scores.
+#: Criteria on the singular values of a sample of rows.
 OF_SPECTRUM = {"scree": scree, "hfc": hfc, "nwhfc": nwhfc, "elbow": elbow, "residual": residual}
-OF_PARTITIONS = {"stability": stability, "silhouette": silhouette, "gap": gap}
-METHODS = ("auto", *OF_SPECTRUM, *OF_PARTITIONS, "separation")
-#: Numbers in the sample of rows, and how many rows it has at least and at most.
-SAMPLE_SIZE, FEWEST_ROWS, MOST_ROWS = 4_000_000, 500, 3_000
-#: Scores kept, and their smoothing over a grid of windows, as in `segment`.
-RANK, SMOOTH = 32, 12.0
+#: Criteria on clusters of the scores of the sample.
+OF_CLUSTERS = {"stability": stability, "silhouette": silhouette, "gap": gap}
+METHODS = ("auto", *OF_SPECTRUM, *OF_CLUSTERS, "separation")
+#: Numbers (rows times features) that the sample of rows is to have. Twice as many: twice the rows, four times the time.
+SAMPLE_SIZE = 4_000_000
+#: Fewest rows of the sample, however many features they have. Twice as many: more memory where features are many.
+MIN_SAMPLE_ROWS = 500
+#: Most rows of the sample, however few features they have. Twice as many: four times the time of clusters.
+MAX_SAMPLE_ROWS = 3_000
+#: Scores of a row that clusters and maps are made of, as in `segment`. Twice as many: fainter differences, and noise.
+RANK = 32
+#: Standard deviation in pixels of the smoothing of scores over a grid of windows, as in `segment`. Twice as much: small
+#: phases vanish.
+SMOOTH = 12.0
 
 
+@shared_docs
 def estimate_n_components(
     X: Any,
     *,
     method: str = "auto",
     max_components: int = 10,
-    random_state: int = 0,
+    random_state: RandomState = 0,
     n_jobs: int | None = None,
-    max_memory: float | str | None = None,
+    max_memory: MemoryLimit = None,
     progress: Progress | None = None,
 ) -> ComponentEstimate:
     """Estimate how many components rows are made of: k in X ~ W H, or the number of clusters.
 
     Parameters
     ----------
-    X : array-like, memory map, HDF5 or zarr data set, or `WindowMatrix`, of shape (n, d)
+    {X}
     method : str, default="auto"
         "auto": all criteria that apply; "separation" decides for the `WindowMatrix` of one image, "scree" otherwise.
         Or one of these alone:
@@ -66,10 +77,8 @@ def estimate_n_components(
         - "gap": the gap statistic, against points spread evenly over the box around the scores.
     max_components : int, default=10
         Largest number considered.
-    random_state : int, default=0
-        Seed of samples, permutations and restarts.
-    n_jobs, max_memory, progress
-        Threads, memory limit, ``progress(done, total, stage)``, see `compress`.
+    {random_state}
+    {execution}
 
     Returns
     -------
@@ -78,8 +87,10 @@ def estimate_n_components(
 
     Raises
     ------
+    ParameterError
+        If a parameter is not as described, or the method does not apply to X.
     ValueError
-        If X or a parameter is not as described, or the method does not apply to X.
+        If X is not as described.
     MemoryError
         If more than `max_memory` would be needed.
 
@@ -113,48 +124,63 @@ def estimate_n_components(
     3
     """
     if method not in METHODS:
-        raise ValueError(f"method must be one of {METHODS}, got {method!r}")
+        raise ParameterError(f"`method` must be one of {METHODS}, got {method!r}", method=method)
     check_whole(max_components=max_components)
-    check_random_state(random_state, or_none=False)
-    seed = int(random_state)
-    of_image = isinstance(X, WindowMatrix) and X.included.ndim == 2
-    if method == "separation" and not of_image:
-        raise ValueError(
-            "method='separation' needs the WindowMatrix of one image, whose windows have places; got X of "
-            f"type {type(X).__name__}"
+    seed = as_seed(random_state)
+    execution = Execution.of(n_jobs, max_memory, progress, "number of components")
+    is_map = isinstance(X, WindowMatrix) and X.included.ndim == 2
+    if method == "separation" and not is_map:
+        raise ParameterError(
+            "`method=` needs the WindowMatrix of one image, whose windows have places; got X of type "
+            f"{type(X).__name__}",
+            method=method,
         )
     rows = check_rows(X)
-    n, d = rows.shape
-    m = min(n, int(np.clip(SAMPLE_SIZE // d, FEWEST_ROWS, MOST_ROWS)))
-    if method == "nwhfc" and m <= d:
-        raise ValueError(f"method='nwhfc' needs more rows than features, of {n} rows {m} are used for {d} features")
-    side = min(m, d)
-    require_memory(8 * (4 * m * d + 2 * side**2), max_memory, f"a sample of {m} rows", "use fewer features")
-    compressed = compress(rows, RANK, n_jobs=n_jobs, max_memory=max_memory, progress=progress)
-    chosen = np.sort(np.random.default_rng(seed).choice(n, m, replace=False))
-    wanted = (
-        [method]
-        if method != "auto"
-        else [name for name in METHODS[1:] if (name != "separation" or of_image) and (name != "nwhfc" or m > d)]
-    )
+    n_sampled = _n_sampled(rows, execution)
+    wanted = _criteria(method, rows, n_sampled, is_map)
+    scores = compress(rows, RANK, n_jobs=n_jobs, max_memory=max_memory, progress=progress).scores
+    sampled = np.sort(np.random.default_rng(seed).choice(len(scores), n_sampled, replace=False))
+    quiet = Execution(execution.n_threads)  # progress counts criteria
     curves: dict[str, Curve] = {}
     with one_blas_thread():
         if set(wanted) & OF_SPECTRUM.keys():
-            spectrum = Spectrum(take_rows(rows, chosen), max_components, seed)
-        scores = np.ascontiguousarray(compressed.scores[chosen])
-        for done, name in enumerate(wanted):
+            spectrum = Spectrum(take_rows(rows, sampled), max_components, seed)
+        sampled_scores = np.ascontiguousarray(scores[sampled])
+        for done, name in enumerate(wanted, start=1):
             if name in OF_SPECTRUM:
                 curves[name] = OF_SPECTRUM[name](spectrum)
-            elif name in OF_PARTITIONS:
-                curves[name] = OF_PARTITIONS[name](scores, max_components, seed, Execution.of(n_jobs))
+            elif name in OF_CLUSTERS:
+                curves[name] = OF_CLUSTERS[name](sampled_scores, max_components, seed, quiet)
             else:
-                curves |= _of_map(X, compressed.scores, max_components, seed, n_jobs).curves
-            tell(progress, done + 1, len(wanted), "number of components")
-    decided = ("separation" if of_image else "scree") if method == "auto" else method
-    return ComponentEstimate(curves[decided].n_components, decided, curves)
+                curves[name] = _separation(Grid.of(X), scores, max_components, seed, quiet)
+            execution.report(done, len(wanted))
+    decides = ("separation" if is_map else "scree") if method == "auto" else method
+    return ComponentEstimate(curves[decides].n_components, decides, curves)
 
 
-def _of_map(matrix: WindowMatrix, scores: NDArray[Any], most: int, seed: int, n_jobs: int | None) -> ComponentEstimate:
-    grid = Grid.of(matrix)
-    smoothed = grid.smooth(scores.copy(), SMOOTH, Execution.of(n_jobs))
-    return n_phases_of(smoothed, grid, max_phases=most, random_state=seed, n_jobs=n_jobs)
+def _n_sampled(rows: Rows, execution: Execution) -> int:
+    """Rows of the sample that criteria work on; refused if they would not fit into memory."""
+    n, d = rows.shape
+    n_sampled = min(n, int(np.clip(SAMPLE_SIZE // d, MIN_SAMPLE_ROWS, MAX_SAMPLE_ROWS)))
+    needed = 8 * (4 * n_sampled * d + 2 * min(n_sampled, d) ** 2)
+    execution.require(needed, f"a sample of {n_sampled} rows", "use fewer features")
+    return n_sampled
+
+
+def _criteria(method: str, rows: Rows, n_sampled: int, is_map: bool) -> list[str]:
+    """The criteria that are asked for, of "auto" those that apply to the rows."""
+    n, d = rows.shape
+    if method == "nwhfc" and n_sampled <= d:
+        raise ParameterError(
+            f"`method=` needs more rows than features, of {n} rows {n_sampled} are used for {d} features", method=method
+        )
+    if method != "auto":
+        return [method]
+    return [name for name in METHODS[1:] if (name != "separation" or is_map) and (name != "nwhfc" or n_sampled > d)]
+
+
+def _separation(grid: Grid, scores: NDArray[Any], max_phases: int, seed: int, execution: Execution) -> Curve:
+    """The criterion "separation", on scores smoothed as in `segment`."""
+    smoothed = grid.smooth(scores.copy(), SMOOTH, execution)
+    found = estimate_n_phases(smoothed, grid, execution, max_phases=max_phases, seed=seed)
+    return found.curves["separation"]

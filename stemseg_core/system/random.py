@@ -32,6 +32,14 @@ def stream(random_state: Any) -> np.random.RandomState:
     return np.random.RandomState(entropy if entropy is None or np.ndim(entropy) else int(entropy))
 
 
+def as_seed(random_state: Any) -> int:
+    """One whole number that stands for it, where several steps start from the same seed; an int stands for itself."""
+    if isinstance(random_state, np.random.RandomState | np.random.Generator) or random_state is None:
+        return int(np.random.SeedSequence(_entropy(random_state)).generate_state(1)[0])
+    check_random_state(random_state, types=(np.random.RandomState, np.random.Generator))
+    return int(random_state)
+
+
 def check_random_state(random_state: Any, *, types: tuple[type, ...] = (), or_none: bool = True) -> None:
     """Raise `ParameterError` unless `random_state` is a whole number from 0 on, None if allowed, or one of `types`."""
     if (or_none and random_state is None) or (types and isinstance(random_state, types)):
