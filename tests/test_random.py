@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.utils import check_random_state as check_as_scikit_learn
 
+from stemseg_core import NFINDR, NMF, VCA, KMeans
 from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.random import as_seed, check_random_state, stream, streams
 
@@ -58,3 +60,25 @@ def test_what_is_refused(value):
         check_random_state(value)
     with pytest.raises(ParameterError, match="random_state must be a whole number, at least 0; got"):
         check_random_state(value, or_none=False)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [KMeans(4, n_init=2), KMeans(4, init="random"), NFINDR(4), VCA(4), NMF(3), NMF(3, init="random")],
+    ids=str,
+)
+def test_every_estimator_takes_any_kind(estimator):
+    X = np.random.default_rng(0).random((300, 8)) ** 3
+
+    def found(random_state):
+        model = clone(estimator).set_params(random_state=random_state).fit(X)
+        return getattr(model, "cluster_centers_" if isinstance(model, KMeans) else "components_").tobytes()
+
+    assert found(3) == found(np.int64(3))
+    for kind in (np.random.RandomState, np.random.default_rng):
+        generator = kind(3)
+        assert found(generator) == found(kind(3))
+        assert generator.standard_normal() != kind(3).standard_normal()  # it moved on
+    found(None)
+    with pytest.raises(ParameterError, match="random_state must be a whole number"):
+        found("a seed")
