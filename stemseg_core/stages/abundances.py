@@ -8,6 +8,7 @@ that matters, so a row of d features becomes a problem of size k. `abundances` m
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -19,52 +20,53 @@ from sklearn.utils import check_array
 from stemseg_core._kernels import abundances as kernels
 from stemseg_core.rows.base import check_rows
 from stemseg_core.rows.blocks import refuse_non_finite
-from stemseg_core.rows.transitional import run
-from stemseg_core.system.memory import require_memory
+from stemseg_core.system.docs import shared_docs
+from stemseg_core.system.errors import ParameterError
+from stemseg_core.system.execution import Execution
+from stemseg_core.system.memory import MemoryLimit
 from stemseg_core.system.threads import Progress
-
-Array = NDArray[Any]
+from stemseg_core.system.types import Array
 
 #: Name of a constraint -> (non-negative, sum to one).
 CONSTRAINTS = {"fcls": (True, True), "nnls": (True, False), "scls": (False, True), "ucls": (False, False)}
-#: float32 products lose about this factor times 1e-7 of the abundances; where more, products are made in float64.
-MOST_LOSS = 1e3
-#: Up to so many components products with rows are made by a kernel, of more by BLAS.
-FEW = 16
-#: Up to this condition number the inverse of a matrix loses no digits that matter.
+#: Products of float32 rows are made in float64 where the rounding of float32, 1e-7, would be enlarged by more than this
+#: factor in the abundances. Twice as large: errors of up to 2e-4 in place of 1e-4.
+FLOAT32_LOSS = 1e3
+#: Most components whose products with rows are made by the kernel; beyond, BLAS is faster. Twice as many: slower.
+KERNEL_COMPONENTS = 16
+#: Condition number up to which one product with the inverse is accurate to rounding; beyond, a second one mends what
+#: the first lost. Twice as large: one digit less in the worst case.
 WELL_CONDITIONED = 100.0
-#: Up to this one all supports may be tried by their inverses; beyond, the active-set method factorises as it goes.
-DECIDABLE = 1e5
-#: A pivot of a matrix of unit diagonal below this times its size + 3 is rounding: a dependent component.
+#: Condition number up to which few components are solved by the inverses of all supports; beyond, by the active-set
+#: method, which factorises as it goes. Twice as large: supports of nearly equal merit may be confused.
+ENUMERABLE = 1e5
+#: A pivot of a matrix of unit diagonal below this number times (its size + 3) is rounding: its component depends on the
+#: others. Twice as large: components that are nearly dependent are taken to be so.
 TINY_PIVOT = 1e-15
 
 
+@shared_docs
 def abundances(
     X: Any,
     components: ArrayLike,
     *,
     constraint: str = "fcls",
     n_jobs: int | None = None,
-    max_memory: int | float | str | None = None,
+    max_memory: MemoryLimit = None,
     progress: Progress | None = None,
 ) -> Array:
     """Abundances of the components in each row of X: the least-squares solution under a constraint.
 
     Parameters
     ----------
-    X : array-like, HDF5 or zarr data set, or row source, of shape (n, d)
-        Rows are spectra. May be reduced data, such as scores, if the components are reduced alike.
+    {X}
+        They may be reduced data, such as scores, if the components are reduced alike.
     components : array-like of shape (k, d)
         The endmembers.
     constraint : {"fcls", "nnls", "scls", "ucls"}, default="fcls"
         "fcls": fully constrained, not negative and with sum 1; "nnls": not negative; "scls": with sum 1;
         "ucls": unconstrained.
-    n_jobs : int or None, default=None
-        Threads, as in joblib; None: all CPUs this process may use. The result is the same to the bit for any number.
-    max_memory : int, float, str or None, default=None
-        Bytes that may be used, or a text such as "4 GB"; None: a share of what is free.
-    progress : callable or None, default=None
-        Called as ``progress(done, total, stage)``; returning False stops.
+    {execution}
 
     Returns
     -------
@@ -109,29 +111,45 @@ def abundances(
     >>> abundances([[9.0, 0.0, 18.0]], E, constraint="nnls").round(6)
     array([[9., 0.]])
     """
+    execution = Execution.of(n_jobs, max_memory, progress, stage="abundances")
     rows = check_rows(X)
     E = check_array(components, dtype=np.float64, input_name="components")
     n, d = rows.shape
     k = E.shape[0]
     if E.shape[1] != d:
-        raise ValueError(
-            f"components must have as many features as X; got components of shape {E.shape} and X of shape {(n, d)}"
+        raise ParameterError(
+            f"`components` must have as many features as X; got components of shape {E.shape} and X of shape {(n, d)}",
+            components=components,
         )
-    require_memory(
-        n * k * rows.dtype.itemsize,
-        max_memory,
-        f"abundances of {n} rows in {k} components",
-        "pass fewer rows at a time",
+    execution.require(
+        n * k * rows.dtype.itemsize, f"abundances of {n} rows in {k} components", "pass fewer rows at a time"
     )
     form = gram_form(E, rows.dtype, constraint)
     out = np.empty((n, k), rows.dtype)
-    options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress, "stage": "abundances"}
-    run(abundances_block, rows, *form, out=(out,), **options)
+    execution.run(abundances_block, rows, form, out=(out,))
     return out
 
 
-def gram_form(E: Array, dtype: np.dtype[Any], constraint: str) -> tuple[Array, float, GramSolver]:
-    """What `abundances_block` needs of components E (k, d), float64, for rows of a type."""
+@dataclass(frozen=True, eq=False)
+class GramForm:
+    """What `abundances_block` needs of k components.
+
+    Attributes
+    ----------
+    components : ndarray of shape (k, d)
+        In the type of the products with rows, minus a centre and in a unit of their own.
+    scale : float
+        What their products with rows are multiplied by.
+    solver : GramSolver
+    """
+
+    components: Array
+    scale: float
+    solver: GramSolver
+
+
+def gram_form(E: Array, dtype: np.dtype[Any], constraint: str) -> GramForm:
+    """What is made once of components E (k, d), float64, for all rows of a type."""
     _, sum_to_one = _constraint(constraint)
     E = np.ascontiguousarray(E)  # as the kernel takes it; the order of sums follows that in memory
     # Abundances have no unit: in that of the components, a power of two, products neither overflow nor vanish.
@@ -142,41 +160,34 @@ def gram_form(E: Array, dtype: np.dtype[Any], constraint: str) -> tuple[Array, f
     D[np.abs(D) <= 4 * np.finfo(float).eps * np.abs(center)] = 0  # rounding is all that is left of equal components
     with np.errstate(over="ignore", invalid="ignore"):
         solver = GramSolver(D @ D.T, constraint, offset=-(D @ center))
-    spread = np.linalg.norm(D) or 1.0
-    lost = solver.condition * max(1.0, float(np.linalg.norm(center) / spread))
-    if lost > MOST_LOSS or unit <= float(np.finfo(dtype).tiny):
+    size = np.linalg.norm(D) or 1.0
+    loss = solver.condition * max(1.0, float(np.linalg.norm(center) / size))
+    if loss > FLOAT32_LOSS or unit <= float(np.finfo(dtype).tiny):
         dtype = np.dtype(np.float64)
-    return D.astype(dtype), 1 / unit, solver
+    return GramForm(components=D.astype(dtype), scale=1 / unit, solver=solver)
 
 
-def abundances_block(block: Array, D: Array, scale: float, solver: GramSolver) -> tuple[tuple[Array], None]:
+def abundances_block(block: Array, form: GramForm) -> tuple[tuple[Array], None]:
     """The block function of `abundances`."""
+    D = form.components
     block = block.astype(D.dtype, copy=False)
-    if len(D) <= FEW:
+    if len(D) <= KERNEL_COMPONENTS:
         B = np.empty((len(block), len(D)), D.dtype)
-        kernels.products_block(block, D, scale, B)
+        kernels.products_block(block, D, form.scale, B)
     else:
         with np.errstate(over="ignore", invalid="ignore"):
             B = np.matmul(block, D.T)
-            B *= D.dtype.type(scale)
+            B *= D.dtype.type(form.scale)
     refuse_non_finite(block, B)
-    return (solver.solve(B, out=B),), None
-
-
-def solve_gram(G: ArrayLike, B: ArrayLike, constraint: str = "fcls", *, out: Array | None = None) -> Array:
-    """Abundances from products: G = E E' of shape (k, k) and B = X E' of shape (n, k), float32 or float64.
-
-    `abundances` of small pieces that fit in memory; see `GramSolver` for many pieces with one G.
-    """
-    return GramSolver(G, constraint).solve(B, out=out)
+    return (form.solver.solve(B, out=B),), None
 
 
 class GramSolver:
     """Solves ``min_a a' G a / 2 - (b + offset)' a`` under a constraint for many b; G is prepared once.
 
-    With sum 1, a multiple of (1' a - 1)^2 may be added to the objective, and a constant to b: G is centred and gets a
-    constant added, which makes it positive definite for affinely independent components, wherever the origin is. The
-    unknowns are scaled so that the diagonal is 1.
+    Under the constraint of sum 1, neither a multiple of (1' a - 1)^2 in the objective nor a constant in b changes the
+    solution. So G is centred and a constant is added to it: that makes it positive definite for affinely independent
+    components, wherever the origin is. The unknowns are scaled so that the diagonal is 1.
 
     Parameters
     ----------
@@ -191,6 +202,8 @@ class GramSolver:
     ----------
     condition : float
         Condition number of the scaled matrix; infinite if it is singular.
+    max_iter : int
+        Changes of the support of a row at most, in the active-set method.
     """
 
     def __init__(self, G: ArrayLike, constraint: str = "fcls", offset: ArrayLike = 0.0) -> None:
@@ -217,11 +230,11 @@ class GramSolver:
         if not self.non_negative:
             self._kkt, self._inverse, self._right = _kkt_inverse(self.G, self.c)
         elif self._enumerates:
-            self._supports = _supports(self.G, self.c)
+            self._supports = enumerated_supports(self.G, self.c)
 
     @property
     def _enumerates(self) -> bool:
-        return len(self.scale) <= kernels.ENUMERATE_MOST and self.condition <= DECIDABLE
+        return len(self.scale) <= kernels.ENUMERATE_MOST and self.condition <= ENUMERABLE
 
     def solve(self, B: ArrayLike, out: Array | None = None) -> Array:
         """Abundances, of the shape (n, k) and type of B, float32 or float64; computed in float64. `out` may be B."""
@@ -249,7 +262,7 @@ class GramSolver:
         return A
 
     def _solve_unbounded(self, B: Array) -> NDArray[np.float64]:
-        """By the inverse of the KKT matrix; where that lost digits once more for what is left, to rounding."""
+        """By the inverse of the KKT matrix; where that loses digits, what is left is solved for once more."""
         k = len(self.scale)
         right = np.empty((len(B), len(self._kkt)))
         right[:, :k] = (B + self.offset) * self.scale
@@ -263,21 +276,32 @@ class GramSolver:
 
 def _constraint(constraint: str) -> tuple[bool, bool]:
     if constraint not in CONSTRAINTS:
-        raise ValueError(f"constraint must be one of {', '.join(map(repr, CONSTRAINTS))}; got {constraint!r}")
+        names = ", ".join(map(repr, CONSTRAINTS))
+        raise ParameterError(f"`constraint` must be one of {names}; got {constraint!r}", constraint=constraint)
     return CONSTRAINTS[constraint]
 
 
 def _kkt_inverse(G: Array, c: Array) -> tuple[Array, Array, float]:
-    """Matrix of the conditions ``G a + mu c = b, c' a = 1``, its pseudo-inverse, and the 1; c is scaled to length 1."""
+    """The KKT matrix of ``G a + mu c = b, c' a = 1``, its pseudo-inverse, and the 1, with c scaled to length 1."""
     length = float(np.linalg.norm(c))
     kkt = np.block([[G, c[:, np.newaxis] / length], [c / length, 0.0]]) if length else G
     return kkt, np.linalg.pinv(kkt, rcond=TINY_PIVOT * (len(G) + 3), hermitian=True), 1 / length if length else 0.0
 
 
-def _supports(G: Array, c: Array) -> tuple[Array, Array]:
-    """Every support as `enumerate_block` wants it: maps (m, k, k + 1) and members (m, k).
+def enumerated_supports(G: Array, c: Array) -> tuple[Array, Array]:
+    """All m supports, the sets of components that may be positive, as the kernel `enumerate_block` takes them.
 
-    With sum 1 the multiplier is one more unknown, which is in every support, and 1 its right side.
+    Returns
+    -------
+    maps : ndarray of shape (m, k, k + 1)
+        For each support, what makes of b (and of 1, in the last column) the amounts by which the conditions of Karush,
+        Kuhn and Tucker are violated.
+    members : ndarray of shape (m, k)
+        1 for components of the support, else 0.
+
+    Notes
+    -----
+    Under the constraint of sum 1 the multiplier is one more unknown, which is in every support, and 1 its right side.
     """
     k, sum_to_one = len(G), bool(c.any())
     K = np.block([[G, c[:, np.newaxis]], [c, np.zeros(1)]]) if sum_to_one else G

@@ -16,9 +16,8 @@ from stemseg_core.rows.blocks import take_rows
 from stemseg_core.rows.products import subtract_mean
 from stemseg_core.rows.sources import MaskedRows, Rows
 from stemseg_core.stages.abundances import abundances
-from stemseg_core.stages.leading import Leading, leading_bytes
+from stemseg_core.stages.leading import Leading, above_rounding, fill_scores, leading_bytes, principal_axes
 from stemseg_core.stages.outliers import SPARE_COMPONENTS, inliers, inliers_bytes
-from stemseg_core.stages.principal import above_rounding, fill_scores, principal_axes
 from stemseg_core.stages.projections import RankError, find_extremes, random_projections, successive_projections
 from stemseg_core.stages.simplex import inverse, log_volume
 from stemseg_core.system.errors import ParameterError
@@ -170,7 +169,7 @@ class Endmembers(RowsTransformer):
         scale = np.sqrt(first.values[: k - 1] / n)
         Z = np.ones((n, k))
         if k > 1:
-            fill_scores(rows, first, first.V / scale[:, np.newaxis], first.mean, Z[:, 1:], **_options(execution))
+            fill_scores(rows, first, first.V / scale[:, np.newaxis], first.mean, execution, out=Z[:, 1:])
         return Cloud(Z, scale, first.mean, first.converged)
 
     def _farthest(self, rows: Rows, origin: Array, execution: Execution) -> NDArray[np.intp]:
@@ -181,7 +180,7 @@ class Endmembers(RowsTransformer):
 
     def _leading(self, rows: Rows, rank: int, execution: Execution, *, center: bool = True) -> Leading:
         """Mean and principal axes; refuses rows that have too few."""
-        first = principal_axes(rows, rank, center=center, **_options(execution))
+        first = principal_axes(rows, rank, execution, center=center)
         name = type(self).__name__
         if not first.converged:
             warnings.warn(
@@ -217,7 +216,7 @@ class Endmembers(RowsTransformer):
         k = int(self.n_components)
         first = self._leading(rows, k, execution, center=False)
         scores = np.empty((rows.shape[0], k))
-        fill_scores(rows, first, first.V, np.zeros(rows.shape[1]), scores, **_options(execution))
+        fill_scores(rows, first, first.V, np.zeros(rows.shape[1]), execution, out=scores)
         return successive_projections(scores, k)
 
     def _by_vca(
@@ -235,8 +234,4 @@ def largest_coordinate(Z: Array, chosen: NDArray[np.intp], execution: Execution)
 
 
 def _squares_block(block: Array, mean: Array) -> tuple[Partial, None]:
-    return (subtract_mean(block, mean)[1],), None
-
-
-def _options(execution: Execution) -> dict[str, Any]:
-    return {"n_jobs": execution.n_threads, "progress": execution.progress, "stage": execution.stage}
+    return (subtract_mean(block, mean).squares,), None

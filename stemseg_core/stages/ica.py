@@ -3,54 +3,52 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from numpy.typing import DTypeLike
 from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from stemseg_core.rows.base import RowsEstimator
-from stemseg_core.rows.products import as_columns, scores_block
+from stemseg_core.rows.base import RowsTransformer
+from stemseg_core.rows.products import all_scores
+from stemseg_core.rows.sources import row_dtype
 from stemseg_core.stages.leading import fixed_signs
 from stemseg_core.stages.svd import SVD, checked_n_components
-from stemseg_core.system.memory import require_memory
+from stemseg_core.system.docs import shared_docs
+from stemseg_core.system.errors import ParameterError
+from stemseg_core.system.memory import MemoryLimit
+from stemseg_core.system.random import RandomState, stream
 from stemseg_core.system.threads import Progress, one_blas_thread
+from stemseg_core.system.types import Array
 
-Array = NDArray[Any]
-
-#: A direction shorter than this many roundings of the longest has no sources in it, only noise of the arithmetic.
+#: A direction shorter than this many roundings of the longest has no sources in it, only noise of the arithmetic. Twice
+#: as many: components that are nearly lost in rounding are refused earlier.
 ROUNDINGS = 100
 
 
-class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
+@shared_docs
+class ICA(RowsTransformer):
     """Independent sources: ``X - mean_ ~ S mixing_.T`` with columns of S as far from Gaussian as can be.
 
     The rows are reduced to their principal components by `SVD`, these are scaled to unit variance, and scikit-learn's
-    FastICA [1]_ (parallel) turns them. Sources have unit variance and are ordered by the energy of their patterns,
-    the columns of `mixing_`; the entry of largest modulus of each pattern is positive.
+    FastICA [1]_ (parallel) turns them. Sources have unit variance and are ordered by the norm of their patterns,
+    the columns of `mixing_`, the largest first; the entry of largest modulus of each pattern is positive.
 
     Parameters
     ----------
-    n_components : int, default 2
+    n_components : int, default=2
         At most min(n, d), and at most the rank of the centred rows.
-    fun : {"logcosh", "exp", "cube"}, default "logcosh"
+    fun : {"logcosh", "exp", "cube"}, default="logcosh"
         Measure of distance from Gaussian.
-    max_iter : int, default 200
+    max_iter : int, default=200
         Iterations of FastICA at most.
-    tol : float, default 1e-4
+    tol : float, default=1e-4
         Change of the turned axes at which it ends.
-    random_state : int, RandomState or None, default 0
-        Of the start. An int gives the same answer every time, None fresh entropy.
-    n_jobs : int, optional
-        Threads, as in joblib; None: all CPUs that this process may use. The result has the same bits for any number.
-    max_memory : float or str, optional
-        Refuse to start if more bytes are needed, such as ``"4 GB"``; None: a share of what is free.
-    progress : callable, optional
-        ``progress(done, total, stage)`` after each group of blocks; returning False stops.
+    {random_state}
+    {execution}
 
     Attributes
     ----------
@@ -96,9 +94,9 @@ class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         fun: str = "logcosh",
         max_iter: int = 200,
         tol: float = 1e-4,
-        random_state: int | np.random.RandomState | None = 0,
+        random_state: RandomState = 0,
         n_jobs: int | None = None,
-        max_memory: float | str | None = None,
+        max_memory: MemoryLimit = None,
         progress: Progress | None = None,
     ) -> None:
         self.n_components = n_components
@@ -110,67 +108,88 @@ class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         self.max_memory = max_memory
         self.progress = progress
 
+    @shared_docs
     def fit(self, X: Any, y: Any = None) -> Self:
         """Find the sources.
 
         Parameters
         ----------
-        X : array-like, memory map, HDF5 or zarr data set, or `WindowMatrix`, of shape (n, d)
+        {X}
         y : ignored
 
         Returns
         -------
         self
         """
-        rows = self._check_rows(X, reset=True, min_rows=2)
+        rows, execution = self._check_rows(X, reset=True, min_rows=2), self._execution
         n, d = rows.shape
         k = checked_n_components(self.n_components, rows)
-        require_memory(
-            6.0 * n * k * rows.dtype.itemsize, self.max_memory, f"ICA of {n} x {d} with {k} components", "use fewer"
-        )
-        svd = SVD(k, n_jobs=self.n_jobs, max_memory=self.max_memory, progress=self.progress)
+        execution.require(_turn_bytes(n, k, rows.dtype), f"ICA of {n} x {d} with {k} components", "use fewer")
+        random_state = stream(self.random_state)
+        svd = execution.given_to(SVD(k))
         white = svd.fit_transform(rows)
         lengths = svd.singular_values_.astype(np.float64)
         rank = int((lengths > ROUNDINGS * np.finfo(rows.dtype).eps * lengths[0]).sum())
         if rank < k:
-            raise ValueError(f"n_components must be at most the rank of the centred X, {rank}; got {k}")
+            raise ParameterError(
+                f"`n_components` must be at most the rank of the centred X, {rank}; got {k}", n_components=k
+            )
         scale = lengths / np.sqrt(n)
         whitening = svd.components_ / scale[:, np.newaxis]
         white /= scale.astype(rows.dtype)
-        unmixing, self.n_iter_, self.converged_ = self._turned(white)
+        turn = self._turn(white, random_state)
         # The turn is orthogonal: its inverse is its transpose.
-        mixing = (svd.components_.T * scale) @ unmixing.T
+        mixing = (svd.components_.T * scale) @ turn.matrix.T
         order = np.argsort(-(mixing**2).sum(axis=0), kind="stable")
         signs = fixed_signs(mixing.T)[order]
+        self.n_iter_, self.converged_ = turn.n_iter, turn.converged
         self.mean_ = svd.mean_
-        self.components_ = (signs[:, np.newaxis] * (unmixing @ whitening)[order]).astype(rows.dtype)
+        self.components_ = (signs[:, np.newaxis] * (turn.matrix @ whitening)[order]).astype(rows.dtype)
         self.mixing_ = (mixing[:, order] * signs).astype(rows.dtype)
         return self
 
-    def _turned(self, white: Array) -> tuple[Array, int, bool]:
-        """The orthogonal matrix that turns white scores into sources, iterations, whether they converged."""
-        fast = FastICA(whiten=False, fun=self.fun, max_iter=self.max_iter, tol=self.tol, random_state=self.random_state)
+    def predicted_bytes(self, n: int, d: int, dtype: DTypeLike) -> float:
+        """Predicted memory of `fit` to n rows of d features in an array.
+
+        Parameters
+        ----------
+        n, d : int
+        dtype : dtype
+
+        Returns
+        -------
+        float
+            Bytes.
+        """
+        k = int(self.n_components)
+        return max(self._execution.given_to(SVD(k)).predicted_bytes(n, d, dtype), _turn_bytes(n, k, dtype))
+
+    def _turn(self, white: Array, random_state: np.random.RandomState) -> _Turn:
+        """The orthogonal matrix that turns white scores into sources."""
+        fast = FastICA(whiten=False, fun=self.fun, max_iter=self.max_iter, tol=self.tol, random_state=random_state)
         with one_blas_thread(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             fast.fit(white)
         for warning in caught:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
-        return fast.components_.astype(np.float64), int(fast.n_iter_), converged
+        return _Turn(matrix=fast.components_.astype(np.float64), n_iter=int(fast.n_iter_), converged=converged)
 
+    @shared_docs
     def transform(self, X: Any) -> Array:
-        """Sources of the rows, (n, n_components), float32 for float32 rows, else float64.
+        """Sources of the rows.
 
         Parameters
         ----------
-        X : array-like, memory map, HDF5 or zarr data set, or `WindowMatrix`, of shape (n, d)
+        {X}
+
+        Returns
+        -------
+        sources : ndarray of shape (n, n_components)
+            float32 for float32 rows, else float64.
         """
         check_is_fitted(self)
-        rows = self._check_rows(X, reset=False)
-        sources = np.empty((rows.shape[0], len(self.components_)), rows.dtype)
-        state = (self.mean_.astype(rows.dtype), as_columns(self.components_, rows.dtype), len(self.components_))
-        self._run(scores_block, rows, *state, out=(sources,))
-        return sources
+        return all_scores(self._check_rows(X, reset=False), self.mean_, self.components_, self._execution)
 
     def inverse_transform(self, X: Any) -> Array:
         """Rows of these sources, ``X @ mixing_.T + mean_``.
@@ -191,11 +210,15 @@ class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
             rows: Array = sources @ self.mixing_.T + self.mean_
         return rows
 
-    @property
-    def _n_features_out(self) -> int:
-        return len(self.components_)
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
+class _Turn(NamedTuple):
+    """What FastICA found."""
+
+    matrix: Array  # (k, k), orthogonal
+    n_iter: int
+    converged: bool
+
+
+def _turn_bytes(n: int, k: int, dtype: DTypeLike) -> float:
+    """Predicted memory of turning the scores (n, k), with what FastICA makes of them."""
+    return 6.0 * n * k * row_dtype(dtype).itemsize

@@ -1,131 +1,83 @@
-"""Leading directions of rows that come in blocks: what `compress`, `SVD` and `ICA` stand on.
+"""Leading right singular vectors of rows that come in blocks: what `compress`, `SVD` and the endmembers stand on.
 
 Where the shorter side of the matrix is at most `GRAM_SIDE`, the Gram matrix on that side is summed in one pass and its
-leading eigenvectors are taken; above, and where a sample of the rows shows that the spectrum falls so fast that a few
-steps suffice, block Krylov iteration finds them without that matrix, one pass a step. Products of float32 rows are
-formed in float32 over a bounded number of rows and summed in float64. A first mean is subtracted before the products
-and the rest of the mean afterwards, in float64, so that a large offset costs no digits.
+leading eigenvectors are taken. Above that side, and where a sample of the rows shows that the spectrum falls so fast
+that a few steps suffice, block Lanczos iteration finds the vectors without that matrix, one pass a step. Either way a
+first mean is subtracted before the products and the rest of the mean afterwards, in float64, so that a large offset
+costs no digits.
 
-Sums of products are large: passes that make them take several neighbouring blocks together (`grouped`).
+Sums of products are large: passes that make them take several neighbouring blocks together (`Rows.grouped`).
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import DTypeLike, NDArray
 
-from stemseg_core.rows.products import Scratch, as_columns, gram, row_sums, scatter, subtract_mean
+from stemseg_core.rows.blocks import refuse_too_small
+from stemseg_core.rows.products import as_columns, row_sums, scatter_times, scores_on, subtract_mean
 from stemseg_core.rows.sources import ArrayRows, Rows
-from stemseg_core.rows.transitional import map_tasks, refuse_too_small, run
-from stemseg_core.stages.lanczos import KRYLOV_BLOCKS, MAX_PASSES, block_width, krylov
-from stemseg_core.system.threads import Progress, effective_n_jobs, one_blas_thread
-from stemseg_core.system.types import Partial
+from stemseg_core.stages.gram import moments
+from stemseg_core.stages.lanczos import EigenPairs, block_lanczos, block_width, lanczos_bytes
+from stemseg_core.system.execution import Execution
+from stemseg_core.system.threads import one_blas_thread
+from stemseg_core.system.types import Array, Partial
 
-#: Rows and blocks read for the first mean, which need not be near, and blocks in a sample that is to stand for all.
-FIRST_ROWS, FIRST_BLOCKS, MIN_BLOCKS = 512, 4, 16
-#: Largest side of a Gram matrix, unless a tenth or more of its eigenvectors are wanted.
+#: Rows that the first mean is made of. Twice as many: a mean that is nearer, which changes nothing but rounding.
+FIRST_ROWS = 512
+#: Blocks that these rows come from at least. Twice as many: twice the reading, and a mean that is nearer.
+FIRST_BLOCKS = 4
+#: Largest side of a Gram matrix, unless a tenth or more of its eigenvectors are wanted. Twice as large: eight times the
+#: time and four times the memory before the iteration takes over.
 GRAM_SIDE = 2000
-#: Multiply-adds of a Gram matrix above which a sample of so many rows is asked whether iteration would take less: a
-#: step costs as much as so many columns of the matrix for each direction.
-GRAM_COST, FALL_ROWS, STEP_COLUMNS = 5e9, 128, 7
-#: Largest Gram matrix whose eigenvectors are found directly where a few are wanted.
-DIRECT_SIDE = 800
-#: Rows of a Gram matrix that are mirrored at a time.
-MIRRORED_ROWS = 64
-#: Largest copy of the rows that is made for a Gram matrix of few, long rows.
+#: Largest copy of the rows, in bytes, that is made for a Gram matrix of few, long rows. Twice as large: more memory
+#: before the iteration takes over.
 COPY_BYTES = 1 << 30
-
-Array = NDArray[Any]
+#: Multiply-adds of a Gram matrix above which a sample is asked whether the iteration would take less. Twice as many:
+#: more matrices of middle size are made without the question, whose answer costs some ms.
+GRAM_COST = 5e9
+#: Rows of that sample. Twice as many: the fall of a longer part of the spectrum is known, at four times the cost.
+FALL_ROWS = 128
+#: Columns of a Gram matrix that cost as much as one vector in a step of the iteration. Twice as many: the iteration is
+#: chosen only where half as many steps suffice.
+STEP_COLUMNS = 7
+#: Largest Gram matrix whose eigenvectors are found directly where a few are wanted. Twice as large: eight times the
+#: time of the largest, where the iteration takes four times.
+DIRECT_SIDE = 800
+#: Rows of a Gram matrix that one task multiplies by the vectors of a step. Twice as many: fewer threads have work.
+PANEL_ROWS = 256
+#: Variance of an axis, as a share of that of the first, below which products of float32 tell nothing about it. Twice as
+#: large: more rows are passed again with products in float64.
+FLOAT32_VARIANCE = 1e-5
+#: The same for products of float64. Twice as large: rows of nearly as low a rank are refused or given fewer axes.
+FLOAT64_VARIANCE = 1e-13
 
 
 def _sum_block(block: Array) -> tuple[None, Partial]:
-    return None, (row_sums(block)[1],)
+    return None, (row_sums(block).sums,)
 
 
-def first_mean(rows: Rows, n_jobs: int | None = None) -> Array:
+def first_mean(rows: Rows, n_threads: int) -> Array:
     """Mean of some rows, in their type: near enough to that of all rows to be subtracted before any product."""
     some = rows.sample(FIRST_ROWS, FIRST_BLOCKS)
-    (sums,) = run(_sum_block, some, n_jobs=n_jobs)
+    (sums,) = Execution(n_threads).run(_sum_block, some)
     mean: Array = (sums / some.shape[0]).astype(rows.dtype)
     return mean
 
 
-class Moments(NamedTuple):
-    """Sums over rows y = x - shift, in float64."""
-
-    n: int
-    shift: Array
-    sums: Array
-    squares: float
-    gram: Array
-
-    @property
-    def offset(self) -> Array:
-        """Mean of the rows y, (d,)."""
-        offset: Array = self.sums / self.n
-        return offset
-
-    @property
-    def mean(self) -> Array:
-        """Mean of the rows x, (d,)."""
-        return self.shift + self.offset
-
-    def scatter(self, center: bool) -> Array:
-        """Gram matrix of the rows minus their mean, or of the rows as they are."""
-        G: Array = np.outer(-self.n * self.offset, self.offset)
-        G += self.gram
-        if not center:
-            G += np.outer(self.n * self.mean, self.mean)
-        return G
-
-    def energy(self, center: bool) -> float:
-        """Trace of `scatter`."""
-        rest = self.squares - self.n * float(self.offset @ self.offset)
-        return max(0.0, rest) if center else rest + self.n * float(self.mean @ self.mean)
-
-
-def moments(
-    rows: Rows, shift: Array, *, n_jobs: int | None = None, progress: Progress | None = None, stage: str = ""
-) -> Moments:
-    """Moments of the rows minus `shift`, whose type is that of the products.
-
-    Cost: n d^2 operations. Memory: for each thread a Gram matrix, another that waits to be merged, and scratch for 256
-    rows.
-    """
-    G, sums, squares = run(
-        _moments_block, rows.grouped(), shift, Scratch(), n_jobs=n_jobs, progress=progress, stage=stage
-    )
-    if not np.isfinite(G).all():
-        raise ValueError(f"Input X has values too large for {shift.dtype}: sums of products overflow; scale X down")
-    return Moments(rows.shape[0], shift.astype(np.float64), sums, squares, _mirrored(G))
-
-
-def _moments_block(block: Array, shift: Array, scratch: Scratch) -> tuple[None, Partial]:
-    return None, gram(block, shift, scratch)
-
-
-def _mirrored(G: Array) -> Array:
-    """A matrix whose upper triangle is known, made symmetric in place, in pieces that stay in the cache."""
-    for start in range(0, len(G), MIRRORED_ROWS):
-        stop = start + MIRRORED_ROWS
-        upper = np.triu(G[start:stop, start:stop])
-        G[start:stop, start:stop] = upper + np.triu(upper, 1).T
-        G[stop:, start:stop] = G[start:stop, stop:].T
-    return G
-
-
-def leading_bytes(rows: Rows, rank: int, n_jobs: int | None = None) -> float:
+def leading_bytes(rows: Rows, rank: int, n_threads: int) -> float:
     """Predicted memory of `leading`; products may have to be formed in float64."""
     n, d = rows.shape
     groups = rows.grouped()
-    n_threads = min(effective_n_jobs(n_jobs), groups.n_blocks)
+    n_threads = min(n_threads, groups.n_blocks)
     copies = 8.0 * d * n / groups.n_blocks * n_threads
     if not _gram_pays(rows, rank):
-        # The basis and what is made of its last block; each thread has a sum, and another waits to be merged.
-        needed = 8.0 * d * block_width(rank, d) * (KRYLOV_BLOCKS + 10 + 2 * n_threads)
+        # Each thread has a sum of products, and another waits to be merged.
+        needed = lanczos_bytes(d, rank) + 8.0 * d * block_width(rank, d) * 2 * n_threads
         return needed if rows.sliced else needed + copies
     # Eigenvectors take five; each thread has a product, and another waits to be merged.
     side = min(n, d)
@@ -133,35 +85,38 @@ def leading_bytes(rows: Rows, rank: int, n_jobs: int | None = None) -> float:
 
 
 def _gram_pays(rows: Rows, rank: int) -> bool:
-    """Whether the Gram matrix is the way: it is small, or so many of its eigenvectors are wanted that it is cheaper."""
+    """Whether a Gram matrix is made: it is small, or so many of its eigenvectors are wanted that it is cheaper."""
     n, d = rows.shape
     if n < d and n * d * rows.dtype.itemsize > COPY_BYTES:
         return False
     return min(n, d) <= max(GRAM_SIDE, 10 * rank)
 
 
-def leading_eigenvectors(
-    G: Array, rank: int, dtype: DTypeLike = np.float64, n_jobs: int | None = None
-) -> tuple[Array, Array, bool, float]:
-    """The `rank` largest eigenvalues of a Gram matrix, the largest first; eigenvectors as columns; converged, residual.
+def leading_eigenvectors(G: Array, rank: int, dtype: DTypeLike, n_threads: int) -> EigenPairs:
+    """The `rank` largest eigenvalues of a Gram matrix and their eigenvectors.
 
     `dtype` is the type that the products in the matrix were formed in, which is precise enough to iterate in.
     """
     if len(G) > max(DIRECT_SIDE, 10 * rank):
-        G = G.astype(dtype)
-        panels = [G[i : i + 256] for i in range(0, len(G), 256)]
-
-        def times(Q: Array) -> Array:
-            Q = Q.astype(dtype)
-            return np.vstack(map_tasks(np.matmul, [(panel, Q) for panel in panels], n_jobs)).astype(np.float64)
-
-        with one_blas_thread():
-            values, vectors, converged, _, residual = krylov(times, len(G), rank, np.dtype(dtype))
-        # The matrix was rounded to the type of its products.
-        return values, vectors, converged, residual + float(np.finfo(dtype).eps) * float(values[0])
+        return _iterated(G.astype(dtype), rank, n_threads)
     with one_blas_thread():
         values, vectors = _direct(G, rank)
-    return values[::-1], vectors[:, ::-1], True, 0.0
+    return EigenPairs(values=values[::-1], vectors=vectors[:, ::-1])
+
+
+def _iterated(G: Array, rank: int, n_threads: int) -> EigenPairs:
+    """`leading_eigenvectors` by iteration in the type of G, to which the matrix was rounded."""
+    panels = [G[i : i + PANEL_ROWS] for i in range(0, len(G), PANEL_ROWS)]
+
+    def times(Q: Array) -> Array:
+        Q = Q.astype(G.dtype)
+        products = Execution(n_threads).map(np.matmul, [(panel, Q) for panel in panels])
+        return np.vstack(products).astype(np.float64)
+
+    with one_blas_thread():
+        pairs = block_lanczos(times, len(G), rank, G.dtype)
+    rounding = float(np.finfo(G.dtype).eps) * float(pairs.values[0])
+    return replace(pairs, residual=pairs.residual + rounding)
 
 
 def _direct(G: Array, rank: int) -> tuple[Array, Array]:
@@ -182,65 +137,95 @@ def fixed_signs(V: Array) -> Array:
     return np.where(V[np.arange(len(V)), at] < 0, -1.0, 1.0)
 
 
-class Leading(NamedTuple):
-    """Leading right singular vectors of a matrix of rows."""
+@dataclass(frozen=True, eq=False)
+class Leading:
+    """Leading right singular vectors of a matrix of rows.
 
-    mean: Array  # (d,) float64: mean of the rows that were looked at
-    V: Array  # (rank, d) float64, orthonormal
-    values: Array  # (rank,) squared singular values, the largest first; rounding may make the last ones negative
+    Attributes
+    ----------
+    mean : ndarray of shape (d,), float64
+        Mean of the rows.
+    V : ndarray of shape (rank, d), float64
+        Orthonormal; the entry of largest modulus of each is positive.
+    values : ndarray of shape (rank,), float64
+        Squared singular values, the largest first; rounding may make the last ones negative.
+    sum_squares : float
+        Of the rows minus a first mean: the size of the numbers that were added up, to which products are rounded.
+    centred_sum_squares : float or None
+        Of the rows minus their mean, where it is known.
+    converged : bool
+        False only where an iteration ran out of steps.
+    n_passes : int
+        Passes over the rows that made products.
+    residual : float
+        Norm of ``S V' - V' diag(values)`` for the matrix S of the products, where that was iterated.
+    """
+
+    mean: Array
+    V: Array
+    values: Array
+    sum_squares: float
+    centred_sum_squares: float | None = None
     converged: bool = True
     n_passes: int = 1
-    residual: float = 0.0  # norm of S V' - V' diag(values) for the matrix S of the products, where that was iterated
-    energy: float = 0.0  # sum of squares of the rows minus a first mean, to which products are rounded
-    scatter: float | None = None  # that of the rows minus their mean, where it is known
+    residual: float = 0.0
 
 
 def leading(
     rows: Rows,
     rank: int,
+    execution: Execution,
     *,
     center: bool = True,
     dtype: DTypeLike | None = None,
-    max_passes: int = MAX_PASSES,
-    **options: Any,
+    max_passes: int | None = None,
 ) -> Leading:
-    """The first `rank` right singular vectors: by the Gram matrix on the shorter side, or by block Krylov iteration.
+    """The first `rank` right singular vectors: by the Gram matrix on the shorter side, or by block Lanczos iteration.
 
     Parameters
     ----------
     rows : Rows of shape (n, d)
     rank : int
         At most min(n, d).
+    execution : Execution
     center : bool
         Of the rows minus their mean, or as they are.
     dtype
         Type of the products, by default that of the rows.
-    max_passes : int
+    max_passes : int, optional
         For the iteration.
-    **options
-        ``n_jobs``, ``progress`` and ``stage`` of `run`.
     """
-    shift = first_mean(rows, options.get("n_jobs")).astype(dtype or rows.dtype)
+    shift = first_mean(rows, execution.n_threads).astype(dtype or rows.dtype)
     if not _gram_pays(rows, rank):
-        return _without_gram(rows, rank, shift, center=center, max_passes=max_passes, options=options)
+        return _without_gram(rows, rank, shift, execution, center=center, max_passes=max_passes)
     if rows.shape[0] < rows.shape[1]:
-        return _gram_of_few_rows(rows, rank, shift, center, options)
+        return _by_gram_of_few_rows(rows, rank, shift, execution, center=center)
     steps, start = _steps_instead(rows, rank, center)
     if steps:
-        found = _without_gram(rows, rank, shift, center=center, max_passes=steps, options=options, start=start)
+        found = _without_gram(rows, rank, shift, execution, center=center, max_passes=steps, start=start)
         if found.converged:
             return found
-    of_rows = moments(rows, shift, **options)
-    refuse_too_small(rows, of_rows.squares, shift, **options)
-    values, vectors, converged, residual = leading_eigenvectors(
-        of_rows.scatter(center), rank, shift.dtype, options.get("n_jobs")
+    return _by_gram(rows, rank, shift, execution, center=center)
+
+
+def _by_gram(rows: Rows, rank: int, shift: Array, execution: Execution, *, center: bool) -> Leading:
+    """By the eigenvectors of the Gram matrix of the features."""
+    of_rows = moments(rows, shift, execution)
+    refuse_too_small(rows, of_rows.sum_squares, execution, shift)
+    pairs = leading_eigenvectors(of_rows.scatter_matrix(center=center), rank, shift.dtype, execution.n_threads)
+    return Leading(
+        mean=of_rows.mean,
+        V=_oriented(pairs.vectors.T),
+        values=pairs.values,
+        sum_squares=of_rows.sum_squares,
+        centred_sum_squares=of_rows.centred_sum_squares,
+        converged=pairs.converged,
+        residual=pairs.residual,
     )
-    V = _oriented(vectors.T)
-    return Leading(of_rows.mean, V, values, converged, 1, residual, of_rows.squares, of_rows.energy(center=True))
 
 
 def _steps_instead(rows: Rows, rank: int, center: bool) -> tuple[int, Array | None]:
-    """Steps of block Krylov iteration that would do in place of a Gram matrix, 0 if that is cheaper; a start for them.
+    """Steps of block Lanczos iteration that would do in place of a Gram matrix, 0 if that is cheaper; a start for them.
 
     A step lowers the error of eigenvalues by the square of the fall of the spectrum over the width of a block, here
     that of the Gram matrix on the side of a few rows.
@@ -250,7 +235,7 @@ def _steps_instead(rows: Rows, rank: int, center: bool) -> tuple[int, Array | No
     most = d // (STEP_COLUMNS * width)
     if n * d * d < GRAM_COST or most < 3 or 2 * width >= FALL_ROWS:
         return 0, None
-    sample = rows.sample(FALL_ROWS, MIN_BLOCKS)
+    sample = rows.sample(FALL_ROWS)
     read = sample.reader()
     each = -(-FALL_ROWS // sample.n_blocks)
     with one_blas_thread():
@@ -267,69 +252,127 @@ def _steps_instead(rows: Rows, rank: int, center: bool) -> tuple[int, Array | No
     return (steps if steps <= most else 0), V / np.maximum(np.linalg.norm(V, axis=0), 1e-300)
 
 
-def _gram_of_few_rows(rows: Rows, rank: int, shift: Array, center: bool, options: dict[str, Any]) -> Leading:
+def _by_gram_of_few_rows(rows: Rows, rank: int, shift: Array, execution: Execution, *, center: bool) -> Leading:
     """Fewer rows than features: rows minus `shift` are stored; their products are the Gram matrix of the columns."""
     n = rows.shape[0]
     if not center:
         shift = np.zeros_like(shift)
-    parts, sums, squares = run(_keep_block, rows, shift, **options)
+    parts, sums, squares = execution.run(_keep_block, rows, shift)
     Y, start = np.empty(rows.shape, shift.dtype), 0
     while parts:  # in the order of the blocks; a part goes as its rows arrive
         part = parts.pop(0)
         Y[start : start + len(part)] = part
         start += len(part)
-    refuse_too_small(rows, squares, shift, **options)
-    K = moments(ArrayRows(Y.T), np.zeros(n, Y.dtype), **options).gram
+    refuse_too_small(rows, squares, execution, shift)
+    K = moments(ArrayRows(Y.T), np.zeros(n, Y.dtype), execution).gram
     if center:
         K = K - K.mean(axis=0) - K.mean(axis=0)[:, np.newaxis] + K.mean()
-    values, U, converged, residual = leading_eigenvectors(K, rank, Y.dtype, options.get("n_jobs"))
+    pairs = leading_eigenvectors(K, rank, Y.dtype, execution.n_threads)
     with one_blas_thread():
-        V = np.linalg.qr((Y.T @ U.astype(Y.dtype)).astype(np.float64))[0].T
-    return Leading(shift + sums / n, _oriented(V), values, converged, 1, residual, squares)
+        V = np.linalg.qr((Y.T @ pairs.vectors.astype(Y.dtype)).astype(np.float64))[0].T
+    return Leading(
+        mean=shift + sums / n,
+        V=_oriented(V),
+        values=pairs.values,
+        sum_squares=squares,
+        converged=pairs.converged,
+        residual=pairs.residual,
+    )
 
 
 def _keep_block(block: Array, shift: Array) -> tuple[None, Partial]:
-    Y, squares, sums = subtract_mean(block, shift)
-    return None, ([Y], sums, float(squares.sum()))
-
-
-def _oriented(V: Array) -> Array:
-    return np.ascontiguousarray(V * fixed_signs(V)[:, np.newaxis])
+    centred = subtract_mean(block, shift)
+    return None, ([centred.rows], centred.sums, float(centred.squares.sum()))
 
 
 def _without_gram(
     rows: Rows,
     rank: int,
     shift: Array,
+    execution: Execution,
     *,
     center: bool,
-    max_passes: int,
-    options: dict[str, Any],
+    max_passes: int | None,
     start: Array | None = None,
 ) -> Leading:
-    """Block Krylov iteration on the scatter matrix, which multiplies by passing over the rows."""
+    """By block Lanczos iteration on the scatter matrix, which multiplies by passing over the rows."""
     mean, groups = shift.astype(np.float64), rows.grouped()
     squares: list[float] = []
 
-    def scatter_times(Q: Array) -> Array:
-        Z, sums, square, n = run(_scatter_block, groups, shift, as_columns(Q.T, shift.dtype), **options)
+    def times_scatter_matrix(Q: Array) -> Array:
+        product, sums, square, n = execution.run(_scatter_block, groups, shift, as_columns(Q.T, shift.dtype))
         if not squares:
-            refuse_too_small(rows, square, shift, **options)
+            refuse_too_small(rows, square, execution, shift)
             squares.append(square)
         offset = sums / n
         mean[:] = shift + offset
-        SQ: Array = Z[: Q.shape[1]].T
+        SQ: Array = product[: Q.shape[1]].T
         SQ -= n * np.outer(offset, offset @ Q)
         return SQ if center else SQ + n * np.outer(mean, mean @ Q)
 
     with one_blas_thread():
-        values, vectors, converged, n_passes, residual = krylov(
-            scatter_times, rows.shape[1], rank, shift.dtype, max_steps=max_passes, start=start
-        )
-    return Leading(mean, _oriented(vectors.T), values, converged, n_passes, residual, squares[0])
+        pairs = block_lanczos(times_scatter_matrix, rows.shape[1], rank, shift.dtype, max_steps=max_passes, start=start)
+    return Leading(
+        mean=mean,
+        V=_oriented(pairs.vectors.T),
+        values=pairs.values,
+        sum_squares=squares[0],
+        converged=pairs.converged,
+        n_passes=pairs.n_steps,
+        residual=pairs.residual,
+    )
 
 
 def _scatter_block(block: Array, shift: Array, columns: Array) -> tuple[None, Partial]:
     """``(Y^T Y Q)^T``, formed in the type of the rows and summed over blocks in float64."""
-    Z, squares, sums = scatter(block, shift, columns)
-    return None, (Z.astype(np.float64), sums, float(squares.sum()), len(block))
+    found = scatter_times(block, shift, columns)
+    return None, (found.product.astype(np.float64), found.sums, float(found.squares.sum()), len(block))
+
+
+def _oriented(V: Array) -> Array:
+    return np.ascontiguousarray(V * fixed_signs(V)[:, np.newaxis])
+
+
+# The type of the products.
+
+
+def leading_precisely(
+    rows: Rows, rank: int, execution: Execution, float32_suffices: Callable[[Leading], bool], *, center: bool = True
+) -> Leading:
+    """`leading`, with products in float64 where those of float32 rows in float32 do not converge or suffice.
+
+    How small a singular value may be depends on what the vectors are for: `SVD` bounds the errors of its values, also
+    against the size of all numbers that were added up; axes to search on must only be told from rounding.
+    """
+    first = leading(rows, rank, execution, center=center)
+    if rows.dtype == np.float64 or (first.converged and float32_suffices(first)):
+        return first
+    return leading(rows, rank, execution, center=center, dtype=np.float64)
+
+
+def principal_axes(rows: Rows, rank: int, execution: Execution, *, center: bool = True) -> Leading:
+    """Axes that endmembers and outliers are looked for on."""
+    return leading_precisely(rows, rank, execution, _float32_tells_axes, center=center)
+
+
+def _float32_tells_axes(axes: Leading) -> bool:
+    return bool(axes.values[-1] > FLOAT32_VARIANCE * axes.values[0])
+
+
+def above_rounding(axes: Leading) -> NDArray[np.bool_]:
+    """Which of the axes are more than rounding of products of float64."""
+    above: NDArray[np.bool_] = axes.values > FLOAT64_VARIANCE * axes.values[0]
+    return above
+
+
+def fill_scores(rows: Rows, axes: Leading, V: Array, origin: Array, execution: Execution, *, out: Array) -> None:
+    """Write to `out` (n, r) the scores of the rows minus an origin (d,) on vectors V (r, d) in the span of the axes."""
+    in_float32 = axes.converged and _float32_tells_axes(axes)
+    dtype = rows.dtype if in_float32 else np.dtype(np.float64)
+    shift = origin.astype(dtype)
+    execution.run(_scores_block, rows, shift, as_columns(V, dtype), V @ (origin - shift), out=(out,))
+
+
+def _scores_block(block: Array, shift: Array, columns: Array, rest: Array) -> tuple[Partial, None]:
+    """Scores with products in the type of the shift, which is the origin up to something whose scores are `rest`."""
+    return (scores_on(block, shift, columns)[:, : len(rest)] - rest,), None

@@ -21,9 +21,9 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from stemseg_core._kernels import nmf as kernels
 from stemseg_core.rows.base import RowsTransformer, check_whole
 from stemseg_core.rows.blocks import refuse_too_small
-from stemseg_core.rows.products import row_sums, scatter
+from stemseg_core.rows.products import row_sums, scatter_times
 from stemseg_core.rows.sources import Rows, cached
-from stemseg_core.stages.abundances import abundances, abundances_block, gram_form
+from stemseg_core.stages.abundances import GramForm, abundances, abundances_block, gram_form
 from stemseg_core.stages.nmf_solver import (
     EXACT,
     Descent,
@@ -334,11 +334,11 @@ class NMF(RowsTransformer):
 
 
 def _first_block(block: Array, *operands: Array) -> tuple[None, Partial]:
-    """Sum of squares, how many values are negative, and, of a mean and columns for `scatter`, its product."""
+    """Sum of squares, how many values are negative, and, of a mean and columns for `scatter_times`, its product."""
     n_negative = int((block < 0).sum()) if block.min() < 0 else 0
     if not operands:
-        return None, (float(row_sums(block)[0].sum()), n_negative)
-    product, squares, _ = scatter(block, *operands)
+        return None, (float(row_sums(block).squares.sum()), n_negative)
+    product, squares, _ = scatter_times(block, *operands)
     return None, (float(squares.sum()), n_negative, product.astype(np.float64))
 
 
@@ -346,9 +346,9 @@ def _negatives_block(block: Array) -> tuple[tuple[Array], None]:
     return ((block < 0).sum(axis=1),), None
 
 
-def _finish_block(block: Array, H: Array, form: tuple[Any, ...]) -> tuple[tuple[Array], tuple[Array]]:
+def _finish_block(block: Array, H: Array, form: GramForm) -> tuple[tuple[Array], tuple[Array]]:
     """W of the rows, and their squared residuals by feature."""
-    (W,), _ = abundances_block(block, *form)
+    (W,), _ = abundances_block(block, form)
     W, squares = W.astype(block.dtype, copy=False), np.empty(block.shape[1])
     kernels.residual_block(block, W, H, squares)
     return (W,), (squares,)

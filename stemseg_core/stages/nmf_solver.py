@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stemseg_core._kernels import nmf as kernels
 from stemseg_core.rows.blocks import stored
-from stemseg_core.rows.products import as_columns, scatter, scores_block
+from stemseg_core.rows.products import as_columns, scatter_times, scores_block
 from stemseg_core.rows.sources import ArrayRows, Rows
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.merging import larger
@@ -124,7 +124,7 @@ def reduced(problem: Problem, product: Array | None) -> StoredProblem:
 
 
 def zero_mean_and_columns(Q: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-    """What `scores_block` and `scatter` take for products of rows as they are with the rows of Q (q, d)."""
+    """What `scores_block` and `scatter_times` take for products of rows as they are with the rows of Q (q, d)."""
     return np.zeros(Q.shape[1], dtype), as_columns(Q, dtype)
 
 
@@ -137,7 +137,7 @@ def _orthonormal(product: Array) -> Array:
 
 
 def _scatter_block(block: Array, zero_mean: Array, columns: Array) -> tuple[None, tuple[Array]]:
-    return None, (scatter(block, zero_mean, columns)[0].astype(np.float64),)
+    return None, (scatter_times(block, zero_mean, columns).product.astype(np.float64),)
 
 
 @dataclass

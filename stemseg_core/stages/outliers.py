@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from stemseg_core.rows.sources import ArrayRows, MaskedRows, Rows
-from stemseg_core.stages.principal import above_rounding, fill_scores, principal_axes
+from stemseg_core.stages.leading import above_rounding, fill_scores, principal_axes
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.types import Array, Partial
 
@@ -91,13 +90,12 @@ def inliers_bytes(n: int, n_components: int) -> float:
 
 def _scores(rows: Rows, kept: NDArray[np.bool_], rank: int, execution: Execution) -> Array:
     """Scores (n, r) of all rows, of unit variance over those that are kept."""
-    options: dict[str, Any] = {"n_jobs": execution.n_threads, "progress": execution.progress, "stage": execution.stage}
-    first = principal_axes(MaskedRows(rows, kept), rank, **options)
+    first = principal_axes(MaskedRows(rows, kept), rank, execution)
     seen = above_rounding(first)
     V = first.V[seen] / np.sqrt(first.values[seen] / kept.sum())[:, np.newaxis]
     Y = np.zeros((len(kept), max(1, len(V))))  # equal rows have no scores
     if len(V):
-        fill_scores(rows, first, V, first.mean, Y, **options)
+        fill_scores(rows, first, V, first.mean, execution, out=Y)
     return Y
 
 

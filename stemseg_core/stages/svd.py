@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from numpy.typing import DTypeLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from stemseg_core.rows.base import RowsEstimator, check_whole
-from stemseg_core.rows.products import as_columns, project, scores_block, scores_bytes, scores_on
-from stemseg_core.rows.sources import Rows
-from stemseg_core.stages.leading import Leading, fixed_signs, leading, leading_bytes
-from stemseg_core.system.memory import require_memory
+from stemseg_core.rows.base import RowsTransformer, check_whole
+from stemseg_core.rows.products import all_scores, as_columns, project, scores_bytes, scores_on
+from stemseg_core.rows.sources import Rows, as_rows
+from stemseg_core.stages.leading import Leading, fixed_signs, leading_bytes, leading_precisely
+from stemseg_core.system.docs import shared_docs
+from stemseg_core.system.errors import ParameterError
+from stemseg_core.system.execution import Execution
+from stemseg_core.system.memory import MemoryLimit
 from stemseg_core.system.threads import Progress, one_blas_thread
-from stemseg_core.system.types import Partial
-
-Array = NDArray[Any]
+from stemseg_core.system.types import Array, Partial
 
 #: Products of float32 rows are formed again in float64 where a wanted singular value is below this share of the first.
+#: Twice as large: more rows are passed again, and errors of the last values are bounded by half as much.
 FLOAT32_RANGE = 3e-3
-#: The same of the root of the sum of all squares that went into the products, over the root of this number.
-TYPICAL = 10.0
-#: Roundings of the sum of all squares that products of rows are trusted to.
+#: They are also formed again where the squared singular value is below the square of that share times the sum of all
+#: squares that went into the products, divided by this number. Twice as large: rows with twice as flat a spectrum, or
+#: twice as far from their first mean, are not passed again.
+FLAT_SPECTRUM = 10.0
+#: Roundings of the sum of all squares that products of rows are trusted to. Twice as many: bounds on the errors of
+#: singular values that are up to twice as wide.
 ROUNDINGS = 4
 
 
-class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
+@shared_docs
+class SVD(RowsTransformer):
     """Truncated singular value decomposition; with ``center=True``, principal component analysis.
 
     ``X - mean_ = U diag(singular_values_) components_``, cut after `n_components`. `transform` gives the scores
@@ -38,16 +44,11 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
 
     Parameters
     ----------
-    n_components : int, default 2
+    n_components : int, default=2
         At most min(n, d).
-    center : bool, default True
+    center : bool, default=True
         Subtract the mean of the rows. Without it, the plain singular value decomposition of X.
-    n_jobs : int, optional
-        Threads, as in joblib; None: all CPUs that this process may use. The result has the same bits for any number.
-    max_memory : float or str, optional
-        Refuse to start if more bytes are needed, such as ``"4 GB"``; None: a share of what is free.
-    progress : callable, optional
-        ``progress(done, total, stage)`` after each group of blocks; returning False stops.
+    {execution}
 
     Attributes
     ----------
@@ -76,14 +77,15 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
     and one more pass for the Gram matrix of the scores on V, whose columns are scaled to unit length. That last step
     makes the error of the singular values quadratic in that of V, so that the digits that a Gram matrix loses are
     gained back: they agree with LAPACK to 1e-5 (float32) and 1e-9 (float64) while they are above 1e-6 of the first.
-    Above that side, block Krylov iteration [1]_ with a check of the residual takes the place of the Gram matrix.
+    Above that side, block Lanczos iteration [1]_ with a check of the residual takes the place of the Gram matrix.
     Products of float32 rows are formed in float32 and summed in float64; where the smallest wanted singular value is
     below 3e-3 of the first, they are formed again in float64.
 
-    The values are those of X on the components, and so not above the exact ones s but for rounding. Nor are they far
-    below: ``s^2`` is at most the eigenvalue of the Gram matrix (or of the iteration, plus the norm of its residuals)
-    plus the rounding of that matrix, for which four roundings of its trace are taken. That bounds the error to first
-    order, as `singular_value_errors_`; the error itself is of second order, and much smaller where the spectrum falls.
+    The values are those of X on the components, so that they exceed the exact ones s by rounding at most. They are not
+    far below s either: ``s^2`` is at most the eigenvalue of the Gram matrix (or of the iteration, plus the norm of its
+    residuals) plus the rounding of that matrix, which is taken to be four roundings of its trace. The difference is the
+    bound `singular_value_errors_`, which is of first order; the error itself is of second order, and much smaller where
+    the spectrum falls.
 
     Cost: n d min(n, d) + 2 n d n_components operations by the Gram matrix, in two passes, of which the second makes the
     scores of `fit_transform`. Memory: five Gram matrices of doubles, and two more and 8 MB of rows for each thread,
@@ -112,7 +114,7 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         *,
         center: bool = True,
         n_jobs: int | None = None,
-        max_memory: float | str | None = None,
+        max_memory: MemoryLimit = None,
         progress: Progress | None = None,
     ) -> None:
         self.n_components = n_components
@@ -121,27 +123,31 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         self.max_memory = max_memory
         self.progress = progress
 
+    @shared_docs
     def fit(self, X: Any, y: Any = None) -> Self:
         """Find the components.
 
         Parameters
         ----------
-        X : array-like, memory map, HDF5 or zarr data set, or `WindowMatrix`, of shape (n, d)
+        {X}
         y : ignored
 
         Returns
         -------
         self
         """
-        self._fit(X)
+        rows, execution = self._check_rows(X, reset=True), self._execution
+        self._check(rows, execution, with_scores=False)
+        self._fit(rows, execution)
         return self
 
+    @shared_docs
     def fit_transform(self, X: Any, y: Any = None) -> Array:
         """Find the components and return the scores on them; the pass that refines the components makes both.
 
         Parameters
         ----------
-        X : array-like, memory map, HDF5 or zarr data set, or `WindowMatrix`, of shape (n, d)
+        {X}
         y : ignored
 
         Returns
@@ -149,25 +155,52 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
         scores : ndarray of shape (n, n_components)
             Those of ``fit(X).transform(X)``, to rounding.
         """
-        return self._fit(X, with_scores=True)
+        rows, execution = self._check_rows(X, reset=True), self._execution
+        self._check(rows, execution, with_scores=True)
+        scores = np.empty((rows.shape[0], int(self.n_components)), rows.dtype)
+        refined = self._fit(rows, execution, scores)
+        with one_blas_thread():
+            scores = scores @ refined.rotation.T.astype(rows.dtype)
+        # `mean_` is stored in the type of the rows.
+        rest = refined.mean - self.mean_.astype(np.float64)
+        scores += (refined.V @ rest).astype(rows.dtype)
+        return scores
 
-    def _fit(self, X: Any, with_scores: bool = False) -> Array:
-        """Fit; returns the scores, without rows if they are not asked for."""
-        rows = self._check_rows(X, reset=True)
-        n, d = rows.shape
-        rank = checked_n_components(self.n_components, rows)
-        n_scores = n if with_scores else 0
-        require_memory(
-            leading_bytes(rows, rank, self.n_jobs)
-            + scores_bytes(rows, rank, self.n_jobs)
-            + 8.0 * rank * (2 * rank + 4 * d)
-            + 2 * n_scores * rank * rows.dtype.itemsize,
-            self.max_memory,
+    def predicted_bytes(self, n: int, d: int, dtype: DTypeLike) -> float:
+        """Predicted memory of `fit_transform` of n rows of d features in an array.
+
+        Parameters
+        ----------
+        n, d : int
+        dtype : dtype
+
+        Returns
+        -------
+        float
+            Bytes.
+        """
+        rows = as_rows(np.broadcast_to(np.zeros((), dtype), (n, d)))
+        return self._needed_bytes(rows, self._execution, with_scores=True)
+
+    def _needed_bytes(self, rows: Rows, execution: Execution, *, with_scores: bool) -> float:
+        """Predicted memory: of `leading`, of a pass, of small matrices, and of the scores before and after a turn."""
+        (n, d), rank = rows.shape, int(self.n_components)
+        scores = 2 * n * rank * rows.dtype.itemsize if with_scores else 0
+        passes = leading_bytes(rows, rank, execution.n_threads) + scores_bytes(rows, rank, execution.n_threads)
+        return passes + 8.0 * rank * (2 * rank + 4 * d) + scores
+
+    def _check(self, rows: Rows, execution: Execution, *, with_scores: bool) -> None:
+        (n, d), rank = rows.shape, checked_n_components(self.n_components, rows)
+        execution.require(
+            self._needed_bytes(rows, execution, with_scores=with_scores),
             f"SVD of {n} x {d} with {rank} components",
             "use fewer components, rows or features",
         )
-        scores = np.empty((n_scores, rank), rows.dtype)
-        first = self._leading(rows, rank)
+
+    def _fit(self, rows: Rows, execution: Execution, first_scores: Array | None = None) -> _Refined:
+        """Fit; `first_scores` (n, rank) is filled with the scores before the rotation, if it is given."""
+        n, rank = rows.shape[0], int(self.n_components)
+        first = leading_precisely(rows, rank, execution, _float32_suffices, center=self.center)
         if not first.converged:
             warnings.warn(
                 f"SVD did not converge in {first.n_passes} passes; the last of the {rank} components may lie in a "
@@ -175,69 +208,30 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        values, W, scatter = self._refined(rows, first, scores)
-        self.singular_value_errors_ = _errors(values, first, rows.dtype, self._refined_dtype(rows, first))
-        V = W @ first.V
+        dtype = rows.dtype if _float32_suffices(first) else np.dtype(np.float64)
+        refined = _refined(rows, first, execution, dtype, first_scores, center=self.center)
+        values, V = refined.values, refined.V
+        self.singular_value_errors_ = _errors(values, first, rows.dtype, dtype)
         self.n_samples_ = n
         self.converged_ = first.converged
-        self.mean_ = (first.mean if self.center else np.zeros(d)).astype(rows.dtype)
+        self.mean_ = refined.mean.astype(rows.dtype)
         self.components_ = V.astype(rows.dtype)
         self.singular_values_ = values.astype(rows.dtype)
         # Without centring, the mean of the scores is no variance.
         of_mean = 0.0 if self.center else n * (V @ first.mean) ** 2
         variance = np.maximum(0.0, values**2 - of_mean) / max(1, n - 1)
         self.explained_variance_ = variance.astype(rows.dtype)
-        total = scatter / max(1, n - 1)
+        total = refined.centred_sum_squares / max(1, n - 1)
         self.explained_variance_ratio_ = (variance / total if total > 0 else np.zeros(rank)).astype(rows.dtype)
-        if with_scores:
-            with one_blas_thread():
-                scores = scores @ W.T.astype(rows.dtype)
-            # `mean_` is stored in the type of the rows.
-            scores += (V @ ((first.mean if self.center else 0) - self.mean_.astype(np.float64))).astype(rows.dtype)
-        return scores
+        return refined
 
-    def _leading(self, rows: Rows, rank: int) -> Leading:
-        """Right singular vectors, from float64 products if the spectrum asks for them."""
-        options: dict[str, Any] = {"n_jobs": self.n_jobs, "progress": self.progress, "stage": "SVD"}
-        first = leading(rows, rank, center=self.center, **options)
-        if rows.dtype == np.float64 or (first.converged and _float32_suffices(first)):
-            return first
-        return leading(rows, rank, center=self.center, dtype=np.float64, **options)
-
-    def _refined_dtype(self, rows: Rows, first: Leading) -> np.dtype[Any]:
-        return rows.dtype if _float32_suffices(first) else np.dtype(np.float64)
-
-    def _refined(self, rows: Rows, first: Leading, scores: Array) -> tuple[Array, Array, float]:
-        """Singular values; their vectors as combinations of ``first.V``; the squared sum of the centred rows.
-
-        With B the scores on V and D the lengths of their columns, ``M = (B / D)^T (B / D)`` is near the unit matrix: it
-        has lost no digits, and the singular values of ``M^(1/2) D`` are those of B. `scores` becomes B, if it has rows.
-        """
-        dtype = self._refined_dtype(rows, first)
-        shift = first.mean.astype(dtype)
-        # Scores on V of what the shift leaves to subtract, or was too much.
-        onto = first.V @ (first.mean - shift if self.center else -shift.astype(np.float64))
-        state = (shift, as_columns(first.V, dtype), onto, (len(scores) > 0, first.scatter is None))
-        G, *moments = self._run(_scores_gram_block, rows, *state, out=(scores,) if len(scores) else ())
-        with one_blas_thread():
-            lengths = np.sqrt(np.diag(G))
-            safe = np.where(lengths > 0, lengths, 1.0)
-            values, vectors = np.linalg.eigh(G / np.outer(safe, safe))
-            root = np.sqrt(np.maximum(values, 0.0))[:, np.newaxis] * vectors.T
-            _, s, W = np.linalg.svd(root * lengths)
-        W = W * fixed_signs(W @ first.V)[:, np.newaxis]
-        if first.scatter is not None:
-            return s, W, first.scatter
-        sums, squares = moments
-        n, offset = rows.shape[0], sums / rows.shape[0]
-        return s, W, max(0.0, squares - n * float(offset @ offset))
-
+    @shared_docs
     def transform(self, X: Any) -> Array:
         """Scores of the rows on the components, (n, n_components).
 
         Parameters
         ----------
-        X : array-like, memory map, HDF5 or zarr data set, or `WindowMatrix`, of shape (n, d)
+        {X}
 
         Returns
         -------
@@ -245,11 +239,7 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
             float32 for float32 rows, else float64.
         """
         check_is_fitted(self)
-        rows = self._check_rows(X, reset=False)
-        scores = np.empty((rows.shape[0], len(self.components_)), rows.dtype)
-        state = (self.mean_.astype(rows.dtype), as_columns(self.components_, rows.dtype), len(self.components_))
-        self._run(scores_block, rows, *state, out=(scores,))
-        return scores
+        return all_scores(self._check_rows(X, reset=False), self.mean_, self.components_, self._execution)
 
     def inverse_transform(self, X: Any) -> Array:
         """Rows of these scores, ``X @ components_ + mean_``.
@@ -270,50 +260,92 @@ class SVD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
             rows: Array = scores @ self.components_ + self.mean_
         return rows
 
-    @property
-    def _n_features_out(self) -> int:
-        return len(self.components_)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
-
 
 def checked_n_components(n_components: Any, rows: Rows) -> int:
     """`n_components` if it can be had from these rows."""
     check_whole(n_components=n_components)
     if int(n_components) > min(rows.shape):
         n, d = rows.shape
-        raise ValueError(
-            f"n_components must be at most min(n_samples, n_features) = {min(n, d)} for n_samples = {n} and "
-            f"n_features = {d}; got {n_components}: ask for fewer, or give more rows"
+        raise ParameterError(
+            f"`n_components` must be at most min(n_samples, n_features) = {min(n, d)} for n_samples = {n} and "
+            f"n_features = {d}; got {n_components}: ask for fewer, or give more rows",
+            n_components=n_components,
         )
     return int(n_components)
 
 
 def _float32_suffices(first: Leading) -> bool:
-    return bool(first.values[-1] >= FLOAT32_RANGE**2 * max(first.values[0], first.energy / TYPICAL))
+    """Whether products of float32 rows in float32 determine all singular values that are wanted."""
+    largest = max(first.values[0], first.sum_squares / FLAT_SPECTRUM)
+    return bool(first.values[-1] >= FLOAT32_RANGE**2 * largest)
+
+
+@dataclass(frozen=True, eq=False)
+class _Refined:
+    """Singular values and vectors of the rows minus `mean` (d,), refined by a pass over the rows.
+
+    The singular vectors V (rank, d) are ``rotation @ first.V`` of those vectors that the pass started from.
+    """
+
+    values: Array
+    V: Array
+    rotation: Array
+    mean: Array
+    centred_sum_squares: float
+
+
+def _refined(
+    rows: Rows, first: Leading, execution: Execution, dtype: np.dtype[Any], scores: Array | None, *, center: bool
+) -> _Refined:
+    """One more pass, with products in `dtype`; `scores` (n, rank) becomes those on ``first.V``, if it is given.
+
+    With B the scores on ``first.V`` and D the lengths of their columns, ``M = (B / D)^T (B / D)`` is near the unit
+    matrix: it has lost no digits, and the singular values of ``M^(1/2) D`` are those of B.
+    """
+    shift = first.mean.astype(dtype)
+    # Scores of what is to be subtracted beside the shift.
+    rest = first.V @ (first.mean - shift if center else -shift.astype(np.float64))
+    state = shift, as_columns(first.V, dtype), rest, scores is not None
+    out = () if scores is None else (scores,)
+    centred_sum_squares = first.centred_sum_squares
+    if centred_sum_squares is None:
+        G, sums, sum_squares = execution.run(_gram_and_sums_block, rows, *state, out=out)
+        offset = sums / rows.shape[0]
+        centred_sum_squares = max(0.0, sum_squares - rows.shape[0] * float(offset @ offset))
+    else:
+        (G,) = execution.run(_gram_block, rows, *state, out=out)
+    with one_blas_thread():
+        lengths = np.sqrt(np.diag(G))
+        safe = np.where(lengths > 0, lengths, 1.0)
+        eigenvalues, vectors = np.linalg.eigh(G / np.outer(safe, safe))
+        root = np.sqrt(np.maximum(eigenvalues, 0.0))[:, np.newaxis] * vectors.T
+        _, values, W = np.linalg.svd(root * lengths)
+    W = W * fixed_signs(W @ first.V)[:, np.newaxis]
+    mean = first.mean if center else np.zeros_like(first.mean)
+    return _Refined(values=values, V=W @ first.V, rotation=W, mean=mean, centred_sum_squares=centred_sum_squares)
+
+
+def _gram_block(
+    block: Array, shift: Array, columns: Array, rest: Array, with_scores: bool
+) -> tuple[Partial | None, Partial]:
+    """Gram matrix of the scores, and the scores themselves where they are asked for."""
+    B = scores_on(block, shift, columns)[:, : len(rest)] - rest
+    return (B,) if with_scores else None, (B.T @ B,)
+
+
+def _gram_and_sums_block(
+    block: Array, shift: Array, columns: Array, rest: Array, with_scores: bool
+) -> tuple[Partial | None, Partial]:
+    """`_gram_block`, with column sums and the sum of squares of the rows minus the shift."""
+    found = project(block, shift, columns)
+    B = found.scores[:, : len(rest)] - rest
+    return (B,) if with_scores else None, (B.T @ B, found.sums, float(found.squares.sum()))
 
 
 def _errors(values: Array, first: Leading, stored: np.dtype[Any], products: np.dtype[Any]) -> Array:
     """Bounds on the errors of singular values; see the notes of `SVD`."""
-    rounding = ROUNDINGS * float(np.finfo(products).eps) * first.energy
+    rounding = ROUNDINGS * float(np.finfo(products).eps) * first.sum_squares
     rounding += 4 * ROUNDINGS * float(np.finfo(np.float64).eps) * first.values[0]  # of the eigenvalues
     squared = np.maximum(0.0, first.values - values**2) + first.residual + rounding
     errors: Array = np.minimum(squared / np.maximum(values, 1e-300), np.sqrt(squared))
     return errors + float(np.finfo(stored).eps) * values
-
-
-def _scores_gram_block(
-    block: Array, shift: Array, columns: Array, onto: Array, wanted: tuple[bool, bool]
-) -> tuple[Partial | None, Partial]:
-    """Gram matrix of the scores; the scores themselves and the sums of the rows, if they are wanted."""
-    with_scores, with_sums = wanted
-    if with_sums:
-        A, squares, sums = project(block, shift, columns)
-        moments: Partial = sums, float(squares.sum())
-    else:
-        A, moments = scores_on(block, shift, columns), ()
-    B = A[:, : len(onto)] - onto
-    return (B,) if with_scores else None, (B.T @ B, *moments)
