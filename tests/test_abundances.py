@@ -1,7 +1,6 @@
 """Abundances: KKT conditions, independent solvers, degenerate input, kernels against their twins."""
 
 import importlib
-import sys
 
 import numpy as np
 import pytest
@@ -12,7 +11,8 @@ from scipy.optimize import nnls
 
 from stemseg_core import Stopped, abundances
 from stemseg_core._kernels import available_levels
-from stemseg_core.stages.abundances import CONSTRAINTS, FEW, GramSolver, solve_gram
+from stemseg_core.stages import abundances as abundances_module
+from stemseg_core.stages.abundances import CONSTRAINTS, KERNEL_COMPONENTS, GramSolver, enumerated_supports
 
 ALL = tuple(CONSTRAINTS)
 BOUNDED = ("fcls", "nnls")
@@ -239,16 +239,15 @@ def test_layout_does_not_matter(change):
 
 
 @pytest.mark.parametrize("constraint", ALL)
-def test_solve_gram(constraint):
+def test_products_suffice(constraint):
     X, E = mixtures(k=7)
     want = abundances(X, E, constraint=constraint)
     B = X @ E.T
-    assert_allclose(solve_gram(E @ E.T, B, constraint), want, atol=1e-10)
-    out = np.empty_like(B)
-    assert solve_gram(E @ E.T, B, constraint, out=out) is out
-    assert_allclose(out, want, atol=1e-10)
     solver = GramSolver(E @ E.T, constraint)
-    assert_array_equal(solver.solve(B, out=B), out)
+    found = solver.solve(B)
+    assert_allclose(found, want, atol=1e-10)
+    assert solver.solve(B, out=B) is B
+    assert_array_equal(B, found)
 
 
 @pytest.mark.parametrize("level", available_levels())
@@ -261,7 +260,7 @@ def test_kernels_are_their_twins(reference, level, dtype, constraint, n):
     for k in (1, 2, 3, 4, 5, 6, 8):
         X, E = mixtures(n=n, k=k, seed=n)
         solver = GramSolver(E @ E.T, constraint)
-        supports = sys.modules["stemseg_core.stages.abundances"]._supports(solver.G, solver.c)
+        supports = enumerated_supports(solver.G, solver.c)
         problem = ((X @ E.T).astype(dtype), solver.offset, solver.scale, solver.c, solver.G)
         got, want = np.full((n, k), np.nan, dtype), np.full((n, k), np.nan, dtype)
         if k <= kernels.ENUMERATE_MOST:
@@ -302,13 +301,13 @@ def test_products_are_their_twin(reference, level, dtype, m, d, k, seed):
 
 
 def test_many_components_are_multiplied_by_blas(monkeypatch):
-    X, E = mixtures(n=300, d=60, k=FEW + 1)
-    module = sys.modules["stemseg_core.stages.abundances"]
+    X, E = mixtures(n=300, d=60, k=KERNEL_COMPONENTS + 1)
+    module = abundances_module
     shapes, kernel = [], module.kernels.products_block
     monkeypatch.setattr(module.kernels, "products_block", lambda *a: shapes.append(a[1].shape) or kernel(*a))
-    for part in (E[:FEW], E):
+    for part in (E[:KERNEL_COMPONENTS], E):
         assert kkt_residual(X, part, abundances(X, part, constraint="ucls"), "ucls") < 1e-9
-    assert shapes == [(FEW, 60)]
+    assert shapes == [(KERNEL_COMPONENTS, 60)]
 
 
 def test_errors():
@@ -320,11 +319,11 @@ def test_errors():
     with pytest.raises(ValueError, match="components contains NaN"):
         abundances(X, np.where(E > 3, np.nan, E))
     with pytest.raises(ValueError, match=r"G must be square.*\(3, 4\)"):
-        solve_gram(np.ones((3, 4)), X)
+        GramSolver(np.ones((3, 4)))
     with pytest.raises(ValueError, match=r"one column a component, 4; got shape \(200, 30\)"):
-        solve_gram(E @ E.T, X)
+        GramSolver(E @ E.T).solve(X)
     with pytest.raises(ValueError, match="scale X and the components down"), np.errstate(over="ignore"):
-        solve_gram(E @ E.T * np.inf, X[:, :4])
+        GramSolver(E @ E.T * np.inf)
     with pytest.raises(MemoryError, match=r"6\.4 kB but max_memory is 1 kB"):
         abundances(X, E, max_memory=1000)
     with pytest.raises(Stopped):

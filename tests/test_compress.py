@@ -1,6 +1,5 @@
 """`compress`: scores, basis and residuals against float64 linear algebra, and the same bits from every source."""
 
-import doctest
 import importlib
 import tracemalloc
 
@@ -12,11 +11,12 @@ from hypothesis import strategies as st
 
 import stemseg_core._kernels as kernels
 from stemseg_core import Stopped, compress
-from stemseg_core.rows import blocks
-from stemseg_core.rows.sources import ArrayRows
-from stemseg_core.stages import leading as directions
-
-compress_module = importlib.import_module("stemseg_core.stages.compress")
+from stemseg_core.rows import sources
+from stemseg_core.rows.products import as_columns
+from stemseg_core.rows.sources import ArrayRows, Groups, Rows
+from stemseg_core.stages import compress as compress_module
+from stemseg_core.stages import leading
+from stemseg_core.system.execution import Execution
 
 
 def mixture(n, d, k=5, noise=0.05, dtype=np.float32, seed=0):
@@ -68,7 +68,7 @@ def test_exact_basis_is_the_best_of_its_rank(n, d, dtype):
 def test_basis_of_a_sample_is_measured_on_all_rows(monkeypatch):
     monkeypatch.setattr(compress_module, "MIN_SAMPLE", 2000)
     monkeypatch.setattr(compress_module, "BASIS_COST", 0)
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 1 << 16)
     X = mixture(30_000, 60)
     X += np.linspace(0, 2, len(X), dtype=np.float32)[:, np.newaxis]
     c = compress(X, rank=5)
@@ -81,7 +81,7 @@ def test_basis_of_a_sample_is_measured_on_all_rows(monkeypatch):
 def test_basis_of_a_sample_of_fewer_rows_than_features(monkeypatch):
     monkeypatch.setattr(compress_module, "MIN_SAMPLE", 50)
     monkeypatch.setattr(compress_module, "BASIS_COST", 0)
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 13)
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 1 << 13)
     X = mixture(400, 300)
     c = compress(X, rank=5)
     assert not c.exact
@@ -90,8 +90,8 @@ def test_basis_of_a_sample_of_fewer_rows_than_features(monkeypatch):
 
 
 @pytest.mark.parametrize("shape", [(600, 200), (200, 600)])
-def test_basis_by_block_krylov_iteration(shape, monkeypatch):
-    monkeypatch.setattr(directions, "GRAM_SIDE", 0)
+def test_basis_by_block_lanczos_iteration(shape, monkeypatch):
+    monkeypatch.setattr(leading, "GRAM_SIDE", 0)
     X = mixture(*shape)
     c = compress(X, rank=8)
     assert_consistent(X, c)
@@ -191,7 +191,7 @@ def digest(c):
 def test_same_bits_for_any_threads_and_source(n, d, tmp_path, monkeypatch):
     monkeypatch.setattr(compress_module, "MIN_SAMPLE", 5000)
     monkeypatch.setattr(compress_module, "BASIS_COST", 0)
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 17)
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 1 << 17)
     X = mixture(n, d)
     before = X.copy()
     wanted = digest(compress(X, 6, n_jobs=1))
@@ -208,7 +208,7 @@ def test_same_bits_for_any_threads_and_source(n, d, tmp_path, monkeypatch):
     np.testing.assert_array_equal(X, before)
 
 
-class TiledRows:
+class TiledRows(Rows):
     """A virtual source whose blocks are interleaved rows, as those of a window grid may be."""
 
     def __init__(self, X, n_blocks):
@@ -306,8 +306,8 @@ def problem(seed):
 def test_bounds_hold_on_random_problems(seeds, monkeypatch):
     monkeypatch.setattr(compress_module, "MIN_SAMPLE", 64)
     monkeypatch.setattr(compress_module, "BASIS_COST", 0)
-    monkeypatch.setattr(directions, "MIN_BLOCKS", 4)
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 11)
+    monkeypatch.setattr(sources, "MIN_BLOCKS", 4)
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 1 << 11)
     inexact = 0
     for seed in seeds:
         X, rank, center = problem(seed)
@@ -332,14 +332,14 @@ def test_vanishing_squares_are_refused(monkeypatch):
     assert compress(np.zeros((300, 20), np.float32), 3).energy == 1
     assert compress(np.full((300, 20), 1e-25, np.float32), 3).energy == 1
     for name in ("GRAM_SIDE", "COPY_BYTES"):
-        monkeypatch.setattr(directions, name, 0)
+        monkeypatch.setattr(leading, name, 0)
         with pytest.raises(ValueError, match="their squares vanish"):
             compress(np.float32(1e-22) * X, 3)
     # Nothing is wrong with the sample, zeros, that the basis is made from.
     monkeypatch.setattr(compress_module, "MIN_SAMPLE", 1)
     monkeypatch.setattr(compress_module, "BASIS_COST", 0)
-    monkeypatch.setattr(directions, "MIN_BLOCKS", 1)
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 11)
+    monkeypatch.setattr(sources, "MIN_BLOCKS", 1)
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 1 << 11)
     X[100:200] = 0
     with pytest.raises(ValueError, match="their squares vanish"):
         compress(np.float32(1e-22) * X, 3, center=False)
@@ -347,9 +347,9 @@ def test_vanishing_squares_are_refused(monkeypatch):
 
 @pytest.mark.parametrize("source", [lambda X: TiledRows(X, 17), ArrayRows])
 def test_groups_of_blocks(source, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 15)
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 1 << 15)
     X = mixture(3000, 30)
-    rows = directions.Groups(source(X), 5)
+    rows = Groups(source(X), 5)
     read = rows.reader()
     indices = [np.arange(3000)[rows.index(i)] for i in range(rows.n_blocks)]
     for i, index in enumerate(indices):
@@ -421,19 +421,14 @@ def test_progress_reports_and_stops():
         compress(X, 3, progress=lambda *_: False)
 
 
-def test_example_in_the_documentation():
-    test = doctest.DocTestFinder().find(compress, globs={})[0]
-    assert doctest.DocTestRunner().run(test).failed == 0
-
-
-def test_products_of_a_krylov_pass_are_summed_in_float64():
+def test_products_of_a_pass_of_the_iteration_are_summed_in_float64():
     """Blocks whose product is half a unit of the sum in float32: summed in that type, they would all be lost."""
     X = np.zeros((1024, 4), np.float32)
     X[0] = 2.0**12
     X[1:] = 1 / np.sqrt(2)
     one, rows = np.ones((4, 1), np.float32), ArrayRows(X)
     rows.block_rows, rows.n_blocks = 1, len(X)
-    columns = directions.as_columns(one.T, np.float32)
-    Z, _, _, n = blocks.run(directions._scatter_block, rows, np.zeros(4, np.float32), columns)
+    columns = as_columns(one.T, np.float32)
+    Z, _, _, n = Execution().run(leading._scatter_block, rows, np.zeros(4, np.float32), columns)
     assert n == len(X)
     np.testing.assert_allclose(Z[:1].T, X.T.astype(float) @ (X.astype(float) @ one), rtol=1e-9)

@@ -11,7 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from stemseg_core import SVD
 from stemseg_core._kernels import available_levels
 from stemseg_core.rows.sources import ArrayRows, as_rows
-from stemseg_core.stages.leading import moments
+from stemseg_core.stages.gram import moments
+from stemseg_core.system.execution import Execution
 
 LEVELS = available_levels()
 
@@ -69,46 +70,46 @@ def test_every_product_is_the_same_sum(level, m, d, seed, single):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("n_jobs", [1, 3])
-def test_moments_are_those_of_the_rows(dtype, n_jobs):
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_moments_are_those_of_the_rows(dtype, n_threads):
     X = rows_of(3000, 130, dtype)
     shift = X[:40].mean(axis=0)
-    of_all = moments(as_rows(X), shift, n_jobs=n_jobs)
+    of_all = moments(as_rows(X), shift, Execution(n_threads))
     Y = X.astype(np.float64)
     tolerance = {"rtol": 1e-6, "atol": 1e-2} if dtype == np.float32 else {"rtol": 1e-11, "atol": 1e-8}
     assert_array_equal(of_all.gram, of_all.gram.T)
     assert_allclose(of_all.mean, Y.mean(axis=0), rtol=1e-6)
-    assert_allclose(of_all.scatter(center=False), Y.T @ Y, **tolerance)
+    assert_allclose(of_all.scatter_matrix(center=False), Y.T @ Y, **tolerance)
     centred = Y - Y.mean(axis=0)
-    assert_allclose(of_all.scatter(center=True), centred.T @ centred, **tolerance)
-    assert_allclose(of_all.energy(center=True), (centred**2).sum(), rtol=1e-6)
-    assert_allclose(of_all.energy(center=False), (Y**2).sum(), rtol=1e-6)
+    assert_allclose(of_all.scatter_matrix(center=True), centred.T @ centred, **tolerance)
+    assert_allclose(of_all.centred_sum_squares, (centred**2).sum(), rtol=1e-6)
+    assert_allclose(of_all.sum_squares, ((Y - shift) ** 2).sum(), rtol=1e-6)
 
 
 def test_float32_sums_keep_their_digits():
     """Over many rows: products are summed in float64 before a long float32 sum would have lost digits."""
     X = rows_of(200_000, 3, np.float32)
-    G = moments(as_rows(X), np.zeros(3, np.float32)).gram
+    G = moments(as_rows(X), np.zeros(3, np.float32), Execution()).gram
     Y = X.astype(np.float64)
     assert_allclose(G, Y.T @ Y, rtol=2e-7)
 
 
-def test_scatter_does_not_change_the_moments():
+def test_scatter_matrix_does_not_change_the_moments():
     X = rows_of(100, 5)
-    of_all = moments(as_rows(X), np.zeros(5))
+    of_all = moments(as_rows(X), np.zeros(5), Execution())
     before = of_all.gram.copy()
-    of_all.scatter(center=True)
-    of_all.scatter(center=False)
+    of_all.scatter_matrix(center=True)
+    of_all.scatter_matrix(center=False)
     assert_array_equal(of_all.gram, before)
 
 
 @pytest.mark.parametrize("value", [1.1, 0.3])
-def test_energy_has_no_bias_of_float32(value):
+def test_sum_of_squares_has_no_bias_of_float32(value):
     """Where all products of a column round the same way, as those of two values of one modulus do."""
     X = np.where(np.random.default_rng(0).random((4096, 3)) < 0.5, value, -value).astype(np.float32)
-    energy = moments(as_rows(X), np.zeros(3, np.float32)).energy(center=True)
+    found = moments(as_rows(X), np.zeros(3, np.float32), Execution()).centred_sum_squares
     Y = X - X.mean(axis=0, dtype=np.float64)
-    assert_allclose(energy, (Y**2).sum(), rtol=1e-12)
+    assert_allclose(found, (Y**2).sum(), rtol=1e-12)
     ratios = SVD(3).fit(X).explained_variance_ratio_
     assert abs(ratios.sum(dtype=np.float64) - 1) < 3e-7
 
@@ -118,7 +119,7 @@ def test_refused_values_are_located(bad):
     X = rows_of(2000, 40).copy()
     X[1234, 5] = bad
     with pytest.raises(ValueError, match="row 1234, feature 5"):
-        moments(ArrayRows(X), np.zeros(40))
+        moments(ArrayRows(X), np.zeros(40), Execution())
 
 
 def test_overflow_of_products_is_told():
@@ -128,7 +129,7 @@ def test_overflow_of_products_is_told():
     rows = as_rows(X)
     assert rows.n_blocks > 1
     with pytest.raises(ValueError, match="too large for float32"):
-        moments(rows, np.zeros(20, np.float32))
+        moments(rows, np.zeros(20, np.float32), Execution())
 
 
 def test_groups_do_not_copy_an_array():

@@ -1,6 +1,5 @@
 """`ICA` against known sources, scikit-learn's FastICA, and itself on other threads and data sources."""
 
-import doctest
 import warnings
 
 import h5py
@@ -119,9 +118,29 @@ def test_bad_parameters_and_too_little_memory():
         ICA(3, max_memory=1000).fit(X)
 
 
-def test_example_in_the_documentation():
-    test = doctest.DocTestFinder(recurse=False).find(ICA, "ICA")[0]
-    assert doctest.DocTestRunner().run(test).failed == 0
+def test_predicted_bytes_are_those_that_a_limit_is_compared_with():
+    X, _ = mixed(n=4000, d=10)
+    ica = ICA(3, n_jobs=2)
+    predicted = ica.predicted_bytes(*X.shape, X.dtype)
+    ica.set_params(max_memory=predicted).fit(X)
+    with pytest.raises(MemoryError):
+        ica.set_params(max_memory=predicted - 1).fit(X)
+
+
+def test_any_kind_of_random_state():
+    X, _ = mixed()
+    fitted = [ICA(3, random_state=seed).fit(X).mixing_ for seed in (3, np.int64(3), np.random.RandomState(3))]
+    np.testing.assert_array_equal(fitted[0], fitted[1])
+    np.testing.assert_array_equal(fitted[0], fitted[2])
+    rng = np.random.default_rng(3)
+    before = rng.bit_generator.state
+    of_generator = ICA(3, random_state=rng).fit(X).mixing_
+    assert rng.bit_generator.state != before
+    np.testing.assert_array_equal(ICA(3, random_state=np.random.default_rng(3)).fit(X).mixing_, of_generator)
+    for found in (of_generator, ICA(3, random_state=None).fit(X).mixing_):
+        np.testing.assert_allclose(found, fitted[0], rtol=0.02, atol=0.02)
+    with pytest.raises(ValueError, match="random_state must be a whole number"):
+        ICA(3, random_state="seed").fit(X)
 
 
 @parametrize_with_checks([ICA(1), ICA(2)])

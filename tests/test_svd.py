@@ -1,6 +1,5 @@
-"""`SVD` against LAPACK in float64, scikit-learn's PCA, and itself on other threads and sources."""
+"""`SVD`, `leading` and `block_lanczos` against LAPACK in float64, scikit-learn, and themselves on other threads."""
 
-import doctest
 import tracemalloc
 import warnings
 
@@ -14,9 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from stemseg_core import SVD
-from stemseg_core.rows import blocks
-from stemseg_core.stages import leading as directions
-from stemseg_core.stages.lanczos import krylov
+from stemseg_core.rows import sources
+from stemseg_core.stages import lanczos, leading
 from stemseg_core.system.memory import memory_limit
 from stemseg_core.system.threads import one_blas_thread
 
@@ -191,7 +189,8 @@ def small_limits(monkeypatch):
 
     def set_limits(**limits):
         for name, value in limits.items():
-            monkeypatch.setattr(directions, name, value)
+            (module,) = (module for module in (leading, lanczos, sources) if hasattr(module, name))
+            monkeypatch.setattr(module, name, value)
 
     return set_limits
 
@@ -199,9 +198,9 @@ def small_limits(monkeypatch):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("center", [True, False])
 @pytest.mark.parametrize("shape", [(300, 80), (80, 300)])
-@pytest.mark.parametrize("limits", [{"GRAM_SIDE": 0}, {"DIRECT_SIDE": 0}, {"GRAM_SIDE": 0, "KRYLOV_BLOCKS": 3}])
+@pytest.mark.parametrize("limits", [{"GRAM_SIDE": 0}, {"DIRECT_SIDE": 0}, {"GRAM_SIDE": 0, "BASIS_BLOCKS": 3}])
 @pytest.mark.parametrize("decay", [1e-1, 1e-5])
-def test_block_krylov_agrees_with_lapack(small_limits, limits, shape, center, dtype, decay):
+def test_block_lanczos_agrees_with_lapack(small_limits, limits, shape, center, dtype, decay):
     small_limits(**limits)
     X = with_spectrum(*shape, np.geomspace(1, decay, 80), dtype, offset=1.0)
     svd = SVD(6, center=center).fit(X)
@@ -211,7 +210,7 @@ def test_block_krylov_agrees_with_lapack(small_limits, limits, shape, center, dt
 
 @pytest.mark.parametrize("limits", [{"GRAM_SIDE": 0}, {"DIRECT_SIDE": 0}])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_block_krylov_beyond_the_rank(small_limits, limits, dtype):
+def test_block_lanczos_beyond_the_rank(small_limits, limits, dtype):
     small_limits(**limits)
     X = with_spectrum(300, 150, np.array([3.0, 2.0, 2.0]), dtype)
     assert_is_svd(X, SVD(8).fit(X), True)
@@ -224,14 +223,14 @@ def test_block_krylov_beyond_the_rank(small_limits, limits, dtype):
 @pytest.mark.parametrize("hidden", [False, True])
 def test_iteration_in_place_of_a_gram_matrix(small_limits, monkeypatch, dtype, center, fall, hidden):
     """Where a sample says that the spectrum falls; also if it says so because what is large is not in the sample."""
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 17)
-    small_limits(GRAM_COST=0, PRODUCT_BYTES=1 << 18)
+    small_limits(GRAM_COST=0, BLOCK_BYTES=1 << 17, PRODUCT_BYTES=1 << 18)
     s = np.concatenate([[1.0, 0.7], np.geomspace(fall, fall / 2, 398)])
     X = with_spectrum(3000, 400, s, dtype, offset=0.01)
     if hidden:
         X[:3, 5] += np.array([0.9, -0.8, 0.7], dtype)
     ways = []
-    monkeypatch.setattr(directions, "krylov", lambda *a, **k: ways.append(k) or krylov(*a, **k))
+    iterate = leading.block_lanczos
+    monkeypatch.setattr(leading, "block_lanczos", lambda *a, **k: ways.append(k) or iterate(*a, **k))
     assert_is_svd(X, SVD(2, center=center).fit(X), center)
     assert bool(ways) == (fall < 0.1)
 
@@ -239,18 +238,17 @@ def test_iteration_in_place_of_a_gram_matrix(small_limits, monkeypatch, dtype, c
 @pytest.mark.parametrize("center", [True, False])
 def test_the_mean_is_a_direction_of_rows_as_they_are(small_limits, monkeypatch, center):
     """Where it is longer than all others, few steps find it."""
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 17)
-    small_limits(GRAM_COST=0, PRODUCT_BYTES=1 << 18)
+    small_limits(GRAM_COST=0, BLOCK_BYTES=1 << 17, PRODUCT_BYTES=1 << 18)
     X = with_spectrum(3000, 400, np.ones(400), np.float32, offset=0.1)
     ways = []
-    monkeypatch.setattr(directions, "krylov", lambda *a, **k: ways.append(k) or krylov(*a, **k))
+    iterate = leading.block_lanczos
+    monkeypatch.setattr(leading, "block_lanczos", lambda *a, **k: ways.append(k) or iterate(*a, **k))
     assert_is_svd(X, SVD(1, center=center).fit(X), center)
     assert bool(ways) == (not center)
 
 
-def test_flat_spectrum_without_enough_passes_warns(small_limits, monkeypatch):
-    small_limits(GRAM_SIDE=0)
-    monkeypatch.setattr(directions.leading, "__kwdefaults__", directions.leading.__kwdefaults__ | {"max_passes": 2})
+def test_flat_spectrum_without_enough_passes_warns(small_limits):
+    small_limits(GRAM_SIDE=0, MAX_STEPS=2)
     X = np.random.default_rng(0).standard_normal((400, 300))
     with pytest.warns(ConvergenceWarning, match="did not converge in 2 passes"):
         svd = SVD(5).fit(X)
@@ -326,9 +324,13 @@ def test_memory_is_at_most_what_was_predicted(shape, n_jobs, dtype):
     assert predicted / (8 if dtype == np.float32 else 4) < peak < 1.1 * predicted
 
 
-def test_example_in_the_documentation():
-    test = next(t for t in doctest.DocTestFinder(recurse=False).find(SVD, "SVD"))
-    assert doctest.DocTestRunner().run(test).failed == 0
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_predicted_bytes_are_those_that_a_limit_is_compared_with(dtype):
+    svd, X = SVD(3, n_jobs=2), with_spectrum(3000, 40, np.ones(40), dtype)
+    predicted = svd.predicted_bytes(3000, 40, dtype)
+    svd.set_params(max_memory=predicted).fit_transform(X)
+    with pytest.raises(MemoryError, match="SVD of 3000 x 40"):
+        svd.set_params(max_memory=predicted - 1).fit_transform(X)
 
 
 @parametrize_with_checks([SVD(1), SVD(2, center=False)])

@@ -37,7 +37,7 @@ def _positions(index: Index, wanted: NDArray[np.intp]) -> tuple[NDArray[Any], ND
     return positions, targets
 
 
-def stored(rows: Rows, execution: Execution, dtype: DTypeLike = None) -> Array:
+def stored(rows: Rows, execution: Execution, dtype: DTypeLike | None = None) -> Array:
     """All rows as an array (n, d), in their own type or another; memory n d items."""
     out = np.empty(rows.shape, rows.dtype if dtype is None else dtype)
     execution.run(_as_they_are, rows, out=(out,))
