@@ -1,4 +1,4 @@
-"""SPA, ATGP and VCA, the starts of N-FINDR, and rows that are left out because they are alone."""
+"""Endmembers, SPA and ATGP (spa), VCA (vca), the starts of N-FINDR (projections), and outliers."""
 
 import os
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""KMeans and its iteration (lloyd): kernels against NumPy, proofs of labels, scikit-learn, any input, same bits."""
+
 import itertools
 import pickle
 import threading

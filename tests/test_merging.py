@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stemseg_core.system.merging import MergeTree, add
+from stemseg_core.system.merging import MergeTree, add, larger
 
 
 def record(a, b):
@@ -51,3 +51,12 @@ def test_add():
     assert total[1] == 7
     with pytest.raises(ValueError, match="zip"):
         add((1,), (1, 2))
+
+
+def test_the_larger_of_pairs_is_taken_entry_by_entry_and_the_first_of_equals():
+    sizes, rows = larger((np.array([1.0, 5.0, 2.0]), np.array([10, 11, 12])), (np.array([3.0, 5.0, 1.0]), np.arange(3)))
+    assert sizes.tolist() == [3, 5, 2]
+    assert rows.tolist() == [0, 11, 12]
+    size, row = larger((1.0, np.zeros(2)), (2.0, np.ones(2)))
+    assert size == 2
+    assert row.tolist() == [1, 1]

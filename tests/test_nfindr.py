@@ -1,4 +1,4 @@
-"""N-FINDR: brute force, the certificate, degenerate rows, kernels against their twins, same bits."""
+"""N-FINDR and its search (simplex): brute force, the certificate, degenerate rows, kernels, same bits."""
 
 import importlib
 import itertools

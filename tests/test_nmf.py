@@ -1,4 +1,4 @@
-"""NMF: kernels against NumPy, the objective against scikit-learn and by itself, W against scipy, any input."""
+"""NMF with nmf_solver and nmf_starts: kernels against NumPy, objective against scikit-learn, W against scipy."""
 
 import importlib
 import warnings

@@ -20,6 +20,7 @@ from stemseg_core.stages.leading import Leading, above_rounding, fill_scores, le
 from stemseg_core.stages.outliers import SPARE_COMPONENTS, inliers, inliers_bytes
 from stemseg_core.stages.projections import RankError, find_extremes, random_projections, successive_projections
 from stemseg_core.stages.simplex import inverse, log_volume
+from stemseg_core.system.docs import shared_docs
 from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.threads import one_blas_thread
@@ -56,12 +57,13 @@ class Endmembers(RowsTransformer):
     n_components: int
     n_neighbors: int | None
 
+    @shared_docs
     def fit(self, X: Any, y: Any = None) -> Self:
         """Find the endmembers.
 
         Parameters
         ----------
-        X : array-like, memory map, HDF5 or zarr data set, or `WindowMatrix`, of shape (n, d)
+        {X}
         y : ignored
 
         Returns
@@ -98,12 +100,13 @@ class Endmembers(RowsTransformer):
         self.converged_ = found.converged and cloud.converged
         return self
 
+    @shared_docs
     def transform(self, X: Any) -> Array:
         """Abundances of the endmembers in each row: not negative, with sum 1.
 
         Parameters
         ----------
-        X : array-like, memory map, HDF5 or zarr data set, or `WindowMatrix`, of shape (n, d)
+        {X}
 
         Returns
         -------

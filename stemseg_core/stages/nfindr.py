@@ -40,8 +40,8 @@ class NFINDR(Endmembers):
     init : {"spa", "vca", "atgp"}, default="spa"
         Where the search starts: at what `SPA`, `ATGP` or one run of `VCA` finds.
     n_init : int, default=10
-        Starts of the search: that by `init`, the others from random directions. The largest volume wins; with more
-        than five components, twenty tries a start go on from there with some vertices moved at random.
+        Starts of the search: one by `init`, the others from random directions. The largest simplex is taken. With more
+        than five components it is then perturbed, twenty times for each start in a round, see Notes.
     max_iter : int, default=100
         Most passes over the scores.
     {n_neighbors}
@@ -73,16 +73,19 @@ class NFINDR(Endmembers):
 
     Notes
     -----
-    One row of the inverse of M = [1; vertices] gives for all rows of X the factor by which the volume grows if they
-    replace a vertex [1]_, so a pass scores every row for every vertex of every start. The best rows join a pool, in
-    which every start replaces vertices while its volume grows; when a pass finds no row outside the pool that would
-    enlarge any simplex, all starts have converged on all rows. [2]_ is the usual start. Where there are many
-    components, local optima abound: three or four vertices of the largest simplex are moved to random rows of the pool,
-    which is cheap, and what is larger after another ascent takes its place and is tried on all rows.
+    The inverse of M = [1; vertices] gives, for every row of X and every vertex, the factor by which the volume grows if
+    the row replaces the vertex [1]_. So one pass scores all rows for all vertices of all starts. The best rows join a
+    pool. In the pool, which is small, each start replaces vertices until its volume grows no more. When a pass finds no
+    row outside the pool that enlarges any simplex, all starts have converged on all rows.
+    Successive projections are the usual start [2]_.
 
-    An outlier spans a large simplex, and is alone. With `n_neighbors`, a row is left out whose neighbour of that number
-    is more than four times as far as those of 95 % of the rows are [3]_; principal components, and with them all that
-    follows, are those of the rows that stay. Each of a few rounds costs as much as the principal components do.
+    Many components make many local optima. Then three or four vertices of the largest simplex are moved to random rows
+    of the pool, and replaced there again, which costs little. A larger simplex found in this way takes the place of the
+    largest one, and is tried on all rows.
+
+    An outlier spans a large simplex, and has no other row near it. With `n_neighbors` = m, a row is left out if its
+    m-th neighbour is more than four times as far as those of 95 % of the rows are [3]_. The principal components, and
+    all that follows, are those of the rows that stay. Each of a few rounds costs as much as the principal components.
 
     Cost: principal components, n d^2 products; then a few passes over n (k - 1) scores, kept in memory as 8 n k bytes.
 

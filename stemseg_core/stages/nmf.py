@@ -160,12 +160,13 @@ class NMF(RowsTransformer):
         self.max_memory = max_memory
         self.progress = progress
 
+    @shared_docs
     def fit(self, X: Any, y: object = None) -> NMF:
         """Find the components of X.
 
         Parameters
         ----------
-        X : array-like, HDF5 or zarr data set, or row source, of shape (n, d)
+        {X}
             Not negative.
         y : ignored
 
@@ -176,12 +177,13 @@ class NMF(RowsTransformer):
         self.fit_transform(X)
         return self
 
+    @shared_docs
     def fit_transform(self, X: Any, y: object = None) -> Array:
         """Find the components of X and return W; the same as ``fit(X).transform(X)``.
 
         Parameters
         ----------
-        X : array-like, HDF5 or zarr data set, or row source, of shape (n, d)
+        {X}
             Not negative.
         y : ignored
 
@@ -223,12 +225,13 @@ class NMF(RowsTransformer):
         self.reconstruction_err_ = float(np.sqrt(squares.sum()))
         return W
 
+    @shared_docs
     def transform(self, X: Any) -> Array:
         """W of rows: their non-negative least-squares solution on `components_`.
 
         Parameters
         ----------
-        X : array-like, HDF5 or zarr data set, or row source, of shape (n, d)
+        {X}
 
         Returns
         -------

@@ -78,14 +78,6 @@ class Problem:
         return products
 
 
-def _sweep_block(block: Array, W: Array, columns: Array, G: Array) -> tuple[tuple[Array], tuple[Array, Array]]:
-    k, wide = len(G), columns.shape[1]
-    A, B, Wt = np.empty((kernels.ROWS, wide)), np.empty((wide, kernels.ROWS)), np.empty((wide, kernels.ROWS))
-    W_next, WtX, WtW = np.empty_like(W), np.empty((wide, block.shape[1])), np.empty((k, k))
-    kernels.sweep_block(block, columns, G, SWEEPS, W, A, B, Wt, W_next, WtX, WtW)
-    return (W_next,), (WtX[:k], WtW)
-
-
 class StoredProblem(Problem):
     """A problem whose rows B are an array in memory."""
 
@@ -106,6 +98,14 @@ class StoredProblem(Problem):
         """The problem of every m-th row, at most `SAMPLE_ROWS` of them; itself if it has no more."""
         step = -(-len(self.B) // SAMPLE_ROWS)
         return self if step == 1 else self.of(self, np.ascontiguousarray(self.B[::step]), self.basis)
+
+
+def _sweep_block(block: Array, W: Array, columns: Array, G: Array) -> tuple[tuple[Array], tuple[Array, Array]]:
+    k, wide = len(G), columns.shape[1]
+    A, B, Wt = np.empty((kernels.ROWS, wide)), np.empty((wide, kernels.ROWS)), np.empty((wide, kernels.ROWS))
+    W_next, WtX, WtW = np.empty_like(W), np.empty((wide, block.shape[1])), np.empty((k, k))
+    kernels.sweep_block(block, columns, G, SWEEPS, W, A, B, Wt, W_next, WtX, WtW)
+    return (W_next,), (WtX[:k], WtW)
 
 
 def reduced(problem: Problem, product: Array | None) -> StoredProblem:
