@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from stemseg_core import NFINDR, abundances, datasets, segment
-from stemseg_core.phases.defects import MOST, mixed_from_pure
+from stemseg_core.phases.defects import MAX_DEFECTS, unmix_windows
+from stemseg_core.system.execution import Execution
 from stemseg_core.windows.grid import Grid
 
 METHODS = ("nfindr", "spa", "vca", "atgp", "nmf")
@@ -112,7 +113,7 @@ def test_thin_places_are_left_out(scores):
     clean = abundances(scores, NFINDR(2).fit(scores).components_)
     place = np.s_[20 * 40 + 25 : 20 * 40 + 29]  # four windows side by side, as far as one window reaches
     scores[place] += [0, 60, 0]
-    found, _ = mixed_from_pure(NFINDR(2), scores, grid_of(included))
+    found = unmix_windows(NFINDR(2), scores, grid_of(included), Execution()).abundances
     rest = np.delete(np.arange(1600), np.r_[place])
     assert np.abs(np.corrcoef(found[rest, 0], clean[rest, 0])[0, 1]) > 0.999
     assert found.shape == (1600, 2)
@@ -124,7 +125,7 @@ def test_thick_places_stay(scores):
     block = np.zeros((40, 40), bool)
     block[18:25, 22:29] = True
     scores[block.ravel()] += [0, 60, 0]
-    found, _ = mixed_from_pure(NFINDR(2), scores, grid_of(included))
+    found = unmix_windows(NFINDR(2), scores, grid_of(included), Execution()).abundances
     own = found[block.ravel()].mean(axis=0)
     assert own.max() > 0.9
     assert found[~block.ravel()][:, own.argmax()].max() < 0.2
@@ -134,7 +135,7 @@ def test_excluded_windows_have_no_depth(scores):
     included = np.ones((40, 40), bool)
     included[10:14] = False
     kept = scores[included.ravel()]
-    found, _ = mixed_from_pure(NFINDR(2), kept, grid_of(included))
+    found = unmix_windows(NFINDR(2), kept, grid_of(included), Execution()).abundances
     np.testing.assert_array_equal(found, abundances(kept, NFINDR(2).fit(kept).components_))
 
 
@@ -142,26 +143,26 @@ def test_too_many_defects_are_none(scores):
     included = np.ones((40, 40), bool)
     stripes = np.zeros((40, 40), bool)
     stripes[:, ::3] = True
-    assert stripes.mean() > MOST
+    assert stripes.mean() > MAX_DEFECTS
     scores[stripes.ravel()] += [0, 60, 0]
-    found, _ = mixed_from_pure(NFINDR(2), scores, grid_of(included))
+    found = unmix_windows(NFINDR(2), scores, grid_of(included), Execution()).abundances
     np.testing.assert_array_equal(found, abundances(scores, NFINDR(2).fit(scores).components_))
 
 
 def test_nothing_left_beside_the_defects():
     scores = np.zeros((1600, 3), np.float32)
     scores[800:803] = np.eye(3)[1]
-    found, _ = mixed_from_pure(NFINDR(2), scores, grid_of(np.ones((40, 40), bool)))
+    found = unmix_windows(NFINDR(2), scores, grid_of(np.ones((40, 40), bool)), Execution()).abundances
     np.testing.assert_allclose(found[800:803].max(axis=1), 1)
     np.testing.assert_allclose(found[0].max(), 1)
 
 
 def test_windows_that_see_a_defect_are_told(scores):
     place = np.s_[20 * 40 + 25 : 20 * 40 + 29]
-    assert mixed_from_pure(NFINDR(2), scores, grid_of(np.ones((40, 40), bool)))[1].all()
+    assert unmix_windows(NFINDR(2), scores, grid_of(np.ones((40, 40), bool)), Execution()).clear.all()
     scores[place] += [0, 60, 0]
     scores[20 * 40 + 29] += [0, 30, 0]  # sees half of it
-    clear = mixed_from_pure(NFINDR(2), scores, grid_of(np.ones((40, 40), bool)))[1]
+    clear = unmix_windows(NFINDR(2), scores, grid_of(np.ones((40, 40), bool)), Execution()).clear
     np.testing.assert_array_equal(np.flatnonzero(~clear), np.arange(20 * 40 + 25, 20 * 40 + 30))
 
 

@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from stemseg_core import Stopped
 from stemseg_core.phases import regularize
 from stemseg_core.phases.regularize import MAX_PASSES, RADIUS, TOLERANCE, regularized, regularized_bytes
+from stemseg_core.system.execution import Execution
 from stemseg_core.windows.grid import Grid
 
 
@@ -51,7 +52,7 @@ def test_is_the_minimum(k, excluded):
     start = np.log(np.maximum(planes, 1e-3)).ravel()
     best = minimize(lambda x: objective(shares(x), planes, grid, 16 / RADIUS, 1e-4), start, method="L-BFGS-B",
                     options={"maxfun": 400_000, "maxiter": 3000})  # fmt: skip
-    found = grid.to_planes(regularized(m, grid, 16), fill=0).astype(float)
+    found = grid.to_planes(regularized(m, grid, 16, Execution()), fill=0).astype(float)
     reached = objective(found, planes, grid, 16 / RADIUS)
     assert reached < objective(planes, planes, grid, 16 / RADIUS)
     bound = 0.5 * TOLERANCE**2 * grid.included.sum()
@@ -63,7 +64,7 @@ def test_are_memberships(k, radius, seed):
     grid = grid_of((9, 11), (8, 6), [np.s_[3:5, 2]])
     m = some(grid, k, seed)
     before = m.copy()
-    found = regularized(m, grid, radius)
+    found = regularized(m, grid, radius, Execution())
     np.testing.assert_array_equal(m, before)
     assert found.shape == m.shape
     assert found.dtype == np.float32
@@ -71,7 +72,7 @@ def test_are_memberships(k, radius, seed):
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(found.mean(axis=0), m.mean(axis=0), atol=0.35)
     order = np.random.default_rng(seed).permutation(k)
-    np.testing.assert_allclose(regularized(m[:, order], grid, radius), found[:, order], atol=1e-4)
+    np.testing.assert_allclose(regularized(m[:, order], grid, radius, Execution()), found[:, order], atol=1e-4)
 
 
 @pytest.mark.parametrize("step", [4, 8])
@@ -82,7 +83,7 @@ def test_patches_of_a_smaller_radius_vanish(step, size, stays):
     y, x = np.mgrid[: 400 // step, : 400 // step] * step - 200
     inside = (np.hypot(y, x) < size * radius).ravel()
     m = np.stack([~inside, inside], axis=1).astype(np.float32)
-    found = regularized(m, grid_of(y.shape, (step, step)), radius)[inside, 1] > 0.5
+    found = regularized(m, grid_of(y.shape, (step, step)), radius, Execution())[inside, 1] > 0.5
     assert found.mean() > 0.85 if stays else not found.any()
 
 
@@ -93,17 +94,17 @@ def test_noise_goes_and_a_boundary_stays():
     m = np.stack([1 - second, second], axis=1).astype(np.float32)
     grid = grid_of((60, 60))
     assert ((m[:, 1] > 0.5) == truth).mean() < 0.85
-    assert ((regularized(m, grid, 16)[:, 1] > 0.5) == truth).mean() > 0.985
+    assert ((regularized(m, grid, 16, Execution())[:, 1] > 0.5) == truth).mean() > 0.985
 
 
 def test_nothing_to_do():
     grid = grid_of((5, 6))
     m = some(grid, 3)
-    assert regularized(m, grid, 0) is m
+    assert regularized(m, grid, 0, Execution()) is m
     one = np.ones((30, 1), np.float32)
-    assert regularized(one, grid, 50) is one
+    assert regularized(one, grid, 50, Execution()) is one
     constant = np.full((30, 2), 0.5, np.float32)
-    np.testing.assert_allclose(regularized(constant, grid, 50), constant, atol=1e-6)
+    np.testing.assert_allclose(regularized(constant, grid, 50, Execution()), constant, atol=1e-6)
 
 
 def test_windows_apart_do_not_know_of_each_other():
@@ -112,14 +113,15 @@ def test_windows_apart_do_not_know_of_each_other():
     other = m.copy()
     left = (np.flatnonzero(grid.included.ravel()) % 9) < 4
     other[left] = m[left][::-1]
-    np.testing.assert_allclose(regularized(m, grid, 20)[~left], regularized(other, grid, 20)[~left], atol=2 * TOLERANCE)
+    found, expected = (regularized(given, grid, 20, Execution())[~left] for given in (m, other))
+    np.testing.assert_allclose(found, expected, atol=2 * TOLERANCE)
 
 
 def test_says_that_it_did_not_converge(monkeypatch):
     grid = grid_of((40, 50))
     monkeypatch.setattr(regularize, "MAX_PASSES", 20)
     with pytest.warns(ConvergenceWarning, match=r"regularize=5000 px did not converge in 20 passes.*within \d"):
-        found = regularized(some(grid, 3), grid, 5000)
+        found = regularized(some(grid, 3), grid, 5000, Execution())
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
 
 
@@ -128,11 +130,11 @@ def test_memory_progress_and_stopping():
     m = some(grid, 3)
     calls = []
     tracemalloc.start()
-    regularized(m, grid, 16, progress=lambda *call: calls.append(call))
+    regularized(m, grid, 16, Execution(progress=lambda *call: calls.append(call)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak + m.nbytes < regularized_bytes(m.shape[0], 3) < 1.4 * peak
     assert [call[0] for call in calls[:-1]] == list(range(1, len(calls)))
     assert calls[-1] == (MAX_PASSES, MAX_PASSES, "regularize")
     with pytest.raises(Stopped):
-        regularized(m, grid, 16, progress=lambda done, *_: done < 3)
+        regularized(m, grid, 16, Execution(progress=lambda done, *_: done < 3))

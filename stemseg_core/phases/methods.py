@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from stemseg_core.phases.boundaries import phase_sums
-from stemseg_core.phases.defects import mixed_from_pure, mixing_bytes
+from stemseg_core.phases.defects import unmix_windows, unmix_windows_bytes
 from stemseg_core.phases.memberships import posterior, sum_to_one
 from stemseg_core.phases.separability import best_separated, estimate_n_phases
 from stemseg_core.phases.spectra import Spectra
@@ -106,7 +106,7 @@ def _found(
         estimator = ENDMEMBERS[method](k, **limits)
         if hasattr(estimator, "random_state"):
             estimator.set_params(random_state=settings.random_state)
-        return sum_to_one(mixed_from_pure(estimator, scores, grid, **limits)[0]), False, estimate
+        return sum_to_one(unmix_windows(estimator, scores, grid, Execution.of(**limits)).abundances), False, estimate
     if method == "ica":
         return by_kmeans(ICA(k, **seeded).fit_transform(scores), grid, k, seeded), True, estimate
     return *_by_estimator(clone(method), scores, k, threads), estimate
@@ -143,8 +143,8 @@ def phases_bytes(
     rank = min(rank, n, d)
     scores = n * rank * item
     kmeans = kmeans_bytes(n, rank, k, n_threads)
-    beside = {"ica": max(13 * n * k, 4 * n * k + kmeans), "nmf": mixing_bytes(_purest(k, rank), n)} | {
-        name: mixing_bytes(estimator(k), n) for name, estimator in ENDMEMBERS.items()
+    beside = {"ica": max(13 * n * k, 4 * n * k + kmeans), "nmf": unmix_windows_bytes(_purest(k, rank), n)} | {
+        name: unmix_windows_bytes(estimator(k), n) for name, estimator in ENDMEMBERS.items()
     }
     finding = scores + max(8 * n, Grid.of(matrix).smooth_bytes(rank, matrix.dtype), beside.get(str(method), kmeans))
     fitting = NMF(k).predicted_bytes(n, d, matrix.dtype) if method == "nmf" else 0
@@ -186,8 +186,9 @@ def _purest(k: int, rank: int, **options: Any) -> NFINDR:
 
 def _clear(k: int, scores: Array, grid: Grid, settings: Settings) -> NDArray[np.bool_]:
     """Which windows (n,) see no defect, as N-FINDR finds them; all if the scores do not have so many endmembers."""
+    purest = _purest(k, scores.shape[1], **settings.seeded)
     try:
-        return mixed_from_pure(_purest(k, scores.shape[1], **settings.seeded), scores, grid, **settings.limits)[1]
+        return unmix_windows(purest, scores, grid, Execution.of(**settings.limits)).clear
     except RankError:
         return np.ones(len(scores), bool)
 

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from stemseg_core.rows.transitional import tell
-from stemseg_core.system.threads import Progress
+from stemseg_core.system.execution import Execution
+from stemseg_core.system.types import Array
 from stemseg_core.windows.grid import Grid
 
-Array = NDArray[Any]
-
-#: A round patch of a sure phase in a sure one is given up below so many times the weight of the boundaries.
+#: Radius over the weight of the boundaries of a round patch of a sure phase in a sure one that is just given up: the
+#: patch loses 2 w / r, and half of its memberships are enough. A constant of the problem, not a choice.
 RADIUS = 4.0
-#: Root mean square distance from the exact minimum that is proved at the end, and passes at most.
-TOLERANCE, MAX_PASSES = 0.02, 500
-#: Passes from one look at what is proved to the next.
-LOOK = 10
-#: Planes of a phase that are held at once, the memberships given and returned included.
-PLANES = 11
+#: Root mean square distance from the exact minimum that must be proved. Twice as much: fewer passes, and memberships
+#: off by up to twice as much.
+TOLERANCE = 0.02
+#: Passes at most. Twice as many: twice the time where nothing is proved before, and fewer warnings.
+MAX_PASSES = 500
+#: Passes from one look at what is proved to the next; a look takes as long as a pass. Twice as many: up to ten passes
+#: too many.
+PASSES_A_LOOK = 10
+#: Planes of a phase that are held at once, the memberships given and returned included. It predicts memory only.
+HELD_PLANES = 11
 STAGE = "regularize"
 
 
-def regularized(
-    memberships: Array, grid: Grid, radius: float, *, progress: Progress | None = None
-) -> NDArray[np.float32]:
+def regularized(memberships: Array, grid: Grid, radius: float, execution: Execution) -> NDArray[np.float32]:
     """Memberships near those given, with boundaries that are short: patches smaller than a radius are given up.
 
     Parameters
@@ -39,7 +39,8 @@ def regularized(
     radius : float
         In pixels: a round patch of windows that are sure of a phase, amid windows that are sure of another, is of the
         other phase afterwards if its radius is smaller, and loses certainty if it is larger. 0: nothing changes.
-    progress : callable, optional
+    execution : Execution
+        Only its progress counts: the work is done on one thread.
 
     Returns
     -------
@@ -48,18 +49,20 @@ def regularized(
 
     Notes
     -----
-    The memberships u minimise 1/2 sum |u - m|^2 + w sum_phases TV(u), m being those given, over all u that are not
-    negative and sum to 1; TV sums the lengths of the gradients in pixels, and w is a quarter of the radius: a disc of
-    radius r and height 1 loses 2 w / r. The minimum is unique. For two phases its largest membership is also the
-    segmentation of least boundary length, w times that and the memberships that are overruled added up: thresholds of
-    total variation minima are minimal cuts [1]_. For more it is the convex relaxation of the same problem [2]_, [3]_.
+    The memberships u minimise 1/2 sum |u - m|^2 + w sum_phases TV(u) over all u that are not negative and sum to 1,
+    where m are those given. TV sums the lengths of the gradients in pixels. The weight w is a quarter of the radius,
+    since a disc of radius r and height 1 loses 2 w / r. The minimum is unique. For two phases its largest membership is
+    also the segmentation that minimises w times the length of the boundaries plus the sum of the memberships that are
+    overruled: thresholds of total variation minima are minimal cuts [1]_. For more phases it is the convex relaxation
+    of that problem [2]_, [3]_.
 
-    Found by the accelerated primal-dual algorithm [4]_, until the duality gap proves that the root mean square distance
-    to the minimum is below 0.02 (it was 0.001 to 0.01 then), or for 500 passes; a ConvergenceWarning then says what was
-    proved. Excluded windows, and the edge of the grid, have no boundary.
+    The minimum is found by the accelerated primal-dual algorithm [4]_. It ends when the duality gap proves that the
+    root mean square distance to the minimum is below 0.02 (the true distance was 0.001 to 0.01 then), or after 500
+    passes with a ConvergenceWarning that says what was proved. Excluded windows, and the edge of the grid, have no
+    boundary.
 
-    Cost: some 50 to 500 passes, the more the more windows lie within the radius, of 45 ns a window and phase, on one
-    thread. Memory: `regularized_bytes`.
+    Cost: 50 to 500 passes of 45 ns a window and phase on one thread; the larger the radius in windows, the more passes.
+    Memory: `regularized_bytes`.
 
     References
     ----------
@@ -90,10 +93,10 @@ def regularized(
         ahead *= faster
         ahead += found
         del before
-        if done % LOOK == 0:
+        if done % PASSES_A_LOOK == 0:
             proved = float(np.sqrt(2 * max(0.0, boundaries.gap(found, forces, given))))
         last = proved <= TOLERANCE or done == MAX_PASSES
-        tell(progress, MAX_PASSES if last else done, MAX_PASSES, STAGE)
+        execution.report(MAX_PASSES if last else done, MAX_PASSES, STAGE)
         if last:
             break
     if proved > TOLERANCE:
@@ -107,12 +110,12 @@ def regularized(
 
 
 def regularized_bytes(n_grid: int, n_phases: int) -> float:
-    """Memory of `regularized`, the memberships given and returned included."""
-    return 4.0 * n_grid * n_phases * PLANES
+    """Memory of `regularized`, with the memberships given and returned."""
+    return 4.0 * n_grid * n_phases * HELD_PLANES
 
 
 class _Boundaries:
-    """Differences of neighbouring windows, and the forces that resist them.
+    """Differences between neighbouring windows, and the forces that resist them.
 
     A window has a neighbour below and one to the right, if both are included. Forces (2, k, ny, nx) are the dual
     variables: for each phase and window a vector no longer than the weight.
@@ -161,7 +164,7 @@ class _Boundaries:
         return result
 
     def gap(self, found: Array, forces: Array, given: Array) -> float:
-        """Duality gap of a window: at least half the mean square distance from the minimum."""
+        """Duality gap divided by the number of windows: at least half the mean square distance from the minimum."""
         best = self.divergence(forces)
         best += given
         towards = best.copy()
@@ -185,7 +188,7 @@ def _half_squares(a: Array, b: Array) -> float:
 
 
 def _to_simplex(planes: Array) -> None:
-    """The nearest planes (k, ny, nx) that are not negative and sum to 1 in each place; in place.
+    """Make planes (k, ny, nx) the nearest ones that are not negative and sum to 1 in each window; in place.
 
     By the threshold of the sorted values: M. Held, P. Wolfe, H. P. Crowder, Math. Program. 6 (1974) 62-88,
     doi:10.1007/BF01580223.
@@ -196,7 +199,7 @@ def _to_simplex(planes: Array) -> None:
     threshold = total.copy()
     for j in range(1, k):
         total += falling[j]
-        # The more values stay above it, the larger it is; it is the largest that any number of them gives.
+        # The threshold is the largest of those that the largest j + 1 values give, for any j.
         np.maximum(threshold, total / planes.dtype.type(j + 1), out=threshold)
     planes -= threshold
     np.maximum(planes, 0, out=planes)

@@ -25,7 +25,7 @@ from stemseg_core.rows.sources import BLOCK_BYTES, cached
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.memory import require_memory, spare_memory
 from stemseg_core.system.random import check_random_state
-from stemseg_core.system.threads import Progress, effective_n_jobs, one_blas_thread
+from stemseg_core.system.threads import Progress, one_blas_thread
 from stemseg_core.system.versions import versions
 from stemseg_core.windows.grid import Grid
 from stemseg_core.windows.images import refuse_names
@@ -230,16 +230,16 @@ def segment(
         raise ValueError(
             f"n_phases={n_phases} needs as many windows, the image has {matrix.shape[0]}; take a smaller step or window"
         )
-    n_threads = effective_n_jobs(n_jobs)
+    execution = Execution.of(n_jobs, max_memory, progress)
     if scales:
-        finding = scales.needed_bytes(most, rank, n_threads)
+        finding = scales.needed_bytes(most, rank, execution.n_threads)
     else:
         n_features = frequencies.n_features(matrix)
-        finding = phases_bytes(matrix, n_features, method, most, rank=rank, n_threads=n_threads)
+        finding = phases_bytes(matrix, n_features, method, most, rank=rank, n_threads=execution.n_threads)
     if regularize:
         finding = max(finding, regularized_bytes(matrix.included.size, most))
     finding += frequencies.moments_bytes(scales.large if scales else matrix)
-    needed = _needed_memory(matrix, finding, most, n_threads, regions=min_area > 1)
+    needed = _needed_memory(matrix, finding, most, execution.n_threads, regions=min_area > 1)
     require_memory(needed, max_memory, f"segmenting {matrix.shape[0]} windows", "take a larger step or a smaller rank")
     # NMF, which passes over the spectra many times, keeps them itself.
     rows = matrix if method == "nmf" else cached(matrix, spare_memory(needed, max_memory))
@@ -249,9 +249,9 @@ def segment(
     with one_blas_thread():
         find = scales.find_phases if scales else partial(find_phases, method)
         memberships, partition, estimate, separation = find(spectra, grid, n_phases, settings)
-        memberships = regularized(memberships, grid, regularize, progress=progress)
+        memberships = regularized(memberships, grid, regularize, execution)
         memberships, labels, label_image = _place(memberships, matrix, min_area, n_jobs)
-        components, residual = patterns(rows, memberships, labels if partition else None, n_jobs, progress)
+        components, residual = patterns(rows, memberships, labels if partition else None, execution)
     planes = grid.to_planes(memberships)
     del memberships
     result = Segmentation(
