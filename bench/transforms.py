@@ -14,6 +14,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from scipy.optimize import nnls
 
 from stemseg_core import WindowFFT, WindowMatrix
 from stemseg_core.windows import transforms
+from stemseg_core.windows.tiles import TileGrid, TileReader
 
 #: Windows (with many small factors, few, none), steps, zooms and tapers on which the models are judged.
 WINDOWS = (16, 24, 32, 48, 49, 64, 81, 90, 96, 100, 122, 128, 160, 192, 256, 384, 512)
@@ -45,26 +47,22 @@ def seconds(function: Callable[[], Any], rounds: int, least: float) -> float:
     return min(found)
 
 
-def tile(matrix: WindowMatrix, way: type[Any], rounds: int, least: float) -> float:
+def tile(matrix: WindowMatrix, kind: type[Any], rounds: int, least: float) -> float:
     """Seconds a window of a whole tile, from transformed image rows."""
-    matrix.along_y = way(matrix.axis_y, matrix.hx + 1)
-    matrix.tiles = tile_grid(matrix)
-    read = matrix.reader()
-    first = matrix.tiles[0]
-    read.features(first)
+    plan = replace(matrix.plan, along_y=kind(matrix.plan.axis_y, matrix.hx + 1))
+    tiles = TileGrid(1, matrix.grid_shape, plan.tile(matrix.grid_shape))
+    read, first = TileReader(plan, matrix.frames, tiles.tile), tiles[0]
+    read(first)
     windows = (first.y1 - first.y0) * (first.x1 - first.x0)
-    return seconds(lambda: read.features(first), rounds, least) / windows
+    return seconds(lambda: read(first), rounds, least) / windows
 
 
-def tile_grid(matrix: WindowMatrix) -> Any:
-    return type(matrix.tiles)(1, matrix.grid_shape, matrix._tile(*matrix.grid_shape))
-
-
-def rows(matrix: WindowMatrix, way: type[Any], rounds: int, least: float) -> float:
+def rows(matrix: WindowMatrix, kind: type[Any], rounds: int, least: float) -> float:
     """Seconds a piece of an image row."""
     across = matrix.tile_shape[1]
-    pixels = matrix.pixels(0, slice(0, 64), slice(0, (across - 1) * matrix.step[1] + matrix.window[1]))
-    transform = way(matrix.axis_x)
+    columns = slice(0, (across - 1) * matrix.step[1] + matrix.window[1])
+    pixels = matrix.frames.pixels(0, slice(0, 64), columns, matrix.dtype)
+    transform = kind(matrix.plan.axis_x)
     scratch = transform.scratch(pixels.shape[1], across)
     lanes = transforms.VECTOR_LANES
     out = transforms.aligned((2, 64, (-(-across * (matrix.hx + 1) // lanes) + 1 | 1) * lanes), matrix.dtype)
@@ -95,8 +93,8 @@ def main() -> int:
     for window, step, zoom, taper in settings(arguments.quick):
         matrix = WindowFFT(window, step, zoom=zoom, taper=taper).matrix(image)
         for kind, ways, geometry, measure in (
-            ("rows", transforms.ROW_TRANSFORMS, (matrix.axis_x,), rows),
-            ("windows", transforms.WINDOW_TRANSFORMS, (matrix.axis_y, matrix.hx + 1), tile),
+            ("rows", transforms.ROW_TRANSFORMS, (matrix.plan.axis_x,), rows),
+            ("windows", transforms.WINDOW_TRANSFORMS, (matrix.plan.axis_y, matrix.hx + 1), tile),
         ):
             key = (kind, window, zoom, step if kind == "windows" else min(step, 8), taper if kind == "windows" else "")
             if key in done:

@@ -82,7 +82,7 @@ def test_tasks_are_aligned_groups(data):
     for n_jobs in N_JOBS:
         for block_rows in (1, 2, 7):
             rows = SmallBlocks(data, block_rows)
-            tasks = module._tasks(rows, n_jobs)
+            tasks = module.tasks_of(rows, n_jobs)
             size = len(tasks[0])
             assert size & (size - 1) == 0
             assert [i for task in tasks for i in task] == list(range(rows.n_blocks))

@@ -1,11 +1,11 @@
-"""Checks of images, masks and (y, x) parameters."""
+"""Checks of images, masks and (y, x) parameters, and the survey of all pixels."""
 
 import numpy as np
 import pytest
 
-from stemseg_core import segment
+from stemseg_core import datasets, segment
 from stemseg_core.io import read_image
-from stemseg_core.windows.images import check_image, first_bad_pixels, pair
+from stemseg_core.windows.images import Frames, check_image, first_bad_pixels, pair
 
 
 @pytest.mark.parametrize(
@@ -99,3 +99,51 @@ def test_what_read_image_returns_is_told_from_pixels(tmp_path):
     np.save(tmp_path / "a.npy", np.eye(64))
     with pytest.raises(TypeError, match=r"pass image\.data"):
         segment(read_image(tmp_path / "a.npy"), 2)
+
+
+def test_survey_keeps_the_image_and_finds_its_extremes():
+    image = np.random.default_rng(0).integers(3, 200, (2, 30, 40)).astype(np.uint16)
+    frames = Frames.survey(image)
+    assert np.shares_memory(frames.image, image)
+    assert frames.stack == (2,)
+    assert frames.mask is None
+    assert frames.extremes == tuple((frame.min(), frame.max()) for frame in image)
+    np.testing.assert_array_equal(frames.offset, [np.float32(frame.mean()) for frame in image])
+    assert frames.gain / 2 < np.abs(image - frames.offset[:, None, None]).max() <= frames.gain
+    assert Frames.survey(image[0]).stack == ()
+
+
+def test_survey_leaves_out_what_is_excluded():
+    image = np.arange(1200.0).reshape(30, 40)
+    image[3, 4], image[5] = np.inf, -1e9
+    mask = np.zeros(image.shape, bool)
+    mask[5] = True
+    with pytest.raises(ValueError, match=r"1 infinity, first at \(3, 4\)"):
+        Frames.survey(image, mask)
+    frames = Frames.survey(image, mask, "exclude")
+    assert frames.extremes == ((0, 1199),)
+    assert frames.mask.sum() == 41
+    assert mask.sum() == 40
+    np.testing.assert_allclose(frames.offset, image[~frames.mask[0]].mean())
+    pixels = frames.pixels(0, slice(2, 7), slice(3, 9), np.dtype(np.float32))
+    expected = np.where(frames.mask[0], 0, (image - frames.offset[0]) / frames.gain)[2:7, 3:9]
+    np.testing.assert_allclose(pixels, expected, rtol=1e-6)
+    assert Frames.survey(image, np.ones_like(mask)).extremes == ((0, 0),)
+
+
+def test_survey_refuses_unknown_ways():
+    with pytest.raises(ValueError, match="invalid must be one of"):
+        Frames.survey(np.ones((3, 3)), None, "fill")
+
+
+def test_segment_surveys_the_pixels_once_for_windows_of_all_sizes(monkeypatch):
+    survey, surveyed = Frames.survey.__func__, []
+
+    def counted(cls, image, *args):
+        surveyed.append(np.shape(image))
+        return survey(cls, image, *args)
+
+    monkeypatch.setattr(Frames, "survey", classmethod(counted))
+    image, _ = datasets.two_phase((256, 256))
+    assert len(segment(image, 2).params["windows"]) == 3
+    assert surveyed == [(256, 256)]

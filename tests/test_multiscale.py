@@ -1,6 +1,7 @@
 """Windows of several sizes: which are taken, and what they are good for."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from stemseg_core import datasets, segment
 from stemseg_core.phases.frequencies import Frequencies
 from stemseg_core.phases.multiscale import Scales, _surest, window_sizes
+from stemseg_core.system.execution import Execution
 from stemseg_core.windows.grid import Grid
+from stemseg_core.windows.images import Frames
 from stemseg_core.windows.windows import WindowFFT
 
 
@@ -23,12 +26,11 @@ def agreement(labels, truth):
 
 
 def test_sizes_that_are_asked_for():
-    image = np.zeros((400, 400))
-    assert window_sizes(image, None, 48, None, pixel_size=None, n_jobs=1) == [(48, 48)]
-    assert window_sizes(image, None, None, [32, 96, 64], pixel_size=None, n_jobs=1) == [(64, 64), (96, 96), (32, 32)]
-    sizes = [(32, 32), (96, 80), (64, 64)]
-    assert window_sizes(image, None, 32, [32, (96, 80), 64, 64], pixel_size=None, n_jobs=1) == sizes
-    assert window_sizes(image, None, None, np.array([40]), pixel_size=None, n_jobs=1) == [(40, 40)]
+    sizes = partial(window_sizes, Frames.survey(np.zeros((400, 400))), pixel_size=None, execution=Execution())
+    assert sizes(48, None) == [(48, 48)]
+    assert sizes(None, [32, 96, 64]) == [(64, 64), (96, 96), (32, 32)]
+    assert sizes(32, [32, (96, 80), 64, 64]) == [(32, 32), (96, 80), (64, 64)]
+    assert sizes(None, np.array([40])) == [(40, 40)]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_large_windows_that_meet_a_mask_everywhere_are_not_used(two_phase):
     image, truth = two_phase
     mask = np.zeros(image.shape, bool)
     mask[20::48, 20::48] = True
-    scales = Scales([(32, 32)], WindowFFT(32, 8), image, mask, frequencies=Frequencies(3))
+    scales = Scales([(32, 32)], WindowFFT(32, 8), Frames.survey(image, mask), frequencies=Frequencies(3))
     assert scales.large.window == (32, 32)
     result = segment(image, 2, window=32, step=8, mask=mask)
     assert agreement(result.label_image[~mask], truth[~mask]) > 0.9

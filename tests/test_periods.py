@@ -1,14 +1,20 @@
 """The strongest period of an image, and the window that suits it."""
 
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
 from stemseg_core import datasets, segment
+from stemseg_core.system.execution import Execution
 from stemseg_core.windows import periods
-from stemseg_core.windows.periods import pixels_along, strongest_period, strongest_reflection, suited_window, window_of
+from stemseg_core.windows.images import Frames
+from stemseg_core.windows.periods import pixels_along, suited_window, window_of
+
+strongest_period = partial(periods.strongest_period, execution=Execution(2))
+strongest_reflection = partial(periods.strongest_reflection, execution=Execution(2))
 
 Y, X = np.mgrid[:400, :360]
 
@@ -158,17 +164,29 @@ def test_segment_takes_a_window_square_in_length():
     y, x = result.params["window"]
     assert y % 2 == x % 2 == 0
     assert y == pytest.approx(2 * x, abs=2)
-    assert window_of(image, pixel_size=(0.02, 0.04))[0] == (y, x)
+    assert window_of(Frames.survey(image), pixel_size=(0.02, 0.04), execution=Execution())[0] == (y, x)
 
 
 def test_segment_takes_it():
     image, _ = datasets.two_phase((320, 320))
     result = segment(image, 2)
-    window, period = window_of(image)
+    window, period = window_of(Frames.survey(image), execution=Execution())
     assert (window, period) == (suited_window(strongest_period(image), image.shape), strongest_period(image))
     assert result.params["window"] == window
     side = window[0]
     assert result.params["windows"] == ((2 * side,) * 2, (side,) * 2, (3 * side // 4,) * 2)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("shape", [(300, 320), (2100, 2050)])
+def test_surveyed_frames_have_the_period_of_their_pixels(shape, masked):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    image = np.cos(2 * np.pi * x / 13) + np.cos(2 * np.pi * y / 13)
+    mask = np.zeros(shape, bool)
+    mask[50:60] = masked
+    window, period = window_of(Frames.survey(image, mask), execution=Execution(2))
+    assert period == strongest_period(image, mask)
+    assert window == suited_window(period, shape)
 
 
 @pytest.mark.parametrize("constant", [0, 1 / 3, 5])

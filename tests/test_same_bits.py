@@ -13,7 +13,6 @@ from stemseg_core.stages import compress as compress_module
 from stemseg_core.stages import leading
 from stemseg_core.system import execution
 from stemseg_core.system.threads import _controller, one_blas_thread
-from stemseg_core.windows import windows
 
 STAGES = {
     "svd": lambda n: SVD(4, n_jobs=n),
@@ -32,8 +31,7 @@ STAGES = {
 def many_blocks():
     """Small blocks and tasks, so that a little data is split as much as a lot of it would be."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (row_sources, windows):
-            patch.setattr(module, "BLOCK_BYTES", 1 << 15)
+        patch.setattr(row_sources, "BLOCK_BYTES", 1 << 15)
         patch.setattr(execution, "TASK_BYTES", 1 << 17)
         yield
 

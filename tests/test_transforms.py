@@ -1,4 +1,4 @@
-"""The ways to transform windows: against their NumPy twins at every level, against each other, and their costs."""
+"""Transforms of windows against their NumPy twins at every level, against each other, and their costs; axes."""
 
 from importlib import import_module
 
@@ -197,8 +197,8 @@ def test_all_ways_give_the_same_features(monkeypatch, reference, window, step, t
             matrix = matrix_by(monkeypatch, rows, windows, image, window, step, taper=taper, zoom=zoom, scale="abs")
             if matrix is not None:
                 tried += 1
-                assert type(matrix.along_x) is rows
-                assert type(matrix.along_y) is windows
+                assert type(matrix.plan.along_x) is rows
+                assert type(matrix.plan.along_y) is windows
                 assert np.abs(matrix.to_image(np.asarray(matrix)) - want).max() <= 1.5 * fft_error
                 assert np.array_equal(matrix.rows(3, 50), matrix.to_array(n_jobs=3)[3:50])
     assert tried >= 2

@@ -24,6 +24,7 @@ from stemseg_core.io import Image, ImageReadError, Signal, choose_signal, read_i
 from stemseg_core.phases.segment import segment
 from stemseg_core.phases.segmentation import Segmentation
 from stemseg_core.rows.transitional import tell
+from stemseg_core.system.execution import Execution
 from stemseg_core.system.threads import Progress
 from stemseg_core.system.versions import VERSION
 from stemseg_core.windows.periods import pixels_along, strongest_period, strongest_reflection, suited_window
@@ -108,9 +109,8 @@ class Job:
         if doubt:
             self.warnings.append(f"{doubt}; what is found is not told apart by lattices")
         elif search:
-            doubt = no_lattice(
-                strongest_period(self.image.data, mask, pixel_size=pixel_size, n_jobs=n_jobs), pixel_size
-            )
+            period = strongest_period(self.image.data, mask, pixel_size=pixel_size, execution=Execution.of(n_jobs))
+            doubt = no_lattice(period, pixel_size)
         if doubt:
             self.notes.append(doubt)
 
@@ -286,7 +286,8 @@ def _pixels(path: Path, signal: Signal, taken: bool) -> dict[str, Any]:
         "notes": list(image.notes),
     }
     if taken:
-        period, found["order"] = strongest_reflection(image.data, pixel_size=image.pixel_size) or (None, None)
+        reflection = strongest_reflection(image.data, pixel_size=image.pixel_size, execution=Execution.of())
+        period, found["order"] = reflection or (None, None)
         window = suited_window(period, image.data.shape, image.pixel_size)
         if period is not None:
             found["period"] = _lengths(pixels_along(period, image.pixel_size), image.pixel_size)

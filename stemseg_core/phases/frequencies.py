@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.base import clone
+from numpy.typing import DTypeLike, NDArray
 
 from stemseg_core.rows.base import check_whole
 from stemseg_core.system.errors import ParameterError
+from stemseg_core.system.types import Array
 from stemseg_core.windows.periods import SMALLEST
-from stemseg_core.windows.windows import WindowFFT, WindowMatrix
+from stemseg_core.windows.plan import HalfPlane
 
-Array = NDArray[Any]
-
-#: Angular orders that are kept of a ring: a spectrum looks the same from both ends, so odd ones are zero.
+#: Angular orders of a ring. Odd ones are zero, since spectra are even. With twice as many, lattices are told apart that
+#: differ in angles below 15 degrees only, and noise counts more.
 ORDERS = (0, 2, 4, 6, 8, 10, 12)
-#: Where a ring ends, to either side, in cycles a window: rings overlap, for spots are two cycles wide.
+#: Half width of a ring in cycles a window. Rings overlap, since spots are two cycles wide. Twice as much: two close
+#: spacings look like one.
 REACH = 1.25
-#: A ring of this radius, in cycles a window, holds orders up to so many times it: spots are two cycles wide.
+#: Highest order of a ring over its radius in cycles a window: spots, two cycles wide, show no higher ones. Twice as
+#: much: inner rings have orders that hold noise alone.
 ORDERS_PER_CYCLE = 2
 
 
@@ -47,21 +47,21 @@ class Frequencies:
     pixel_size: tuple[float, float] = (1.0, 1.0)
     rotation_invariant: bool = False
 
-    def kept(self, matrix: WindowMatrix) -> NDArray[np.bool_]:
-        """Which features (d,) of a matrix are compared.
+    def kept(self, half_plane: HalfPlane) -> NDArray[np.bool_]:
+        """Which features (d,) of windows are compared.
 
         Raises
         ------
         ValueError
             If none are.
         """
-        kept = self._within(matrix)
+        kept = self._within(half_plane)
         if not kept.any():
-            raise self.nothing_left(f"a window of {matrix.window[0]} x {matrix.window[1]} px")
-        return matrix.from_image(kept)
+            raise self.nothing_left(f"a window of {half_plane.window[0]} x {half_plane.window[1]} px")
+        return half_plane.from_image(kept)
 
     def nothing_left(self, window: str, remark: str = "") -> ParameterError:
-        """What is wrong if none of the frequencies of a window, in words, are within the limits."""
+        """The error if no frequency is within the limits; `window` is how it calls the window."""
         limits, cure = f"`k_min={self.k_min:g}`", "a smaller zoom or `k_min`"
         if self.k_max is not None:
             limits, cure = f"{limits} with `k_max={self.k_max:g}`", f"{cure}, or a larger `k_max`"
@@ -71,57 +71,58 @@ class Frequencies:
             k_max=self.k_max,
         )
 
-    def leaves_some(self, matrix: WindowMatrix) -> bool:
-        """Whether features of a matrix are compared at all."""
-        return bool(self._within(matrix).any())
+    def leaves_some(self, half_plane: HalfPlane) -> bool:
+        """Whether any feature is compared."""
+        return bool(self._within(half_plane).any())
 
-    def _within(self, matrix: WindowMatrix) -> NDArray[np.bool_]:
+    def _within(self, half_plane: HalfPlane) -> NDArray[np.bool_]:
         """Which frequencies of the full plane are within the limits."""
-        y, x = matrix.ky[:, np.newaxis], matrix.kx
+        y, x = half_plane.ky[:, np.newaxis], half_plane.kx
         radius = np.hypot(y / self.pixel_size[0], x / self.pixel_size[1])
         if self.rotation_invariant:
-            first, last = self.cycles(matrix)
-            return (radius >= first * self.bin_of(matrix)) & (radius <= (last + 1e-9) * self.bin_of(matrix))
-        within: NDArray[np.bool_] = np.hypot(y * matrix.window[0], x * matrix.window[1]) >= self.k_min
+            first, last = self.cycles(half_plane)
+            return (radius >= first * self.bin_of(half_plane)) & (radius <= (last + 1e-9) * self.bin_of(half_plane))
+        within: NDArray[np.bool_] = np.hypot(y * half_plane.window[0], x * half_plane.window[1]) >= self.k_min
         return within if self.k_max is None else within & (radius <= self.k_max)
 
-    def bin_of(self, matrix: WindowMatrix) -> float:
-        """One cycle a window, along the axis where that is more, in cycles per unit of length."""
-        return max(1 / (w * size) for w, size in zip(matrix.window, self.pixel_size, strict=True))
+    def bin_of(self, half_plane: HalfPlane) -> float:
+        """One cycle a window along its shorter side, in cycles per unit of length: the distance between rings."""
+        return max(1 / (w * size) for w, size in zip(half_plane.window, self.pixel_size, strict=True))
 
-    def cycles(self, matrix: WindowMatrix) -> tuple[float, float]:
-        """First and last radius of what is compared whatever its direction, in units of `bin_of`.
+    def cycles(self, half_plane: HalfPlane) -> tuple[float, float]:
+        """First and last radius that is compared if directions do not count, in units of `bin_of`.
 
-        Rings that the corners do not complete would differ with the direction.
+        Circles beyond the last lie only in part in the plane of frequencies: what is seen of them changes with the
+        direction of a lattice.
         """
-        complete = min(matrix.ky[-1] / self.pixel_size[0], matrix.kx[-1] / self.pixel_size[1])
+        complete = min(half_plane.ky[-1] / self.pixel_size[0], half_plane.kx[-1] / self.pixel_size[1])
         last = complete if self.k_max is None else min(complete, self.k_max)
-        return self.k_min, float(last / self.bin_of(matrix))
+        return self.k_min, float(last / self.bin_of(half_plane))
 
-    def columns(self, matrix: WindowMatrix) -> list[tuple[float, int]]:
-        """Radius and order of each of the moments; one ring in the middle if there is no room for a whole one."""
-        first, last = self.cycles(matrix)
+    def columns(self, half_plane: HalfPlane) -> list[tuple[float, int]]:
+        """Radius and order of each of the moments; if there is no room for a whole ring, of one in the middle."""
+        first, last = self.cycles(half_plane)
         rings = np.arange(first + REACH, last - REACH + 1e-9)
         rings = rings if len(rings) else np.array([(first + last) / 2])
         return [(float(ring), order) for ring in rings for order in ORDERS if order <= ORDERS_PER_CYCLE * ring]
 
-    def n_features(self, matrix: WindowMatrix) -> int:
+    def n_features(self, half_plane: HalfPlane) -> int:
         """How many numbers a window is compared by."""
-        return len(self.columns(matrix)) if self.rotation_invariant else matrix.shape[1]
+        return len(self.columns(half_plane)) if self.rotation_invariant else half_plane.n_features
 
-    def moments(self, matrix: WindowMatrix) -> AngularMoments | None:
-        """What replaces the features if directions do not count."""
-        return AngularMoments(self, matrix) if self.rotation_invariant else None
+    def moments(self, half_plane: HalfPlane, dtype: DTypeLike) -> AngularMoments | None:
+        """What replaces the features, of that type, if directions do not count; else None."""
+        return AngularMoments(self, half_plane, dtype) if self.rotation_invariant else None
 
-    def moments_bytes(self, matrix: WindowMatrix) -> float:
+    def moments_bytes(self, half_plane: HalfPlane, dtype: DTypeLike) -> float:
         """Memory of `moments`."""
         if not self.rotation_invariant:
             return 0.0
-        return 2.0 * len(self.columns(matrix)) * matrix.shape[1] * matrix.dtype.itemsize
+        return 2.0 * len(self.columns(half_plane)) * half_plane.n_features * np.dtype(dtype).itemsize
 
 
 def check_k_max(k_max: object, zoom: int, calibration: tuple[float, float] | None, units: str) -> None:
-    """Refuse a limit that is none: above all frequencies of an image, or above those that `zoom` keeps of them."""
+    """Refuse a limit above all frequencies of an image, or above those of them that `zoom` keeps."""
     check_whole(zoom=zoom)
     if k_max is None:
         return
@@ -152,18 +153,18 @@ def check_k_max(k_max: object, zoom: int, calibration: tuple[float, float] | Non
 def check_windows(
     sizes: Sequence[tuple[int, int]],
     frequencies: Frequencies,
-    features: WindowFFT,
+    zoom: int,
     shape: tuple[int, ...],
     units: str,
     *,
     chosen: bool,
 ) -> None:
-    """Refuse sizes of windows, given or chosen for the image, of which no frequencies would be compared."""
+    """Refuse sizes of windows, given or chosen for the image, that leave no frequency to compare."""
     for size in sizes:
         if not chosen and (size[0] > shape[0] or size[1] > shape[1]):
             continue  # refused as such when windows are laid over the image
-        matrix = clone(features).set_params(window=size).matrix(np.zeros(size))
-        if frequencies.leaves_some(matrix):
+        half_plane = HalfPlane(size, zoom)
+        if frequencies.leaves_some(half_plane):
             continue
         if chosen and max(size) < SMALLEST:
             raise ParameterError(
@@ -171,18 +172,20 @@ def check_windows(
                 "frequencies of windows of a quarter of it; take a larger image, or try a larger window with `zoom=1`",
                 image=shape,
                 k_min=frequencies.k_min,
-                zoom=features.zoom,
+                zoom=zoom,
             )
         windows = "the window chosen for the image" if chosen else f"a window of {size[0]} x {size[1]} px"
         remark = ""
-        if frequencies.k_max is not None and replace(frequencies, k_max=1 / frequencies.k_max).leaves_some(matrix):
+        if frequencies.k_max is not None and replace(frequencies, k_max=1 / frequencies.k_max).leaves_some(half_plane):
             y, x = frequencies.pixel_size
-            remark = _as_a_length(frequencies.k_max, float(np.hypot(matrix.ky[-1] / y, matrix.kx[-1] / x)), units)
+            remark = _as_a_length(
+                frequencies.k_max, float(np.hypot(half_plane.ky[-1] / y, half_plane.kx[-1] / x)), units
+            )
         raise frequencies.nothing_left(windows, remark)
 
 
 def _as_a_length(k_max: float, largest: float, units: str) -> str:
-    """What to give if a limit that makes no sense as a frequency is a length; nothing if that makes none either."""
+    """The cure if `k_max` makes sense as a length rather than as a frequency; nothing if it does not."""
     if 1 / k_max > largest:
         return ""
     return f"; `k_max` is a frequency: for details of {k_max:g} {units} give {1 / k_max:.4g}"
@@ -206,20 +209,22 @@ class AngularMoments:
     doi:10.1364/AO.21.004016.
     """
 
-    def __init__(self, frequencies: Frequencies, matrix: WindowMatrix) -> None:
-        y, x = np.meshgrid(matrix.ky / frequencies.pixel_size[0], matrix.kx / frequencies.pixel_size[1], indexing="ij")
-        kept = np.flatnonzero(frequencies.kept(matrix))
-        cycles = matrix.from_image(np.hypot(y, x))[kept] / frequencies.bin_of(matrix)
-        angles = matrix.from_image(np.arctan2(y, x))[kept]
-        # The weights of features, see `WindowFFT`: all frequencies but zero are there twice.
+    def __init__(self, frequencies: Frequencies, half_plane: HalfPlane, dtype: DTypeLike) -> None:
+        y, x = np.meshgrid(
+            half_plane.ky / frequencies.pixel_size[0], half_plane.kx / frequencies.pixel_size[1], indexing="ij"
+        )
+        kept = np.flatnonzero(frequencies.kept(half_plane))
+        cycles = half_plane.from_image(np.hypot(y, x))[kept] / frequencies.bin_of(half_plane)
+        angles = half_plane.from_image(np.arctan2(y, x))[kept]
+        # The weights of features: all frequencies but zero stand for two.
         weights = np.where(cycles > 0, np.sqrt(2), 1)
-        columns = frequencies.columns(matrix)
+        columns = frequencies.columns(half_plane)
         self.n = len(columns)
-        self.to_both = np.zeros((matrix.shape[1], 2 * self.n), matrix.dtype)
+        self.to_both = np.zeros((half_plane.n_features, 2 * self.n), dtype)
         for column, (ring, order) in enumerate(columns):
-            share = np.cos(np.pi / 2 * np.clip((cycles - ring) / REACH, -1, 1)) ** 2 * weights
+            profile = np.cos(np.pi / 2 * np.clip((cycles - ring) / REACH, -1, 1)) ** 2 * weights
             # An order stands for its negative too.
-            part = share * np.exp(1j * order * angles) * (np.sqrt(2) if order else 1) / np.linalg.norm(share)
+            part = profile * np.exp(1j * order * angles) * (np.sqrt(2) if order else 1) / np.linalg.norm(profile)
             self.to_both[kept, column], self.to_both[kept, self.n + column] = part.real, part.imag
 
     def __call__(self, rows: Array) -> Array:

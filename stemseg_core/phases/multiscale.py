@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from sklearn.base import clone
 
@@ -22,14 +22,14 @@ from stemseg_core.phases.methods import (
     smoothed_scores,
 )
 from stemseg_core.phases.separability import best_separated, separation_of_map, separation_of_scores
-from stemseg_core.phases.spectra import SmoothedSpectra, Spectra
+from stemseg_core.phases.spectra import PowerSpectra, SmoothedSpectra, Spectra
 from stemseg_core.rows.sources import ArrayRows
 from stemseg_core.stages.compress import compress
 from stemseg_core.stages.estimates import Separation
 from stemseg_core.stages.leading import leading_bytes
 from stemseg_core.system.execution import Execution
 from stemseg_core.windows.grid import Grid, interpolation, whiten_noise
-from stemseg_core.windows.images import pair
+from stemseg_core.windows.images import Frames, pair
 from stemseg_core.windows.periods import window_of
 from stemseg_core.windows.windows import NoWindowError, WindowFFT, WindowMatrix
 
@@ -48,19 +48,18 @@ Learnt = tuple[Array, Array, float]
 
 
 def window_sizes(
-    image: ArrayLike,
-    mask: ArrayLike | None,
+    frames: Frames,
     window: Any,
     windows: Any,
     *,
     pixel_size: tuple[float, float] | None,
-    n_jobs: int | None,
+    execution: Execution,
 ) -> list[Size]:
     """The sizes of windows that are asked for: that of the maps, then others; one that suits the image if none is."""
     if windows is None:
         if window is not None:
             return [pair("window", window)]
-        return [window_of(image, mask, pixel_size=pixel_size, n_jobs=n_jobs)[0]]
+        return [window_of(frames, pixel_size=pixel_size, execution=execution)[0]]
     if not isinstance(windows, Sequence | np.ndarray) or isinstance(windows, str) or not len(windows):
         raise ValueError(f"windows must be a sequence of window sizes, got {windows!r}")
     sizes = _largest_first({pair("windows", size) for size in windows})
@@ -79,8 +78,7 @@ class Scales:
         That of the maps, and others, of which the largest is for the lattices; they are added if there is none.
     features : WindowFFT
         Its window is set here, and so is its step, which is that of the maps.
-    image, mask
-        As for `WindowFFT.matrix`.
+    frames : Frames
     frequencies : Frequencies
         Which are compared.
     """
@@ -89,23 +87,22 @@ class Scales:
         self,
         sizes: list[Size],
         features: WindowFFT,
-        image: ArrayLike,
-        mask: ArrayLike | None,
+        frames: Frames,
         *,
         frequencies: Frequencies,
     ) -> None:
         def matrix(size: Size, step: Size, **parameters: Any) -> WindowMatrix:
-            return clone(features).set_params(window=size, step=step, **parameters).matrix(image, mask)
+            return clone(features).set_params(window=size, step=step, **parameters).matrix_of(frames)
 
         step = step_of(sizes[0], features.step)
         self.small = [matrix(sizes[0], step)]
         given = sizes
         if len(sizes) == 1:
-            sizes = _around(sizes[0], np.shape(image))
+            sizes = _around(sizes[0], frames.image.shape)
         large = max(sizes, key=lambda size: size[0] * size[1])
         smaller = [matrix(size, _apart(step, size, SMALL_STEPS)) for size in sizes[1:] if size != large]
         # One that was not asked for may be too small for the frequencies that are compared.
-        self.small += [size for size in smaller if size.window in given or frequencies.leaves_some(size)]
+        self.small += [size for size in smaller if size.window in given or frequencies.leaves_some(size.half_plane)]
         self.between: list[WindowMatrix] = []
         self.large_spectra: WindowMatrix | None = None
         apart = _apart(step, large, LARGE_STEPS)
@@ -122,7 +119,7 @@ class Scales:
             self.large, self.large_spectra, self.between = matrix(sizes[0], step, scale="abs"), None, []
         self.frequencies = frequencies
         for size in (self.large, *self.small, *self.between):
-            frequencies.kept(size)  # refused before any work
+            frequencies.kept(size.half_plane)  # refused before any work
 
     @property
     def sizes(self) -> list[Size]:
@@ -139,19 +136,19 @@ class Scales:
         large, first, k = self.large, self.maps.shape[0], n_phases
         pixels = 4 * large.image.shape[-2] * large.image.shape[-1]
         n, powers = large.shape[0], min(POWER_RANK, *large.shape)
-        lattices = min(max(LATTICE_RANK, k + 8), n, self.frequencies.n_features(large))
+        lattices = min(max(LATTICE_RANK, k + 8), n, self.frequencies.n_features(large.half_plane))
         needed = [
             leading_bytes(large, powers, n_threads),
             4 * n * powers + max(Grid.of(large).smooth_bytes(powers, large.dtype), 4 * n * lattices, 8 * n),
             4 * n * lattices + max(kmeans_bytes(n, lattices, k, n_threads), 4 * n * k + pixels),
         ]
-        n, kept = first, min(rank, first, self.frequencies.n_features(self.maps))
+        n, kept = first, min(rank, first, self.frequencies.n_features(self.maps.half_plane))
         own, beside = 4 * n * kept, max(kmeans_bytes(n, kept, k, n_threads), 4 * n * k + pixels)
         needed.append(2 * pixels + 2 * own + beside)  # scores of the windows of the maps, also whitened
         needed.append(3 * pixels + own + 8 * n * (k - 1) + n * (k * 18 + 40))
         coordinates = 0.0
         for matrix in (*self.small, *self.between):
-            kept = POWER_RANK if matrix in self.between else min(rank, self.frequencies.n_features(matrix))
+            kept = POWER_RANK if matrix in self.between else min(rank, self.frequencies.n_features(matrix.half_plane))
             n, kept = matrix.shape[0], min(kept, *matrix.shape)
             taught = matrix.included.size * 40  # labels, and distances to the boundaries of phases
             beside = 4 * n * kept + max(Grid.of(matrix).smooth_bytes(kept, matrix.dtype), 8 * n, taught)
@@ -187,7 +184,7 @@ class Scales:
         plain = replace(settings, whiten=False)
 
         def scores_of(matrix: WindowMatrix, of: Grid) -> Array:
-            return smoothed_scores(Spectra(matrix, self.frequencies, spectra.normalize), of, plain)
+            return smoothed_scores(Spectra(matrix, matrix.half_plane, self.frequencies, spectra.normalize), of, plain)
 
         if self.large_spectra is not None:
             maps.append(self._clusters(scores_of(self.large_spectra, of), of, k, settings))
@@ -235,10 +232,10 @@ class Scales:
 
     def _lattices(self, matrix: WindowMatrix, rank: int, settings: Settings) -> Array:
         """Scores of the smoothed power spectra of windows, each of length 1."""
-        spectra = Spectra(matrix, self.frequencies, 0, unit=_modulus(matrix))
+        spectra = PowerSpectra(matrix, matrix.half_plane, self.frequencies, _modulus(matrix))
         powers = compress(spectra, POWER_RANK, **settings.limits)
         smoothed = Grid.of(matrix).smooth(powers.scores, settings.smooth, Execution.of(**settings.threads))
-        moments = self.frequencies.moments(matrix)
+        moments = self.frequencies.moments(matrix.half_plane, matrix.dtype)
         lattices = SmoothedSpectra(smoothed, powers.basis, powers.mean, moments)
         return compress(ArrayRows(lattices), rank, **settings.limits).scores
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -28,7 +27,7 @@ from stemseg_core.system.random import check_random_state
 from stemseg_core.system.threads import Progress, one_blas_thread
 from stemseg_core.system.versions import versions
 from stemseg_core.windows.grid import Grid
-from stemseg_core.windows.images import refuse_names
+from stemseg_core.windows.images import Frames, refuse_names
 from stemseg_core.windows.windows import WindowFFT, WindowMatrix
 
 
@@ -200,10 +199,12 @@ def segment(
     if random_state is None:
         random_state = int(np.random.SeedSequence().generate_state(1)[0])
     features = WindowFFT(step=step, taper=taper, detrend=detrend, zoom=zoom, scale=scale, invalid=invalid)
-    sizes = window_sizes(image, mask, window, windows, pixel_size=calibration, n_jobs=n_jobs)
+    execution = Execution.of(n_jobs, max_memory, progress)
+    frames = Frames.survey(image, mask, invalid)
+    sizes = window_sizes(frames, window, windows, pixel_size=calibration, execution=execution)
     frequencies = Frequencies(k_min, k_max, calibration or (1.0, 1.0), bool(rotation_invariant))
-    check_windows(sizes, frequencies, features, np.shape(image), units, chosen=window is None and windows is None)
-    scales = Scales(sizes, features, image, mask, frequencies=frequencies) if method == "kmeans" else None
+    check_windows(sizes, frequencies, zoom, np.shape(image), units, chosen=window is None and windows is None)
+    scales = Scales(sizes, features, frames, frequencies=frequencies) if method == "kmeans" else None
     features.set_params(window=sizes[0], step=step_of(sizes[0], step))
     used = {name: value for name, value in features.get_params().items() if name not in _SETTINGS} | {
         "n_phases": n_phases,
@@ -223,32 +224,34 @@ def segment(
     if calibration and (k_max is not None or rotation_invariant):
         used["pixel_size"] = calibration  # of which the result does not depend otherwise
     params = {name: value.item() if isinstance(value, np.generic) else value for name, value in used.items()}
-    matrix = scales.maps if scales else features.matrix(image, mask)
-    _check_pixels(matrix, min_area)
+    matrix = scales.maps if scales else features.matrix_of(frames)
+    _check_pixels(frames, min_area)
     most = MAX_PHASES if n_phases == AUTO else int(n_phases)
     if n_phases != AUTO and matrix.shape[0] < most:
         raise ValueError(
             f"n_phases={n_phases} needs as many windows, the image has {matrix.shape[0]}; take a smaller step or window"
         )
-    execution = Execution.of(n_jobs, max_memory, progress)
     if scales:
         finding = scales.needed_bytes(most, rank, execution.n_threads)
     else:
-        n_features = frequencies.n_features(matrix)
+        n_features = frequencies.n_features(matrix.half_plane)
         finding = phases_bytes(matrix, n_features, method, most, rank=rank, n_threads=execution.n_threads)
     if regularize:
         finding = max(finding, regularized_bytes(matrix.included.size, most))
-    finding += frequencies.moments_bytes(scales.large if scales else matrix)
+    finding += frequencies.moments_bytes((scales.large if scales else matrix).half_plane, matrix.dtype)
     needed = _needed_memory(matrix, finding, most, execution.n_threads, regions=min_area > 1)
     require_memory(needed, max_memory, f"segmenting {matrix.shape[0]} windows", "take a larger step or a smaller rank")
     # NMF, which passes over the spectra many times, keeps them itself.
     rows = matrix if method == "nmf" else cached(matrix, spare_memory(needed, max_memory))
-    spectra = Spectra(matrix, frequencies, normalize, rows)
+    spectra = Spectra(rows, matrix.half_plane, frequencies, normalize)
     grid = Grid.of(matrix)
     settings = Settings(rank, smooth, bool(whiten), random_state, n_jobs, max_memory, progress)
     with one_blas_thread():
-        find = scales.find_phases if scales else partial(find_phases, method)
-        memberships, partition, estimate, separation = find(spectra, grid, n_phases, settings)
+        memberships, partition, estimate, separation = (
+            scales.find_phases(spectra, grid, n_phases, settings)
+            if scales
+            else find_phases(method, spectra, grid, n_phases, settings)
+        )
         memberships = regularized(memberships, grid, regularize, execution)
         memberships, labels, label_image = _place(memberships, matrix, min_area, n_jobs)
         components, residual = patterns(rows, memberships, labels if partition else None, execution)
@@ -328,21 +331,17 @@ def _check_numbers(**parameters: object) -> None:
             raise ValueError(f"{name} must be a {wanted} from 0 to {high:g}, got {number!r}")
 
 
-def _check_pixels(matrix: WindowMatrix, min_area: int) -> None:
+def _check_pixels(frames: Frames, min_area: int) -> None:
     """Refuse an image without a lattice, and regions that it has no room for."""
-    image, mask = matrix.image[0], matrix.mask
-    height, width = image.shape
-    if min_area > image.size:
+    height, width = frames.image.shape[1:]
+    if min_area > frames.image.size:
         raise ValueError(
-            f"min_area must be at most the area of the image, {height} x {width} = {image.size} pixels; got {min_area}"
+            f"min_area must be at most the area of the image, {height} x {width} = {frames.image.size} pixels; "
+            f"got {min_area}"
         )
-    first = None
-    for y in range(height):  # row by row: the pixels are not copied
-        row = image[y] if mask is None else image[y][~mask[0][y]]
-        first = row[0] if first is None and row.size else first
-        if (row != first).any():
-            return
-    raise ValueError(f"image is {first} in every pixel: there is no lattice to see; leave such images out")
+    low, high = frames.extremes[0]
+    if low == high:
+        raise ValueError(f"image is {low} in every pixel: there is no lattice to see; leave such images out")
 
 
 def _check_others(*, whiten: object, rotation_invariant: object, units: object, progress: object) -> None:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.phases.frequencies import AngularMoments, Frequencies
 from stemseg_core.rows.sources import Rows
-from stemseg_core.system.types import Index
-from stemseg_core.windows.windows import WindowMatrix
+from stemseg_core.system.types import Array, Index
+from stemseg_core.windows.plan import HalfPlane
 
-#: Sums of squares in this range neither overflowed nor lost digits below the smallest numbers.
+#: Range in which a sum of squares has neither overflowed nor lost digits to numbers below the smallest normal one. If
+#: it is narrower, more rows are summed again, scaled by their largest entry.
 SAFE_SQUARES = {np.dtype(np.float32): (1e-25, 1e37), np.dtype(np.float64): (1e-280, 1e307)}
 
-#: Spectra whose moments are taken at once: blocks of moments have many rows, and these are long before.
+#: Spectra whose moments are taken at once: a block of moments has many rows, whose spectra are long. Twice as many:
+#: twice the memory.
 MOMENT_ROWS = 256
 
 
-def row_norms(block: NDArray[Any]) -> NDArray[np.float64]:
-    """Length of each row; of rows whose squares overflow or vanish relative to their largest entry."""
+def row_norms(block: Array) -> NDArray[np.float64]:
+    """Length of each row, also where its squares overflow or vanish."""
     with np.errstate(over="ignore"):
         norms = np.sqrt(np.einsum("ij,ij->i", block, block).astype(np.float64))
     low, high = SAFE_SQUARES[block.dtype]
@@ -36,55 +37,38 @@ def row_norms(block: NDArray[Any]) -> NDArray[np.float64]:
 
 
 class Spectra(Rows):
-    """Rows of a `WindowMatrix`, x -> x / |x|**normalize, with the features set to zero that do not count; a row source.
+    """Window spectra as they are compared, x -> x / |x|**normalize; features that do not count are zero. A row source.
 
     The lowest frequencies carry thickness, contamination and the skirt of the zero beam, not the lattice. Full
     normalisation (1) would make vacuum as loud as crystal; none (0) lets a thickness ramp pass for a phase.
 
     Parameters
     ----------
-    matrix : WindowMatrix
+    rows : Rows of shape (n, d)
+        A `WindowMatrix`, or what stores its rows.
+    half_plane : HalfPlane
+        Which frequencies these rows are of.
     frequencies : Frequencies
-        Which are compared. If their directions do not count, rows are `AngularMoments`.
+        Which of them are compared. If directions do not count, rows are `AngularMoments`.
     normalize : float
         Exponent, 0 to 1.
-    rows : Rows, optional
-        Where the rows of the matrix are to be had, if not from itself.
-    unit : float, optional
-        If given, rows are (x / unit)^2 in place of x: powers, of rows of moduli. They keep their directions: moments
-        are to be taken when they are smoothed.
     """
 
-    def __init__(
-        self,
-        matrix: WindowMatrix,
-        frequencies: Frequencies,
-        normalize: float,
-        rows: Rows | None = None,
-        unit: float | None = None,
-    ) -> None:
-        self.unit = unit
-        self.rows = matrix if rows is None else rows
-        self.normalize = normalize
-        self.dropped = np.flatnonzero(~frequencies.kept(matrix))
-        self.moments = frequencies.moments(matrix) if unit is None else None
-        self.shape = matrix.shape if self.moments is None else (matrix.shape[0], self.moments.n)
-        self.dtype, self.n_blocks = matrix.dtype, matrix.n_blocks
+    def __init__(self, rows: Rows, half_plane: HalfPlane, frequencies: Frequencies, normalize: float) -> None:
+        self.rows, self.normalize = rows, normalize
+        self.dropped = np.flatnonzero(~frequencies.kept(half_plane))
+        self.moments = frequencies.moments(half_plane, rows.dtype)
+        self.shape = rows.shape if self.moments is None else (rows.shape[0], self.moments.n)
+        self.dtype, self.n_blocks = rows.dtype, rows.n_blocks
 
     def index(self, i: int) -> Index:
         return self.rows.index(i)
 
-    def reader(self) -> Callable[[int], NDArray[Any]]:
+    def reader(self) -> Callable[[int], Array]:
         read = self.rows.reader()
 
-        def spectra(i: int) -> NDArray[Any]:
-            block = read(i)
-            if not block.flags.writeable:  # else the reader's own memory, free to change
-                block = block.copy()
-            block[:, self.dropped] = 0
-            if self.unit is not None:
-                block /= self.unit
-                block *= block
+        def spectra(i: int) -> Array:
+            block = _without(read(i), self.dropped)
             if self.normalize:
                 norm = row_norms(block)
                 norm[norm == 0] = 1
@@ -94,11 +78,56 @@ class Spectra(Rows):
         return spectra
 
 
-class SmoothedSpectra:
-    """Spectra that scores stand for, none negative, each of length 1; an array that makes its rows when sliced.
+class PowerSpectra(Rows):
+    """Power spectra of windows, (x / unit)**2 of moduli x; features that do not count are zero. A row source.
 
-    Of powers, which add up where windows are averaged: the mean over neighbouring windows has little noise and no bias.
-    Only then is the length, which tells of thickness and dose, divided out.
+    Whether directions count or not, rows are features: `SmoothedSpectra` takes the moments when they are smoothed.
+
+    Parameters
+    ----------
+    rows : Rows of shape (n, d)
+        A `WindowMatrix` of moduli.
+    half_plane : HalfPlane
+        Which frequencies these rows are of.
+    frequencies : Frequencies
+        Which of them are compared.
+    unit : float
+        Near the moduli: their squares would overflow or vanish else.
+    """
+
+    def __init__(self, rows: Rows, half_plane: HalfPlane, frequencies: Frequencies, unit: float) -> None:
+        self.rows, self.unit = rows, unit
+        self.dropped = np.flatnonzero(~frequencies.kept(half_plane))
+        self.shape, self.dtype, self.n_blocks = rows.shape, rows.dtype, rows.n_blocks
+
+    def index(self, i: int) -> Index:
+        return self.rows.index(i)
+
+    def reader(self) -> Callable[[int], Array]:
+        read = self.rows.reader()
+
+        def powers(i: int) -> Array:
+            block = _without(read(i), self.dropped)
+            block /= self.unit
+            block *= block
+            return block
+
+        return powers
+
+
+def _without(block: Array, dropped: NDArray[np.intp]) -> Array:
+    """A block of rows with some features set to zero: in place if it belongs to the reader, else a copy."""
+    if not block.flags.writeable:
+        block = block.copy()
+    block[:, dropped] = 0
+    return block
+
+
+class SmoothedSpectra:
+    """Spectra from their scores, not negative and each of length 1; an array that makes its rows when sliced.
+
+    The scores are of power spectra, smoothed. Powers add up where windows are averaged: their mean over neighbouring
+    windows has little noise and no bias. Only then is the length, which depends on thickness and dose, divided out.
 
     Parameters
     ----------
@@ -106,16 +135,14 @@ class SmoothedSpectra:
     basis : ndarray of shape (r, d)
     mean : ndarray of shape (d,)
     moments : AngularMoments, optional
-        What is taken of the spectra in the end, if their directions do not count.
+        What rows are made of in the end, if directions do not count.
     """
 
-    def __init__(
-        self, scores: NDArray[Any], basis: NDArray[Any], mean: NDArray[Any], moments: AngularMoments | None = None
-    ) -> None:
+    def __init__(self, scores: Array, basis: Array, mean: Array, moments: AngularMoments | None = None) -> None:
         self.scores, self.basis, self.mean, self.moments = scores, basis, mean, moments
         self.shape, self.dtype = (len(scores), basis.shape[1] if moments is None else moments.n), scores.dtype
 
-    def __getitem__(self, index: slice) -> NDArray[Any]:
+    def __getitem__(self, index: slice) -> Array:
         if self.moments is None:
             return self._spectra(self.scores[index])
         moments = np.empty((len(self.scores[index]), self.shape[1]), self.dtype)
@@ -124,8 +151,8 @@ class SmoothedSpectra:
             moments[part] = self.moments(self._spectra(self.scores[index][part]))
         return moments
 
-    def _spectra(self, scores: NDArray[Any]) -> NDArray[Any]:
-        rows: NDArray[Any] = scores @ self.basis
+    def _spectra(self, scores: Array) -> Array:
+        rows: Array = scores @ self.basis
         rows += self.mean
         np.maximum(rows, 0, out=rows)
         norm = row_norms(rows)

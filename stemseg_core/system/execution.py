@@ -160,7 +160,7 @@ class Execution:
             return part.nodes
 
         done = 0
-        tasks = [(blocks,) for blocks in _tasks(rows, self.n_threads)]
+        tasks = [(blocks,) for blocks in tasks_of(rows, self.n_threads)]
         for (blocks,), nodes in zip(tasks, in_order(work, tasks, self.n_threads, stop), strict=True):
             for level, partial in nodes:
                 tree.push(partial, level)
@@ -205,7 +205,7 @@ class Execution:
         return memory.spare_memory(needed, self.max_memory)
 
 
-def _tasks(rows: Blocks, n_threads: int) -> list[range]:
+def tasks_of(rows: Blocks, n_threads: int) -> list[range]:
     """Aligned groups of 2**m blocks: few enough to cost nothing to hand out, many enough for progress and balance."""
     n_blocks = rows.n_blocks
     block_bytes = max(1, rows.shape[0] * rows.shape[1] * rows.dtype.itemsize // max(1, n_blocks))

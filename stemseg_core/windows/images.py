@@ -1,15 +1,24 @@
-"""Checks of images, masks and (y, x) parameters before any work."""
+"""Images that windows are cut from: checks of pixels, masks and (y, x) parameters, and one look at every pixel."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stemseg_core.system.errors import ParameterError, ParameterTypeError
+from stemseg_core.system.types import Array
+
+#: What may be done with pixels that are not finite.
+INVALID = ("raise", "exclude")
+#: Pixels along each axis of a frame that its offset is the mean of, evenly spaced. Twice as many: four times the time,
+#: and an offset nearer to the mean, by which the last bits of all features change.
+OFFSET_PIXELS = 256
 
 
 def pair(name: str, value: int | Sequence[int] | str) -> tuple[int, int]:
@@ -43,7 +52,7 @@ def refuse_names(image: object) -> None:
         )
 
 
-def check_image(image: ArrayLike, mask: ArrayLike | None) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+def check_image(image: ArrayLike, mask: ArrayLike | None) -> tuple[Array, NDArray[np.bool_] | None]:
     """`image` as a real array (y, x) or (t, y, x), not copied, and the mask of excluded pixels, own or given."""
     refuse_names(image)
     own_mask = np.ma.getmask(image)
@@ -78,7 +87,7 @@ def check_image(image: ArrayLike, mask: ArrayLike | None) -> tuple[NDArray[Any],
     return array, masks[0] if len(masks) == 1 else masks[0] | masks[1]
 
 
-def first_bad_pixels(frame: NDArray[Any], bad: NDArray[np.bool_]) -> str:
+def first_bad_pixels(frame: Array, bad: NDArray[np.bool_]) -> str:
     """``'37 NaN, first at (12, 88)'``; NaN and infinity counted apart, positions (y, x)."""
     found = []
     for name, which in (("NaN", np.isnan(frame) & bad), ("infinity", np.isinf(frame) & bad)):
@@ -86,3 +95,122 @@ def first_bad_pixels(frame: NDArray[Any], bad: NDArray[np.bool_]) -> str:
             y, x = np.argwhere(which)[0]
             found.append(f"{which.sum()} {name}, first at ({y}, {x})")
     return " and ".join(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """The frames of an image once all pixels have been looked at; windows of any size may be laid over them.
+
+    Features are computed from (pixel - offset) / gain. The offset keeps float32 exact on images with a high background;
+    the gain, a power of two, keeps squares in range for pixels of any unit.
+
+    Attributes
+    ----------
+    image : ndarray of shape (t, y, x)
+        The pixels of the caller, not copied.
+    stack : tuple
+        Axes of the image before (y, x): (t,), or () of a single frame.
+    mask : ndarray of bool of shape (t, y, x), or None
+        True: excluded.
+    offset : ndarray of shape (t,)
+    extremes : tuple of (low, high) of each frame
+        The smallest and the largest pixel that is not excluded; (0, 0) if all are.
+    """
+
+    image: Array
+    stack: tuple[int, ...]
+    mask: NDArray[np.bool_] | None
+    offset: NDArray[np.float64]
+    extremes: tuple[tuple[Any, Any], ...]
+
+    @classmethod
+    def survey(cls, image: ArrayLike, mask: ArrayLike | None = None, invalid: str = "raise") -> Frames:
+        """Look at every pixel: refuse or exclude what is not finite, find offsets and extremes.
+
+        Parameters and errors as for `WindowFFT` and its method `matrix`.
+        """
+        if invalid not in INVALID:
+            raise ParameterError(f"`invalid` must be one of {INVALID}, got {invalid!r}", invalid=invalid)
+        array, excluded = check_image(image, mask)
+        frames = array.reshape(-1, *array.shape[-2:])
+        masks = None if excluded is None else np.broadcast_to(excluded, array.shape).reshape(frames.shape)
+        offset = np.zeros(len(frames))
+        extremes = []
+        for f, frame in enumerate(frames):
+            low, high = frame.min(), frame.max()
+            if frame.dtype.kind == "f" and not (np.isfinite(low) and np.isfinite(high)):
+                bad = _bad_pixels(frame, None if masks is None else masks[f])
+                if bad.any():
+                    if invalid == "raise":
+                        where = "" if len(frames) == 1 else f" of frame {f}"
+                        raise ParameterError(
+                            f"`image` has {first_bad_pixels(frame, bad)}{where}; mend them, mask them, or pass "
+                            "`invalid=`",
+                            image=int(bad.sum()),
+                            invalid="exclude",
+                        )
+                    masks = np.zeros(frames.shape, bool) if masks is None else masks.copy()
+                    masks[f] |= bad
+            own = None if masks is None else masks[f]
+            if own is not None and own.any():
+                valid = frame[~own]
+                low, high = (valid.min(), valid.max()) if valid.size else (0, 0)
+            offset[f] = _typical_pixel(frame, own)
+            extremes.append((low, high))
+        return cls(frames, array.shape[:-2], masks, offset, tuple(extremes))
+
+    @cached_property
+    def deviation(self) -> float:
+        """Largest distance of a pixel from the offset of its frame."""
+        largest = 0.0
+        for (low, high), offset in zip(self.extremes, self.offset, strict=True):
+            largest = max(largest, float(high) - offset, offset - float(low))
+        return largest
+
+    @cached_property
+    def gain(self) -> float:
+        return float(2.0 ** np.ceil(np.log2(self.deviation))) if 0 < self.deviation < np.inf else 1.0
+
+    def pixels(self, frame: int, rows: slice, columns: slice, dtype: np.dtype[Any]) -> Array:
+        """A piece of a frame as (pixel - offset) / gain, excluded pixels as 0; C-contiguous."""
+        piece = self.image[frame, rows, columns]
+        work = np.result_type(piece.dtype, dtype if self.gain < 2.0**126 else np.float64)
+        scaled = np.subtract(piece, self.offset[frame], dtype=work)
+        scaled /= work.type(self.gain)
+        if self.mask is not None:
+            scaled[self.mask[frame, rows, columns]] = 0
+        return np.ascontiguousarray(scaled, dtype=dtype)
+
+    def included(self, window: tuple[int, int], step: tuple[int, int]) -> NDArray[np.bool_]:
+        """Which windows touch no excluded pixel, (t, ny, nx)."""
+        (wy, wx), (sy, sx) = window, step
+        ny, nx = ((n - w) // s + 1 for n, w, s in zip(self.image.shape[1:], window, step, strict=True))
+        included = np.ones((len(self.image), ny, nx), bool)
+        if self.mask is None:
+            return included
+        for mask, result in zip(self.mask, included, strict=True):
+            total = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int64)
+            mask.cumsum(axis=0, dtype=np.int64, out=total[1:, 1:]).cumsum(axis=1, out=total[1:, 1:])
+            top, bottom = total[:-wy:sy], total[wy::sy]
+            result[:] = (bottom[:, wx::sx] - bottom[:, :-wx:sx] - top[:, wx::sx] + top[:, :-wx:sx]) == 0
+        return included
+
+
+def _bad_pixels(frame: Array, mask: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """Which pixels of a frame are neither finite nor masked."""
+    bad = ~np.isfinite(frame)
+    return bad if mask is None else bad & ~mask
+
+
+def _typical_pixel(frame: Array, mask: NDArray[np.bool_] | None) -> float:
+    """Mean of evenly spaced pixels, as float32 so that it is exact in either dtype.
+
+    They are copied to one layout and type first: the order of a sum, and with it the bits of every feature, must not
+    depend on how the image is stored.
+    """
+    every = tuple(slice(None, None, -(-n // OFFSET_PIXELS)) for n in frame.shape)
+    sample = np.array(frame[every], dtype=np.float64, order="C")
+    if mask is not None:
+        sample = sample[~mask[every]]
+    mean = float(sample.mean()) if sample.size else 0.0
+    return float(np.float32(mean)) if abs(mean) < float(np.finfo(np.float32).max) else mean

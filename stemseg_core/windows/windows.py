@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,15 +13,16 @@ from scipy.signal import get_window
 from sklearn.base import BaseEstimator
 
 from stemseg_core.rows.base import check_whole
-from stemseg_core.rows.sources import BLOCK_BYTES, Rows
-from stemseg_core.rows.transitional import run
+from stemseg_core.rows.sources import Rows
+from stemseg_core.system.docs import shared_docs
 from stemseg_core.system.errors import ParameterError
-from stemseg_core.system.memory import require_memory
+from stemseg_core.system.execution import Execution, tasks_of
+from stemseg_core.system.memory import MemoryLimit
 from stemseg_core.system.threads import Progress
-from stemseg_core.windows import transforms
-from stemseg_core.windows.axes import Axis
-from stemseg_core.windows.images import check_image, first_bad_pixels, pair
-from stemseg_core.windows.tiles import STRIP_COLUMNS, Tile, TileGrid, TileReader
+from stemseg_core.system.types import Array
+from stemseg_core.windows.images import INVALID, Frames, pair
+from stemseg_core.windows.plan import HalfPlane, WindowPlan
+from stemseg_core.windows.tiles import Tile, TileGrid, TileReader
 
 SCALES = ("abs", "sqrt", "log1p", "power")
 
@@ -29,6 +31,7 @@ class NoWindowError(ValueError):
     """Every window touches an excluded pixel."""
 
 
+@shared_docs
 class WindowFFT(BaseEstimator):
     """Modulus of the local Fourier transform: a window slides over an image, is tapered and transformed.
 
@@ -55,12 +58,7 @@ class WindowFFT(BaseEstimator):
         What to do with NaN and infinity: refuse the image, or leave out the windows that they touch.
     dtype : {"float32", "float64"}, default="float32"
         Of the computation and the features.
-    n_jobs : int, optional
-        Threads, as in joblib; None: all CPUs that this process may use.
-    max_memory : int or str, optional
-        Limit for `transform`, in bytes or as "4 GB"; default: a share of what is free.
-    progress : callable, optional
-        ``progress(done, total, stage)``; returning False stops.
+    {execution}
 
     Notes
     -----
@@ -68,7 +66,7 @@ class WindowFFT(BaseEstimator):
     made: by Fourier transforms of many columns at once, by sums that neighbouring windows share (small steps), or by
     matrix products (small windows, lengths with prime factors above 5), whichever a model of their costs finds
     fastest (`stemseg_core.windows.transforms`). With float32 and AVX-512 one core takes about 0.4 us a window of 64
-    px at step 1, 0.7 at step 8; windows of 256 px at step 64 take 28. The ways agree to rounding, that of a float32
+    px at step 1, 0.7 at step 8; windows of 256 px at step 64 take 28. The results agree to the rounding of a float32
     FFT. Window and step may be anything; windows start at 0, step, 2 step, ... while they fit.
 
     The idea of unmixing sliding Fourier windows is that of Vasudevan et al., Appl. Phys. Lett. 106, 091601 (2015),
@@ -98,7 +96,7 @@ class WindowFFT(BaseEstimator):
         invalid: str = "raise",
         dtype: DTypeLike = "float32",
         n_jobs: int | None = None,
-        max_memory: int | str | None = None,
+        max_memory: MemoryLimit = None,
         progress: Progress | None = None,
     ) -> None:
         self.window = window
@@ -131,17 +129,14 @@ class WindowFFT(BaseEstimator):
         ValueError
             A parameter or the shape is wrong, or pixels are NaN or infinite (with `invalid="raise"`).
         """
-        window, step = self._check_parameters()
-        image, mask = check_image(image, mask)
-        if any(w > n for w, n in zip(window, image.shape[-2:], strict=True)):
-            raise ParameterError(
-                f"window {window[0]} x {window[1]} px is larger than the image, "
-                f"{image.shape[-2]} x {image.shape[-1]} px; choose a smaller window",
-                window=window,
-            )
-        return WindowMatrix(self, window, step, image, mask)
+        plan = self._plan()
+        return WindowMatrix(plan, Frames.survey(image, mask, self.invalid))
 
-    def transform(self, image: ArrayLike, mask: ArrayLike | None = None) -> NDArray[Any]:
+    def matrix_of(self, frames: Frames) -> WindowMatrix:
+        """As `matrix`, of an image whose pixels have been looked at: for windows of several sizes over one image."""
+        return WindowMatrix(self._plan(), frames)
+
+    def transform(self, image: ArrayLike, mask: ArrayLike | None = None) -> Array:
         """The features of `image` as an array of shape (n, d); parameters and errors as for `matrix`.
 
         Raises
@@ -151,25 +146,38 @@ class WindowFFT(BaseEstimator):
         """
         matrix = self.matrix(image, mask)
         n, d = matrix.shape
-        require_memory(
+        execution = self._execution
+        execution.require(
             n * d * matrix.dtype.itemsize,
-            self.max_memory,
             f"the array of {n} windows x {d} features",
             "pass WindowFFT(...).matrix(image) to the next stage, or take a larger step or zoom",
         )
-        return matrix.to_array(n_jobs=self.n_jobs, progress=self.progress)
+        return matrix.stored(execution)
 
-    def _check_parameters(self) -> tuple[tuple[int, int], tuple[int, int]]:
+    @property
+    def _execution(self) -> Execution:
+        return Execution.of(self.n_jobs, self.max_memory, self.progress, stage="WindowFFT")
+
+    def _plan(self) -> WindowPlan:
+        """What the parameters say, once they are checked."""
         window = pair("window", self.window)
-        step = tuple(max(1, w // 4) for w in window) if self.step is None else pair("step", self.step)
+        step = pair("step", self.step) if self.step is not None else (max(1, window[0] // 4), max(1, window[1] // 4))
         check_whole(zoom=self.zoom)
-        for name, choices in (("scale", SCALES), ("detrend", ("constant", None)), ("invalid", ("raise", "exclude"))):
+        for name, choices in (("scale", SCALES), ("detrend", ("constant", None)), ("invalid", INVALID)):
             if getattr(self, name) not in choices:
                 value = getattr(self, name)
                 raise ParameterError(f"`{name}` must be one of {choices}, got {value!r}", **{name: value})
-        if np.dtype(self.dtype) not in (np.float32, np.float64):
+        dtype: np.dtype[Any] = np.dtype(self.dtype)
+        if dtype not in (np.float32, np.float64):
             raise ParameterError(f"`dtype` must be float32 or float64, got {self.dtype!r}", dtype=self.dtype)
-        return window, (step[0], step[1])
+        return WindowPlan.of(
+            HalfPlane(window, self.zoom),
+            step,
+            (self._taper(window[0]), self._taper(window[1])),
+            scale=self.scale,
+            detrend=self.detrend,
+            dtype=dtype,
+        )
 
     def _taper(self, size: int) -> NDArray[np.float64]:
         if self.taper is None:
@@ -203,44 +211,33 @@ class WindowMatrix(Rows):
         The grid of all windows.
     included : ndarray of bool of shape grid_shape
         Which windows are rows.
+    window, step : (int, int)
+        In pixels, (y, x).
     ky, kx : ndarray of shape (2 hy + 1,), (2 hx + 1,)
         Frequencies of the full plane, cycles per pixel.
+    plan : WindowPlan
+    frames : Frames
     """
 
-    def __init__(
-        self,
-        settings: WindowFFT,
-        window: tuple[int, int],
-        step: tuple[int, int],
-        image: NDArray[Any],
-        mask: NDArray[np.bool_] | None,
-    ) -> None:
-        self.window, self.step = window, step
-        self.scale, self.detrend = settings.scale, settings.detrend
-        self.dtype: np.dtype[Any] = np.dtype(settings.dtype)
-        self.hy, self.hx = ((w - 1) // (2 * settings.zoom) for w in window)
-        self.axis_y, self.axis_x = (
-            Axis(settings._taper(w), h, s, self.dtype) for w, h, s in zip(window, (self.hy, self.hx), step, strict=True)
-        )
-        self.along_y = transforms.fastest(transforms.WINDOW_TRANSFORMS, self.axis_y, self.hx + 1)
-        self.along_x = transforms.fastest(transforms.ROW_TRANSFORMS, self.axis_x)
-
-        ny, nx = ((n - w) // s + 1 for n, w, s in zip(image.shape[-2:], window, step, strict=True))
-        self.grid_shape: tuple[int, ...] = (*image.shape[:-2], ny, nx)
-        self.image = image.reshape(-1, *image.shape[-2:])
-        self.mask = None if mask is None else np.broadcast_to(mask, image.shape).reshape(self.image.shape)
-        self._survey_pixels(settings.invalid)
-        self.included = self._included().reshape(self.grid_shape)
-        number = np.cumsum(self.included.ravel()).reshape(len(self.image), ny, nx) - 1
-        self.row_number = None if self.included.all() else np.where(self.included.reshape(number.shape), number, -1)
-
-        self.shape = (int(self.included.sum()), ((2 * self.hy + 1) * (2 * self.hx + 1) + 1) // 2)
+    def __init__(self, plan: WindowPlan, frames: Frames) -> None:
+        plan.check(frames)
+        included = frames.included(plan.window, plan.step)
+        n_frames, ny, nx = included.shape
+        self.plan, self.frames = plan, frames
+        self.window, self.step, self.dtype = plan.window, plan.step, plan.dtype
+        self.grid_shape: tuple[int, ...] = (*frames.stack, ny, nx)
+        self.included = included.reshape(self.grid_shape)
+        self.shape = (int(included.sum()), plan.half_plane.n_features)
         if not self.shape[0]:
             raise NoWindowError(
                 "no window is left: every window touches an excluded pixel; use a smaller window or a smaller mask"
             )
-        self.tiles = TileGrid(len(self.image), (ny, nx), self._tile(ny, nx))
-        self._blocks = self._tiles_with_rows()
+        number = np.cumsum(included).reshape(included.shape) - 1
+        #: Row of each window, -1 of those that are excluded; None if none is.
+        self.row_number = None if included.all() else np.where(included, number, -1)
+        self.tiles = TileGrid(n_frames, (ny, nx), plan.tile((ny, nx)))
+        self._blocks = _tiles_with_rows(self.tiles, included)
+        self.n_blocks = len(self._blocks)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -250,106 +247,22 @@ class WindowMatrix(Rows):
         (wy, wx), (sy, sx) = self.window, self.step
         return f"WindowMatrix({n} x {d} {self.dtype}: {grid} windows of {wy} x {wx} px, step {sy} x {sx} px)"
 
-    def _survey_pixels(self, invalid: str) -> None:
-        """One look at every pixel: refuse or exclude what is not finite, and find offset and gain of each frame.
+    @property
+    def image(self) -> Array:
+        """The pixels of all frames, (t, y, x)."""
+        return self.frames.image
 
-        Features are computed from (pixel - offset) / gain. The offset keeps float32 exact on images with a high
-        background; the gain, a power of two, keeps squares in range for pixels of any unit.
-        """
-        self.offset = np.zeros(len(self.image))
-        spread = 0.0
-        for f, frame in enumerate(self.image):
-            low, high = frame.min(), frame.max()
-            if frame.dtype.kind == "f" and not (np.isfinite(low) and np.isfinite(high)):
-                self._exclude_bad_pixels(f, invalid)
-            if self.mask is not None and self.mask[f].any():
-                valid = frame[~self.mask[f]]
-                low, high = (valid.min(), valid.max()) if valid.size else (0, 0)
-            self.offset[f] = self._typical_pixel(f)
-            spread = max(spread, float(high) - self.offset[f], self.offset[f] - float(low))
-        self.gain = float(2.0 ** np.ceil(np.log2(spread))) if 0 < spread < np.inf else 1.0
-        with np.errstate(over="ignore"):
-            largest = np.float64(self.gain) * np.abs(self.axis_y.taper).sum() * np.abs(self.axis_x.taper).sum()
-            largest = {"abs": largest, "power": largest**2}.get(self.scale, 0.0)
-        if not largest < np.finfo(self.dtype).max:
-            raise ParameterError(
-                f"`image` has values up to {spread:.1e} from its mean, with which features of `scale=` may "
-                f"overflow {self.dtype}; divide the image, or use `scale='sqrt'` or a larger dtype",
-                image=spread,
-                scale=self.scale,
-            )
+    @property
+    def mask(self) -> NDArray[np.bool_] | None:
+        """The excluded pixels of all frames, (t, y, x)."""
+        return self.frames.mask
 
-    def _typical_pixel(self, f: int) -> float:
-        """Mean of some 256 x 256 evenly spread pixels, as float32 so that it is exact in either dtype.
-
-        Copied to one layout and type first: the order of a sum, and with it the bits of every feature, must not depend
-        on how the image is stored.
-        """
-        every = tuple(slice(None, None, -(-n // 256)) for n in self.image.shape[1:])
-        sample = np.array(self.image[f][every], dtype=np.float64, order="C")
-        if self.mask is not None:
-            sample = sample[~self.mask[f][every]]
-        mean = float(sample.mean()) if sample.size else 0.0
-        return float(np.float32(mean)) if abs(mean) < np.finfo(np.float32).max else mean
-
-    def _exclude_bad_pixels(self, f: int, invalid: str) -> None:
-        """Refuse frame `f`, or mask the pixels that are not finite; those already masked do not count."""
-        frame = self.image[f]
-        bad = ~np.isfinite(frame)
-        if self.mask is not None:
-            bad &= ~self.mask[f]
-        if not bad.any():
-            return
-        if invalid == "raise":
-            where = "" if len(self.image) == 1 else f" of frame {f}"
-            raise ParameterError(
-                f"`image` has {first_bad_pixels(frame, bad)}{where}; mend them, mask them, or pass `invalid=`",
-                image=int(bad.sum()),
-                invalid="exclude",
-            )
-        self.mask = np.zeros(self.image.shape, bool) if self.mask is None else self.mask.copy()
-        self.mask[f] |= bad
-
-    def _included(self) -> NDArray[np.bool_]:
-        """Windows that touch no excluded pixel, (frames, ny, nx)."""
-        ny, nx = self.grid_shape[-2:]
-        if self.mask is None:
-            return np.ones((len(self.image), ny, nx), bool)
-        included = np.empty((len(self.image), ny, nx), bool)
-        (wy, wx), (sy, sx) = self.window, self.step
-        for mask, result in zip(self.mask, included, strict=True):
-            total = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int64)
-            mask.cumsum(axis=0, dtype=np.int64, out=total[1:, 1:]).cumsum(axis=1, out=total[1:, 1:])
-            top, bottom = total[:-wy:sy], total[wy::sy]
-            result[:] = (bottom[:, wx::sx] - bottom[:, :-wx:sx] - top[:, wx::sx] + top[:, :-wx:sx]) == 0
-        return included
-
-    def _tiles_with_rows(self) -> NDArray[np.intp]:
-        """Numbers of the tiles that have an included window."""
-        if self.row_number is None:
-            return np.arange(len(self.tiles))
-        keep = (
-            self.row_number[t.frame, t.y0 : t.y1, t.x0 : t.x1].max() >= 0
-            for t in map(self.tiles.__getitem__, range(len(self.tiles)))
-        )
-        return np.flatnonzero(np.fromiter(keep, bool, len(self.tiles)))
-
-    def _tile(self, ny: int, nx: int) -> tuple[int, int]:
-        """Windows of a tile, (down, across): about `BLOCK_BYTES`, as many down as the transform wants or a multiple."""
-        most, down = max(1, BLOCK_BYTES // (self.shape[1] * self.dtype.itemsize)), self.along_y.down
-        across = min(nx, max(1, min(STRIP_COLUMNS // (self.hx + 1), most // min(ny, down))))
-        return min(ny, max(1, most // across // down) * down), across
-
-    # The row source (see blocks.py).
+    # The row source.
 
     @property
     def tile_shape(self) -> tuple[int, int]:
         """Windows (down, across) in a whole tile."""
         return self.tiles.tile
-
-    @property
-    def n_blocks(self) -> int:
-        return len(self._blocks)
 
     def tile(self, i: int) -> Tile:
         """The tile of block `i`."""
@@ -365,37 +278,59 @@ class WindowMatrix(Rows):
         rows = self.row_number[t.frame, t.y0 : t.y1, t.x0 : t.x1].ravel()
         return rows[rows >= 0]
 
-    def reader(self) -> TileReader:
-        return TileReader(self)
+    def reader(self) -> Callable[[int], Array]:
+        read = TileReader(self.plan, self.frames, self.tile_shape)
 
-    def pixels(self, frame: int, rows: slice, columns: slice) -> NDArray[Any]:
-        """A piece of a frame as (pixel - offset) / gain in the dtype of the features, excluded pixels as 0."""
-        piece = self.image[frame, rows, columns]
-        work = np.result_type(piece.dtype, self.dtype if self.gain < 2.0**126 else np.float64)
-        scaled = np.subtract(piece, self.offset[frame], dtype=work)
-        scaled /= work.type(self.gain)
-        if self.mask is not None:
-            scaled[self.mask[frame, rows, columns]] = 0
-        return np.ascontiguousarray(scaled, dtype=self.dtype)
+        def read_rows(i: int) -> Array:
+            tile = self.tile(i)
+            features = read(tile).reshape(-1, self.shape[1])
+            if self.row_number is None:
+                return features
+            included = self.row_number[tile.frame, tile.y0 : tile.y1, tile.x0 : tile.x1] >= 0
+            return features if included.all() else features[included.ravel()]
+
+        return read_rows
 
     # What users ask for.
 
-    def to_array(self, *, n_jobs: int | None = None, progress: Progress | None = None) -> NDArray[Any]:
+    def to_array(self, *, n_jobs: int | None = None, progress: Progress | None = None) -> Array:
         """All rows, shape (n, d); memory n d items."""
+        return self.stored(Execution.of(n_jobs, None, progress, stage="WindowFFT"))
+
+    def stored(self, execution: Execution) -> Array:
+        """As `to_array`."""
         out = np.empty(self.shape, self.dtype)
-        options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress, "stage": "WindowFFT"}
         if self.row_number is None:
-            run(_nothing, _InPlace(self, out), **options)
+            self._write_tiles(out.reshape(*self.tiles.shape, self.shape[1]), execution)
         else:
-            run(_rows_as_they_are, self, out=(out,), **options)
+            execution.run(_rows_as_they_are, self, out=(out,))
         return out
 
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+    def _write_tiles(self, out: Array, execution: Execution) -> None:
+        """Compute all tiles where they belong in `out` (t, ny, nx, d), without a copy.
+
+        Each thread has one reader, and a task is a run of tiles: neighbours in a strip share transforms of image rows.
+        """
+        stop = threading.Event()
+        thread = threading.local()
+
+        def write(blocks: range) -> None:
+            if not hasattr(thread, "read"):
+                thread.read = TileReader(self.plan, self.frames, self.tile_shape, out)
+            for i in blocks:
+                if stop.is_set():
+                    return
+                thread.read(self.tile(i))
+
+        tasks = [(blocks,) for blocks in tasks_of(self, execution.n_threads)]
+        execution.map(write, tasks, stage=execution.stage, stop=stop)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         if copy is False:
             raise ValueError("a WindowMatrix has no array to share: its rows are computed; use copy=None or True")
         return self.to_array().astype(dtype or self.dtype, copy=False)
 
-    def rows(self, start: int, stop: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    def rows(self, start: int, stop: int, out: Array | None = None) -> Array:
         """Rows ``start:stop``, with the same bits in whatever pieces they are asked for.
 
         The tiles that hold these rows are computed whole: ask for many rows at a time, or use the matrix as it is as
@@ -445,56 +380,44 @@ class WindowMatrix(Rows):
         return np.broadcast_to(grid, (*self.grid_shape, 2))[self.included]
 
     @property
+    def half_plane(self) -> HalfPlane:
+        """Which frequencies the features are of."""
+        return self.plan.half_plane
+
+    @property
+    def hy(self) -> int:
+        """Highest frequency along y, cycles a window."""
+        return self.half_plane.hy
+
+    @property
+    def hx(self) -> int:
+        """Highest frequency along x, cycles a window."""
+        return self.half_plane.hx
+
+    @property
     def ky(self) -> NDArray[np.float64]:
-        return np.arange(-self.hy, self.hy + 1) / self.window[0]
+        return self.half_plane.ky
 
     @property
     def kx(self) -> NDArray[np.float64]:
-        return np.arange(-self.hx, self.hx + 1) / self.window[1]
+        return self.half_plane.kx
 
-    def to_image(self, v: ArrayLike) -> NDArray[Any]:
+    def to_image(self, v: ArrayLike) -> Array:
         """Feature vectors (.., d) as centred full planes (.., 2 hy + 1, 2 hx + 1), without the weights."""
-        v = np.asarray(v)
-        if v.shape[-1:] != (self.shape[1],):
-            raise ValueError(f"v must have {self.shape[1]} features on its last axis, got shape {v.shape}")
-        plane = np.empty((2 * self.hy + 1, 2 * self.hx + 1), np.intp)
-        plane[self._half_plane] = np.arange(self.shape[1])
-        # The other half by F(-k) = conj F(k); at kx = 0 it is the column itself, turned over.
-        plane[: self.hy, self.hx] = plane[: self.hy : -1, self.hx]
-        plane[:, : self.hx] = plane[::-1, : self.hx : -1]
-        weight = np.full(self.shape[1], np.sqrt(2))
-        weight[self.hy * self.hx] = 1
-        return (v / weight.astype(v.dtype if v.dtype.kind == "f" else float))[..., plane]
+        return self.half_plane.to_image(v)
 
-    def from_image(self, planes: NDArray[Any]) -> NDArray[Any]:
-        """The half of centred full planes (.., 2 hy + 1, 2 hx + 1) that features stand for, (.., d), no weights."""
-        return planes[..., self._half_plane]
-
-    @cached_property
-    def _half_plane(self) -> NDArray[np.bool_]:
-        """Places of the features in the full plane, in their order."""
-        ky, kx = np.mgrid[-self.hy : self.hy + 1, -self.hx : self.hx + 1]
-        return (kx > 0) | ((kx == 0) & (ky >= 0))
+    def from_image(self, planes: Array) -> Array:
+        """What full planes (.., 2 hy + 1, 2 hx + 1) hold at the features, (.., d), without weights."""
+        return self.half_plane.from_image(planes)
 
 
-class _InPlace(Rows):
-    """The tiles of a matrix without exclusions, written where they belong in an array as they are read."""
-
-    def __init__(self, matrix: WindowMatrix, out: NDArray[Any]) -> None:
-        self.matrix = matrix
-        self.out = out.reshape(matrix.tiles.frames, *matrix.tiles.windows, matrix.shape[1])
-        self.shape, self.dtype, self.n_blocks = matrix.shape, matrix.dtype, matrix.n_blocks
-
-    def index(self, i: int) -> NDArray[np.intp]:
-        return self.matrix.index(i)
-
-    def reader(self) -> TileReader:
-        return TileReader(self.matrix, self.out)
+def _tiles_with_rows(tiles: TileGrid, included: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Numbers of the tiles that have an included window."""
+    if included.all():
+        return np.arange(len(tiles))
+    kept = (included[t.frame, t.y0 : t.y1, t.x0 : t.x1].any() for t in map(tiles.__getitem__, range(len(tiles))))
+    return np.flatnonzero(np.fromiter(kept, bool, len(tiles)))
 
 
-def _nothing(block: NDArray[Any]) -> tuple[None, None]:
-    return None, None
-
-
-def _rows_as_they_are(block: NDArray[Any]) -> tuple[tuple[NDArray[Any]], None]:
+def _rows_as_they_are(block: Array) -> tuple[tuple[Array], None]:
     return (block,), None
