@@ -162,7 +162,7 @@ def test_no_columns_of_two_grains_on_top_of_each_other():
     left = canvas.x < 100
     columns = [canvas.columns(datasets.SRTIO3, angle) for angle in (0.0, 40.0)]
     masks = [left & (canvas.y > -999), ~left & (canvas.y > -999)]
-    both, thinned = canvas.crystals(columns, masks, thin=False), canvas.crystals(columns, masks)
+    both, thinned = canvas.crystals(columns, masks, drop_overlapping=False), canvas.crystals(columns, masks)
     taken = both - thinned
     assert taken.sum() > 0
     assert taken[:, np.abs(canvas.x[0] - 100) > 12].sum() < 1e-6 * both.sum()

@@ -301,8 +301,8 @@ def test_pyplot_is_not_imported():
 def test_the_legend_of_an_overlay_stays_short():
     figure = plot.overlay(build(k=24))
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert len(texts) <= plot.LEGEND_ENTRIES + 3
-    assert f"and {24 - plot.LEGEND_ENTRIES} more" in texts
+    assert len(texts) <= plot.MAX_LEGEND_ENTRIES + 3
+    assert f"and {24 - plot.MAX_LEGEND_ENTRIES} more" in texts
 
 
 def test_an_overlay_says_if_chance_would_have_done():

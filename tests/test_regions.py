@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import label
 
-from stemseg_core.phases.regions import BYTES_A_PIXEL, without_small_regions
+from stemseg_core.phases.regions import without_small_regions, without_small_regions_bytes
 
 
 def areas_of(labels):
@@ -89,4 +89,4 @@ def test_memory():
     without_small_regions(labels, 50)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak + labels.nbytes < BYTES_A_PIXEL * labels.size < 1.3 * peak
+    assert peak + labels.nbytes < without_small_regions_bytes(labels.size) < 1.3 * peak

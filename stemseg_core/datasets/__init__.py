@@ -37,6 +37,7 @@ from stemseg_core.datasets.microscope import (
     Imaging,
     Seed,
 )
+from stemseg_core.system.errors import ParameterError, ParameterTypeError
 
 __all__ = [
     "COPPER",
@@ -71,12 +72,13 @@ def single_phase(
 
     Parameters
     ----------
-    shape : tuple of int
-        Height and width in pixels.
-    crystal : Crystal
-    angle : float, in degrees
-    random_state : int, Generator or None
-        The same int gives the same image; None a new one each time.
+    shape : (int, int), default=(512, 512)
+        Height and width of the image in pixels.
+    crystal : Crystal, default=SRTIO3
+    angle : float, default=0.0
+        Of the crystal, in degrees.
+    random_state : int, Generator or None, default=0
+        The same int gives the same image, None another one every time; a generator moves on.
     **imaging
         Keywords of `Imaging`: dose, pixel_size, probe, drift, ...
 
@@ -106,18 +108,18 @@ def two_phase(
 
     Parameters
     ----------
-    shape : tuple of int
-        Height and width in pixels.
-    crystals : (Crystal, Crystal)
+    shape : (int, int), default=(512, 512)
+        Height and width of the image in pixels.
+    crystals : (Crystal, Crystal), default=(SRTIO3, SRTIO3)
         On the left, at 0 degrees, and on the right.
-    angle : float, in degrees
-        Of the crystal on the right.
-    position : float
+    angle : float, default=30.0
+        Of the crystal on the right, in degrees.
+    position : float, default=0.5
         Of the interface, as a share of the width.
-    roughness : float, in nm
-        Of the interface, root mean square.
-    random_state : int, Generator or None
-        The same int gives the same image; None a new one each time.
+    roughness : float, default=0.3
+        Of the interface, root mean square in nm.
+    random_state : int, Generator or None, default=0
+        The same int gives the same image, None another one every time; a generator moves on.
     **imaging
         Keywords of `Imaging`: dose, pixel_size, probe, drift, ...
 
@@ -142,12 +144,12 @@ def superlattice(
 
     Parameters
     ----------
-    shape : tuple of int
-        Height and width in pixels.
-    position : float
+    shape : (int, int), default=(512, 512)
+        Height and width of the image in pixels.
+    position : float, default=0.45
         Of the interface, as a share of the width.
-    random_state : int, Generator or None
-        The same int gives the same image; None a new one each time.
+    random_state : int, Generator or None, default=0
+        The same int gives the same image, None another one every time; a generator moves on.
     **imaging
         Keywords of `Imaging`: dose, pixel_size, probe, drift, ...
 
@@ -177,18 +179,17 @@ def polycrystal(
 
     Parameters
     ----------
-    shape : tuple of int
-        Height and width in pixels.
-    n_grains : int
+    shape : (int, int), default=(512, 512)
+        Height and width of the image in pixels.
+    n_grains : int, default=8
         Number of Voronoi cells with wavy borders.
-    n_orientations : int
+    n_orientations : int, default=4
         At most `n_grains` and 255; all of them occur.
-    crystal : Crystal
-        By default copper [001].
-    misorientation : float, in degrees
-        Between one orientation and the next. None: 90 degrees shared out evenly, for a four-fold crystal.
-    random_state : int, Generator or None
-        The same int gives the same image; None a new one each time.
+    crystal : Crystal, default=COPPER
+    misorientation : float, optional
+        Between one orientation and the next, in degrees. Default: 90 / n_orientations, for a four-fold crystal.
+    random_state : int, Generator or None, default=0
+        The same int gives the same image, None another one every time; a generator moves on.
     **imaging
         Keywords of `Imaging`: dose, pixel_size, probe, drift, ...
 
@@ -200,7 +201,11 @@ def polycrystal(
         Orientation: label i is turned by i times the misorientation.
     """
     if not 1 <= n_orientations <= min(n_grains, 255):
-        raise ValueError(f"n_orientations must be from 1 to n_grains ({n_grains}), at most 255; got {n_orientations}")
+        raise ParameterError(
+            f"`n_orientations` must be from 1 to `n_grains` ({n_grains}), at most 255; got {n_orientations}",
+            n_orientations=n_orientations,
+            n_grains=n_grains,
+        )
     canvas = _canvas(shape, random_state, imaging)
     grains = _voronoi(canvas, n_grains)
     orientation = _orient(grains, n_orientations, canvas.rng)
@@ -225,20 +230,19 @@ def crystal_amorphous_vacuum(
 
     Parameters
     ----------
-    shape : tuple of int
-        Height and width in pixels.
-    crystal : Crystal
-        By default silicon [110].
-    angle : float, in degrees
-        Of the crystal.
-    amorphous : float
+    shape : (int, int), default=(512, 512)
+        Height and width of the image in pixels.
+    crystal : Crystal, default=SILICON
+    angle : float, default=12.0
+        Of the crystal, in degrees.
+    amorphous : float, default=0.7
         Intensity of the amorphous layer relative to the crystal's.
-    positions : (float, float)
+    positions : (float, float), default=(0.48, 0.78)
         Of the two interfaces, as shares of the width.
-    roughness : float, in nm
-        Of the interfaces, root mean square.
-    random_state : int, Generator or None
-        The same int gives the same image; None a new one each time.
+    roughness : float, default=0.3
+        Of the interfaces, root mean square in nm.
+    random_state : int, Generator or None, default=0
+        The same int gives the same image, None another one every time; a generator moves on.
     **imaging
         Keywords of `Imaging`: dose, pixel_size, probe, drift, ...
 
@@ -271,18 +275,18 @@ def inclined_interface(
 
     Parameters
     ----------
-    shape : tuple of int
-        Height and width in pixels.
-    crystals : (Crystal, Crystal)
+    shape : (int, int), default=(512, 512)
+        Height and width of the image in pixels.
+    crystals : (Crystal, Crystal), default=(SRTIO3, SRTIO3)
         A, at 0 degrees on the left, and B on the right.
-    angle : float, in degrees
-        Of B.
-    position : float
+    angle : float, default=30.0
+        Of B, in degrees.
+    position : float, default=0.5
         Of the middle of the overlap, as a share of the width.
-    overlap : float
+    overlap : float, default=0.4
         Width of the overlap, as a share of the width of the image.
-    random_state : int, Generator or None
-        The same int gives the same image; None a new one each time.
+    random_state : int, Generator or None, default=0
+        The same int gives the same image, None another one every time; a generator moves on.
     **imaging
         Keywords of `Imaging`: dose, pixel_size, probe, drift, ...
 
@@ -294,12 +298,14 @@ def inclined_interface(
         Share of B in the thickness, 0 to 1. Not labels: ``abundance > 0.5`` is the larger part.
     """
     if not 0 < overlap <= 1:
-        raise ValueError(f"overlap must be a share of the width, above 0 and at most 1, got {overlap!r}")
+        raise ParameterError(
+            f"`overlap` must be a share of the width, above 0 and at most 1, got {overlap!r}", overlap=overlap
+        )
     canvas = _canvas(shape, random_state, imaging)
     middle = canvas.interface(position, roughness=0.0)
     share = np.clip((canvas.x - middle) / (overlap * canvas.frame[1]) + 0.5, 0, 1)
     columns = [canvas.columns(crystals[0], 0.0), canvas.columns(crystals[1], angle)]
-    image = canvas.expose(canvas.crystals(columns, [1 - share, share], thin=False))
+    image = canvas.expose(canvas.crystals(columns, [1 - share, share], drop_overlapping=False))
     return image, np.clip(canvas.distort(share, order=1), 0, 1).astype(np.float32)
 
 
@@ -311,11 +317,11 @@ def _voronoi(canvas: Canvas, n_grains: int) -> NDArray[np.intp]:
         candidates = canvas.rng.uniform(0.08, 0.92, (32, 2)) * frame
         best = np.argmax(KDTree(seeds).query(candidates)[0])
         seeds = np.vstack([seeds, candidates[best]])
-    place = np.rint(seeds).astype(int) + canvas.margin
+    y, x = (np.rint(seeds).astype(int) + canvas.margin).T
     unseeded = np.ones(canvas.shape, bool)
-    unseeded[place[:, 0], place[:, 1]] = False
+    unseeded[y, x] = False
     number = np.zeros(canvas.shape, np.intp)
-    number[place[:, 0], place[:, 1]] = np.arange(n_grains)
+    number[y, x] = np.arange(n_grains)
     row, col = ndimage.distance_transform_edt(unseeded, return_distances=False, return_indices=True)
     amplitude, scale = 0.01 * sqrt(prod(canvas.frame)), 0.03 * sqrt(prod(canvas.frame))
     dy, dx = (np.rint(amplitude * canvas.smooth_noise(canvas.shape, scale)).astype(int) for _ in range(2))
@@ -345,7 +351,9 @@ def _orient(grains: NDArray[np.intp], n_orientations: int, rng: np.random.Genera
 
 def _canvas(shape: tuple[int, int], random_state: Seed, imaging: dict[str, float]) -> Canvas:
     known = Imaging.__dataclass_fields__
-    for name in imaging:
+    for name, value in imaging.items():
         if name not in known:
-            raise TypeError(f"unexpected keyword {name!r}; the imaging keywords are {', '.join(known)}")
+            raise ParameterTypeError(
+                f"unexpected keyword {name!r}; the imaging keywords are {', '.join(known)}", **{name: value}
+            )
     return Canvas(shape, Imaging(**imaging), random_state)

@@ -21,14 +21,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, prod, sqrt
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 from scipy.spatial import KDTree
 
-#: Size of a pixel in nm, unless told otherwise: 0.15 angstrom, usual at atomic resolution.
+from stemseg_core.system.errors import ParameterError
+
+#: Size of a pixel in nm, by default: 0.15 angstrom, usual at atomic resolution. Twice as much: twice the field of view,
+#: at half as many pixels a period.
 PIXEL_SIZE = 0.015
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -128,33 +131,36 @@ class Imaging:
 
     Attributes
     ----------
-    dose : float, in electrons
-        Counted by the detector per pixel, mean over the specimen (vacuum left out).
-    read_noise : float, in electrons
-        Standard deviation of the read-out; it makes some counts of a dark image negative, as in a microscope.
-    background : float
+    dose : float, default=60.0
+        Electrons that the detector counts in a pixel, mean over the specimen (vacuum left out).
+    read_noise : float, default=1.0
+        Standard deviation of the read-out in electrons; it makes some counts of a dark image negative, as in a
+        microscope.
+    background : float, default=0.02
         Share of `dose` that is counted everywhere, vacuum included.
-    pixel_size : float, in nm
-    probe : float, in nm
-        Standard deviation of the probe's core, at least 0.6 pixels (full width at half maximum: 2.35 times as much).
-    tail : float
+    pixel_size : float, default=0.015
+        In nm.
+    probe : float, default=0.045
+        Standard deviation of the probe's core in nm, at least 0.6 pixels (full width at half maximum: 2.35 times as
+        much).
+    tail : float, default=0.35
         Share of the electrons that are in the probe's tail.
-    tail_width : float, in nm
-        Standard deviation of the tail.
-    displacement : float, in nm
-        Static displacement of the columns, root mean square along each axis.
-    separation : float, in nm
-        Of two columns of different grains that are closer than this the weaker one is left out.
-    thickness_ramp : float
+    tail_width : float, default=0.12
+        Standard deviation of the tail in nm.
+    displacement : float, default=0.006
+        Static displacement of the columns in nm, root mean square along each axis.
+    separation : float, default=0.13
+        Distance in nm. Of two columns of different grains that are closer than this, the weaker one is left out.
+    thickness_ramp : float, default=0.15
         Relative difference in thickness between the two sides of the frame.
-    contamination : float
+    contamination : float, default=0.15
         Intensity of an amorphous layer on the specimen, relative to the specimen's.
-    amorphous_density : float, in atoms per nm^2
-        Projected density of amorphous material; its speckle fades as one over the square root.
-    jitter : float, in pixels
-        Displacement of scan lines along x, root mean square.
-    drift : float, in pixels
-        Of the specimen during the scan, in a random direction.
+    amorphous_density : float, default=1000.0
+        Atoms per nm^2 of amorphous material in projection; its speckle fades as one over the square root.
+    jitter : float, default=0.35
+        Displacement of scan lines along x in pixels, root mean square.
+    drift : float, default=6.0
+        Of the specimen during the scan in pixels, in a random direction.
     """
 
     dose: float = 60.0
@@ -175,18 +181,24 @@ class Imaging:
     def __post_init__(self) -> None:
         for name in ("dose", "pixel_size", "probe", "tail_width", "amorphous_density"):
             if not 0 < getattr(self, name) < np.inf:
-                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)!r}")
+                self._refuse(name, "be positive and finite,")
         for name in ("read_noise", "displacement", "separation", "contamination", "jitter", "drift"):
             if not 0 <= getattr(self, name) < np.inf:
-                raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)!r}")
+                self._refuse(name, "be finite and not negative,")
         for name in ("background", "tail", "thickness_ramp"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be from 0 up to, but not including, 1; got {getattr(self, name)!r}")
+                self._refuse(name, "be from 0 up to, but not including, 1;")
         if self.probe < 0.6 * self.pixel_size:
-            raise ValueError(
-                f"probe must be at least 0.6 pixels wide to be sampled, got {self.probe} nm at a pixel_size of "
-                f"{self.pixel_size} nm; make pixel_size smaller"
+            raise ParameterError(
+                f"`probe` must be at least 0.6 pixels wide to be sampled, got {self.probe} nm at a `pixel_size` of "
+                f"{self.pixel_size} nm; make `pixel_size` smaller",
+                probe=self.probe,
+                pixel_size=self.pixel_size,
             )
+
+    def _refuse(self, name: str, wanted: str) -> NoReturn:
+        value = getattr(self, name)
+        raise ParameterError(f"`{name}` must {wanted} got {value!r}", **{name: value})
 
 
 class Canvas:
@@ -194,7 +206,7 @@ class Canvas:
 
     Parameters
     ----------
-    frame : tuple of int
+    frame : (int, int)
         Height and width of the image in pixels.
     imaging : Imaging
     random_state : int, Generator or None
@@ -202,7 +214,9 @@ class Canvas:
 
     def __init__(self, frame: tuple[int, int], imaging: Imaging, random_state: Seed) -> None:
         if np.shape(frame) != (2,) or min(frame) < 1:
-            raise ValueError(f"shape must be (height, width) in pixels, both at least 1, got {frame!r}")
+            raise ParameterError(
+                f"`shape` must be (height, width) in pixels, both at least 1, got {frame!r}", shape=frame
+            )
         self.frame = (int(frame[0]), int(frame[1]))
         self.imaging = imaging
         self.rng = np.random.default_rng(random_state)
@@ -241,25 +255,30 @@ class Canvas:
 
     # ---- density of scattering, per pixel
 
-    def crystals(self, columns: Sequence[Floats], shares: Sequence[NDArray[Any]], *, thin: bool = True) -> Floats:
-        """Columns of each crystal, weighted by its share (0 to 1, for each pixel) of the thickness where they stand."""
-        place = np.concatenate(columns)
+    def crystals(
+        self, columns: Sequence[Floats], shares: Sequence[NDArray[Any]], *, drop_overlapping: bool = True
+    ) -> Floats:
+        """Density of crystals, each with its share (0 to 1, for each pixel of the canvas) of the thickness.
+
+        With `drop_overlapping`, of two columns of different crystals that are too close the weaker one is left out.
+        """
+        every = np.concatenate(columns)
         grain = np.repeat(np.arange(len(columns)), [len(c) for c in columns])
         for g, share in enumerate(shares):
-            here = grain == g
-            row, col = (np.clip(np.rint(place[here, axis]).astype(int), 0, self.shape[axis] - 1) for axis in (0, 1))
-            place[here, 2] *= share[row, col]
-        place, grain = place[place[:, 2] > 0], grain[place[:, 2] > 0]
-        if thin and len(place):
-            closer = self.imaging.separation / self.imaging.pixel_size
-            pairs = KDTree(place[:, :2]).query_pairs(closer, output_type="ndarray")
+            own = grain == g
+            row, col = (np.clip(np.rint(every[own, axis]).astype(int), 0, self.shape[axis] - 1) for axis in (0, 1))
+            every[own, 2] *= share[row, col]
+        every, grain = every[every[:, 2] > 0], grain[every[:, 2] > 0]
+        if drop_overlapping and len(every):
+            distance = self.imaging.separation / self.imaging.pixel_size
+            pairs = KDTree(every[:, :2]).query_pairs(distance, output_type="ndarray")
             pairs = pairs[grain[pairs[:, 0]] != grain[pairs[:, 1]]]
-            weaker = np.argmin(place[pairs, 2], axis=1)
-            place = np.delete(place, pairs[np.arange(len(pairs)), weaker], axis=0)
-        return _deposit(place, self.shape)
+            weaker = np.argmin(every[pairs, 2], axis=1)
+            every = np.delete(every, pairs[np.arange(len(pairs)), weaker], axis=0)
+        return _deposit(every, self.shape)
 
     def amorphous(self, where: NDArray[Any], density: float) -> Floats:
-        """Atoms at random `where` (0 to 1), scattering `density` per nm^2 on average."""
+        """Density of atoms at random places, `density` per nm^2 on average times `where` (0 to 1)."""
         atoms = self.imaging.amorphous_density * self.imaging.pixel_size**2
         scattering: Floats = self.rng.poisson(atoms, self.shape) * where * (density / self.imaging.amorphous_density)
         return scattering

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stemseg_core.io.readers import read_signals
 from stemseg_core.io.signals import ImageReadError, Signal, reading
+from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.files import atomic
 from stemseg_core.system.memory import require_memory
 
@@ -57,7 +58,7 @@ def read_image(path: str | os.PathLike[str], signal: int | None = None, frame: i
 
     Parameters
     ----------
-    path : path
+    path : str or path-like
         .npy, .npz, .tif, a picture, or any format RosettaSciIO reads (.dm3, .dm4, .emd, .ser, .hspy, .mrc, ...).
     signal : int, optional
         Which data set of the file, as `read_signals` numbers them. Default: the one with the largest image.
@@ -158,31 +159,31 @@ def write_tiff(
 
     Parameters
     ----------
-    path : path
+    path : str or path-like
     array : ndarray of shape (y, x) or (k, y, x)
         uint8, uint16 or float32 are kept (ImageJ knows no others); other floats become float32, other whole numbers
         the smaller of uint8 and uint16 that holds them.
-    pixel_size : tuple of float, optional
-        (y, x) in `units`; None: one pixel.
-    units : str
-    origin : tuple of float
+    pixel_size : (float, float), optional
+        (y, x) in `units`. Default: the unit is a pixel.
+    units : str, default="nm"
+    origin : (float, float), default=(0.0, 0.0)
         (y, x) of the first pixel's centre, in `units`, so that a coarse map lies over the image it belongs to.
 
     Raises
     ------
-    ValueError
+    ParameterError
         If the array is not 2-D or 3-D, or holds whole numbers outside 0..65535.
     """
     import tifffile
 
     if array.ndim not in (2, 3):
-        raise ValueError(f"array must have shape (y, x) or (k, y, x), got {array.shape}")
+        raise ParameterError(f"`array` must have shape (y, x) or (k, y, x), got {array.shape}", array=array)
     if array.dtype.kind == "f":
         array = array.astype(np.float32, copy=False)
     elif array.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
         low, high = int(array.min(initial=0)), int(array.max(initial=0))
         if low < 0 or high > 65535:
-            raise ValueError(f"array must hold whole numbers from 0 to 65535, got {low} to {high}")
+            raise ParameterError(f"`array` must hold whole numbers from 0 to 65535, got {low} to {high}", array=array)
         array = array.astype(np.uint8 if high < 256 else np.uint16)
     y, x = (float(size) for size in pixel_size or (1.0, 1.0))
     about = {"axes": "ZYX"[3 - array.ndim :], "unit": units if pixel_size else "pixel"}

@@ -35,7 +35,8 @@ NUMPY_SUFFIXES = (".npy", ".npz")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm")
 TIFF_SUFFIXES = (".tif", ".tiff")
 
-#: A resolution tag describes paper unless its pixels are smaller than this (25 400 dots per inch).
+#: Size of a pixel in nm from which on a plain resolution tag describes a sheet of paper (25 400 dots per inch), and is
+#: not used. Twice as much: some scans of paper would be taken for calibrated images.
 LARGEST_SCANNED_PIXEL_NM = 1000.0
 
 

@@ -15,7 +15,7 @@ from stemseg_core.phases.memberships import margin, order_by_size
 from stemseg_core.phases.methods import AUTO, MAX_PHASES, METHODS, Settings, find_phases, phases_bytes
 from stemseg_core.phases.multiscale import Scales, step_of, window_sizes
 from stemseg_core.phases.patterns import patterns
-from stemseg_core.phases.regions import BYTES_A_PIXEL, without_small_regions
+from stemseg_core.phases.regions import without_small_regions, without_small_regions_bytes
 from stemseg_core.phases.regularize import regularized, regularized_bytes
 from stemseg_core.phases.segmentation import PhaseWarning, Segmentation
 from stemseg_core.phases.spectra import Spectra
@@ -395,5 +395,5 @@ def _needed_memory(matrix: WindowMatrix, finding: float, n_phases: int, n_thread
     ordered = 4 * n_pixels * (2 if matrix.mask is None else 5) + matrix.shape[0] * 4 * n_phases
     maps = 4 * n_pixels + n_grid * (4 * n_phases + max(12 + 4 * n_phases, 28))
     if regions:
-        ordered = max(ordered, BYTES_A_PIXEL * n_pixels + matrix.shape[0] * 4 * n_phases)
+        ordered = max(ordered, without_small_regions_bytes(n_pixels) + matrix.shape[0] * 4 * n_phases)
     return max(finding, ordered, maps) + n_threads * SCRATCH_BLOCKS * BLOCK_BYTES

@@ -40,17 +40,23 @@ if TYPE_CHECKING:
 
 #: Okabe and Ito's colours without black, told apart with any colour vision (https://jfly.uni-koeln.de/color/).
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442")
-#: The line through the outermost windows: seen on dark and on light.
-_OUTERMOST = (("white", "-"), ("black", (0, (5, 5))))
-#: For areas that belong to no phase.
-EXCLUDED, STRIPES = "#9A9A9A", "#5A5A5A"
+#: The line through the centres of the outermost windows, dashes of two colours: seen on dark and on light.
+OUTERMOST = (("white", "-"), ("black", (0, (5, 5))))
+#: Colour of areas that belong to no phase.
+EXCLUDED = "#9A9A9A"
+#: Colour of the stripes on them.
+STRIPES = "#5A5A5A"
 
-#: Length of a strip, at most, in inches.
-LONGEST_STRIP = 10.0
-#: Phases that the legend names at most: with more, there would be little but a legend.
-LEGEND_ENTRIES = 20
-#: Maps of twice, three times so many windows along an axis are drawn from every other, every third window.
+#: Length of a strip in inches, at most. Twice as much: strips are an inch wide up to an aspect of 20.
+MAX_STRIP = 10.0
+#: Phases that the legend names at most. Twice as many: pictures that are mostly legend.
+MAX_LEGEND_ENTRIES = 20
+#: Windows along an axis that a map is drawn from, at least: of m times as many, every m-th is. Twice as many: four
+#: times the time, for details smaller than a dot.
 SHOWN_WINDOWS = 512
+#: Pixels along an axis that labels are drawn from, at least: of m times as many, every m-th is. Twice as many: four
+#: times the time, for details smaller than a dot.
+SHOWN_PIXELS = 2048
 
 
 def phase_colors(k: int) -> list[str]:
@@ -89,8 +95,8 @@ def overlay(segmentation: Segmentation, *, ax: Axes | None = None, alpha: float 
     ----------
     segmentation : Segmentation
     ax : matplotlib Axes, optional
-        Drawn there, with the legend beside it; by default in a figure of its own.
-    alpha : float
+        Drawn there, with the legend beside it. Default: in a figure of its own.
+    alpha : float, default=0.5
         Opacity of the colours, 0 to 1.
 
     Returns
@@ -262,7 +268,7 @@ def _draw_outermost(ax: Axes, s: Segmentation) -> None:
     size = s.pixel_size or (1.0, 1.0)
     # Pixel i covers i to i + 1, so that its centre is at i + 1/2.
     (top, left), (bottom, right) = ((s.centers[i] + 0.5) * size for i in (0, -1))
-    for color, dashes in _OUTERMOST:
+    for color, dashes in OUTERMOST:
         line: dict[str, Any] = {"edgecolor": color, "linestyle": dashes, "linewidth": 1.1, "zorder": 2.5}
         ax.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, **line))
 
@@ -326,8 +332,8 @@ def _color_bar(figure: Figure, shown: Any, box: Box, label: str = "") -> None:
 
 
 def _shown_labels(s: Segmentation) -> tuple[NDArray[np.int32], int]:
-    """Every label of images up to 4095 pixels a side, every other up to 6143 and so on: more than any picture shows."""
-    stride = max(1, max(s.label_image.shape) // 2048)
+    """Labels of every m-th pixel along both axes, and m; still more than any picture shows."""
+    stride = max(1, max(s.label_image.shape) // SHOWN_PIXELS)
     return s.label_image[::stride, ::stride], stride
 
 
@@ -346,8 +352,10 @@ def _legend_handles(s: Segmentation) -> list[Any]:
 
     colors = phase_colors(len(s.components))
     handles: list[Any] = [Patch(facecolor=c, label=t) for c, t in zip(colors, _titles(s), strict=True)]
-    if len(handles) > LEGEND_ENTRIES:
-        handles[LEGEND_ENTRIES:] = [Line2D([], [], linestyle="none", label=f"and {len(handles) - LEGEND_ENTRIES} more")]
+    if len(handles) > MAX_LEGEND_ENTRIES:
+        handles[MAX_LEGEND_ENTRIES:] = [
+            Line2D([], [], linestyle="none", label=f"and {len(handles) - MAX_LEGEND_ENTRIES} more")
+        ]
     if (s.label_image < 0).any():
         handles.append(Patch(facecolor=EXCLUDED, edgecolor=STRIPES, hatch="////", linewidth=0, label="excluded"))
     handles.append(Line2D([], [], color="black", linestyle=(0, (2, 2)), linewidth=1.1, label="extrapolated outside"))
@@ -398,8 +406,8 @@ def _pattern_aspect(s: Segmentation) -> float:
 
 
 def _picture_size(s: Segmentation, widest: float, highest: float) -> tuple[float, float]:
-    """The largest size in inches with the image's aspect; of a strip, what makes it an inch wide if possible."""
+    """The largest size in inches with the image's aspect; strips are made longer to be an inch wide, up to a limit."""
     width = min(widest, highest * _aspect(s))
     height = width / _aspect(s)
-    larger = max(1.0, min(1 / min(width, height), LONGEST_STRIP / max(width, height)))
+    larger = max(1.0, min(1 / min(width, height), MAX_STRIP / max(width, height)))
     return larger * width, larger * height

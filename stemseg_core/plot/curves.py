@@ -12,7 +12,7 @@ from stemseg_core.stages.estimates import Curve
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: What the number of components is counted in, and what the values of a criterion are compared with.
+#: Of each criterion: what it counts, and what its values are compared with.
 CRITERIA = {
     "separation": ("phases", "limit of chance"),
     "scree": ("components", "limit of chance"),
@@ -27,7 +27,7 @@ CRITERIA = {
 
 
 def draw_curve(ax: Axes, name: str, curve: Curve, *, value: str, taken: str) -> None:
-    """The curve of a criterion of that name, the number that it takes, and what it is compared with, in two colours."""
+    """Draw the curve of a criterion in the colour `value`, and the number that it takes in the colour `taken`."""
     counted, null = CRITERIA.get(name, ("components", "compared with"))
     for spine in ax.spines.values():
         spine.set_linewidth(0.8)

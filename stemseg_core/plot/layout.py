@@ -10,13 +10,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FONT = 10  # points
-GAP, TITLE = 0.15, 0.28  # inches, between panels and for the line above each
-BAR_COLUMN = 0.75  # inches, for a colour bar and its numbers
-LEGEND = 1.9  # inches, for one entry of the legend; TITLED for the same without its swatch
+#: Size of letters in points. Twice as much: titles and legends run into each other.
+FONT = 10
+#: Inches between panels. Twice as much: more white.
+GAP = 0.15
+#: Inches for the line of text above each panel. Twice as much: more white above it.
+TITLE = 0.28
+#: Inches for a colour bar and its numbers. Twice as much: smaller panels.
+BAR_COLUMN = 0.75
+#: Inches for one entry of the legend. Twice as much: a smaller picture beside it.
+LEGEND = 1.9
+#: Inches for the title of a phase: an entry of the legend without its swatch. Twice as much: panels lie farther apart.
 TITLED = 1.35
-#: A scale bar is inside of panels whose sides are at least as long, in inches, and takes so much below smaller ones.
-BAR_INSIDE, BAR_BELOW = 1.2, 0.3
+#: Shortest side in inches of a panel that has its scale bar inside. Twice as much: bars are below most panels.
+BAR_INSIDE = 1.2
+#: Inches for a scale bar below a panel. Twice as much: more white.
+BAR_BELOW = 0.3
+#: Dots per inch. Twice as many: four times the pixels, and the time to compress them.
 DPI = 150
 
 
@@ -43,9 +53,9 @@ def arrange(
 ) -> tuple[list[Box], float, float]:
     """Boxes for `n` panels of one aspect (width over height), and the width and height they take, in inches.
 
-    Panels are as large as `width` allows but no side is longer than `largest` (twice that along a strip); the number
-    of columns is the one that makes the whole most like a slide. `right` is room beside each panel; below small ones
-    there is room for a scale bar.
+    Panels are as large as `width` allows, but no side is longer than `largest`, or twice that along a strip. Unless
+    `columns` is given, there are as many as make the whole most like a slide. `right` is room beside each panel; below
+    small ones there is room for a scale bar.
     """
     longest = 2 * largest if max(aspect, 1 / aspect) > 2 else largest
 
@@ -112,7 +122,7 @@ def scale_bar_length(width: float) -> float:
 
 
 def scale_bar(ax: Axes, units: str) -> None:
-    """A bar of round length: in the lower left corner on a dark ground, or below axes of which that would hide much."""
+    """Draw a bar of round length: in the lower left corner on a dark ground, or below axes that are small."""
     from matplotlib.offsetbox import AnchoredOffsetbox, AuxTransformBox, HPacker, TextArea, VPacker
     from matplotlib.patches import Rectangle
     from matplotlib.transforms import blended_transform_factory
