@@ -308,3 +308,15 @@ def test_outliers_among_many_equal_rows():
     X[200:204] = 1000 * rng.random((4, 20))
     found = NFINDR(4, n_neighbors=5).fit(X)
     assert_array_equal(found.outliers_, np.arange(200, 204))
+
+
+@pytest.mark.parametrize(
+    "estimator", [NFINDR(3), NFINDR(3, init="atgp"), SPA(3, n_neighbors=5), ATGP(3), VCA(3)], ids=str
+)
+def test_predicted_bytes_are_those_that_a_limit_is_compared_with(estimator):
+    X = np.random.default_rng(0).random((3000, 6))
+    estimator = clone(estimator).set_params(n_jobs=2)
+    predicted = estimator.predicted_bytes(*X.shape, X.dtype)
+    estimator.set_params(max_memory=predicted).fit(X)
+    with pytest.raises(MemoryError, match="of 3000 x 6 with 3 components needs"):
+        estimator.set_params(max_memory=predicted - 1).fit(X)

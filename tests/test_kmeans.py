@@ -467,6 +467,13 @@ def test_rows_too_small_to_square_are_refused(dtype, scale, d, init):
         KMeans(3, init=X[:3] if init == "array" else init).fit(X)
 
 
-def test_memory_is_predicted():
+@pytest.mark.parametrize(("d", "init"), [(5, "random"), (100, "k-means++"), (100, "array")])
+def test_predicted_bytes_are_those_that_a_limit_is_compared_with(d, init):
+    X = blobs(d=d)
+    kmeans = KMeans(3, init=X[:3] if init == "array" else init, n_jobs=2)
+    predicted = kmeans.predicted_bytes(*X.shape, X.dtype)
+    kmeans.set_params(max_memory=predicted).fit(X)
+    with pytest.raises(MemoryError, match="KMeans of 3000 rows needs"):
+        kmeans.set_params(max_memory=predicted - 1).fit(X)
     with pytest.raises(MemoryError, match="max_memory is 1 kB"):
-        KMeans(3, max_memory="1 kB").fit(blobs())
+        kmeans.set_params(max_memory="1 kB").fit(X)

@@ -363,8 +363,11 @@ def test_values_whose_squares_float32_cannot_hold_are_refused(scale, d, message)
 
 
 def test_memory_is_predicted():
+    X = mixed(0)
+    predicted = NMF(4).predicted_bytes(*X.shape, X.dtype)
+    NMF(4, max_memory=predicted).fit(X)
     with pytest.raises(MemoryError, match="NMF of 600 rows in 4 components needs"):
-        NMF(4, max_memory=1000).fit(mixed(0))
+        NMF(4, max_memory=predicted - 1).fit(X)
 
 
 def test_progress_stops():

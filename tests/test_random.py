@@ -5,7 +5,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.utils import check_random_state as check_as_scikit_learn
 
-from stemseg_core import NFINDR, NMF, VCA, KMeans
+from stemseg_core import ICA, NFINDR, NMF, VCA, KMeans
 from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.random import as_seed, check_random_state, stream, streams
 
@@ -64,7 +64,7 @@ def test_what_is_refused(value):
 
 @pytest.mark.parametrize(
     "estimator",
-    [KMeans(4, n_init=2), KMeans(4, init="random"), NFINDR(4), VCA(4), NMF(3), NMF(3, init="random")],
+    [KMeans(4, n_init=2), KMeans(4, init="random"), NFINDR(4), VCA(4), NMF(3), NMF(3, init="random"), ICA(3)],
     ids=str,
 )
 def test_every_estimator_takes_any_kind(estimator):

@@ -100,8 +100,7 @@ def unmix_windows_bytes(estimator: Endmembers, n: int) -> float:
     That is the search, or abundances; and the first abundances, with what is pure.
     """
     k = estimator.n_components
-    search = estimator.predicted_bytes(n, k, np.float64)  # whatever the features and their type
-    return max(search, 4.0 * n * k) + n * (4 * k + k + 3)
+    return max(estimator.search_bytes(n), 4.0 * n * k) + n * (4 * k + k + 3)
 
 
 def _thick(inside: NDArray[np.bool_], grid: Grid) -> bool:

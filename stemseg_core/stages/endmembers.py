@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from stemseg_core.rows.base import RowsTransformer, check_whole
 from stemseg_core.rows.blocks import take_rows
 from stemseg_core.rows.products import subtract_mean
-from stemseg_core.rows.sources import MaskedRows, Rows
+from stemseg_core.rows.sources import MaskedRows, Rows, as_rows
 from stemseg_core.stages.abundances import abundances
 from stemseg_core.stages.leading import Leading, above_rounding, fill_scores, leading_bytes, principal_axes
 from stemseg_core.stages.outliers import SPARE_COMPONENTS, inliers, inliers_bytes
@@ -145,7 +145,6 @@ class Endmembers(RowsTransformer):
                 f"{k} components need at least {self._dimensions} features, X has n_features = {d}: ask for fewer",
                 n_components=k,
             )
-        rank = max(1, k - 1)
         if self.n_neighbors is not None:
             check_whole(n_neighbors=self.n_neighbors)
             if self.n_neighbors >= n:
@@ -153,15 +152,24 @@ class Endmembers(RowsTransformer):
                     f"`n_neighbors` must be below n_samples = {n}, got {self.n_neighbors}: ask for fewer",
                     n_neighbors=self.n_neighbors,
                 )
-            rank = min(k - 1 + SPARE_COMPONENTS, n, d)
         execution.require(
-            leading_bytes(rows, rank, execution.n_threads) + self.predicted_bytes(n, d, rows.dtype),
+            self._needed_bytes(rows, execution),
             f"{type(self).__name__} of {n} x {d} with {k} components",
             "use fewer components, rows or features",
         )
 
     def predicted_bytes(self, n: int, d: int, dtype: DTypeLike) -> float:
-        """Predicted memory of a fit to n rows of d features, beside the rows and their principal components."""
+        """Predicted memory of a fit to n rows of d features in an array."""
+        return self._needed_bytes(as_rows(np.broadcast_to(np.zeros((), dtype), (n, d))), self._execution)
+
+    def _needed_bytes(self, rows: Rows, execution: Execution) -> float:
+        (n, d), rank = rows.shape, max(1, int(self.n_components) - 1)
+        if self.n_neighbors is not None:
+            rank = min(int(self.n_components) - 1 + SPARE_COMPONENTS, n, d)
+        return leading_bytes(rows, rank, execution.n_threads) + self.search_bytes(n)
+
+    def search_bytes(self, n: int) -> float:
+        """Predicted memory of the search among n rows, beside that of their principal components."""
         k = int(self.n_components)
         needed = 8.0 * n * (k + 3 + self._n_more_scores)
         return needed if self.n_neighbors is None else needed + inliers_bytes(n, k)

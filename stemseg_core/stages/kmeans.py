@@ -18,8 +18,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from stemseg_core.rows.base import RowsTransformer, check_whole
 from stemseg_core.rows.blocks import stored, take_rows
-from stemseg_core.rows.sources import ArrayRows, Rows, cached
-from stemseg_core.stages.compress import compress
+from stemseg_core.rows.sources import ArrayRows, Rows, as_rows, cached
+from stemseg_core.stages.compress import compress, compress_bytes
 from stemseg_core.stages.lloyd import (
     Clustering,
     Nearest,
@@ -158,7 +158,9 @@ class KMeans(ClusterMixin, RowsTransformer):
                 n_clusters=self.n_clusters,
             )
         execution = self._execution
-        rows = cached(rows, execution.spare(self._require_memory(rows, execution)))
+        needed = self._needed_bytes(rows, execution)
+        execution.require(needed, f"KMeans of {rows.shape[0]} rows", "use fewer rows or restarts")
+        rows = cached(rows, execution.spare(needed))
         if isinstance(self.init, str):
             best = self._best_of_starts(rows, execution)
         else:
@@ -190,25 +192,20 @@ class KMeans(ClusterMixin, RowsTransformer):
         return nearest(self._check_rows(X, reset=False), self.cluster_centers_, self._execution)
 
     def predicted_bytes(self, n: int, d: int, dtype: DTypeLike) -> float:
-        """Predicted memory of a fit to n rows of d features, beside the rows and what `compress` needs for itself.
+        """Predicted memory of a fit to n rows of d features in an array."""
+        return self._needed_bytes(as_rows(np.broadcast_to(np.zeros((), dtype), (n, d))), self._execution)
 
-        The labels of every restart; the bounds, distances and cumulative sums of those that run at the same time; the
-        scores of wide rows.
-        """
-        item = np.dtype(dtype).itemsize
-        n_starts = self.n_init if isinstance(self.init, str) else 1
+    def _needed_bytes(self, rows: Rows, execution: Execution) -> float:
+        """Labels of every restart; bounds, distances and cumulative sums of those that run at once; scores, or rows."""
+        (n, d), item = rows.shape, rows.dtype.itemsize
+        if not isinstance(self.init, str):
+            return float(n * (4 + 16))
         running = max(16, item * (3 + int(np.log(self.n_clusters))) + 8)
-        scores = self._rank * item if isinstance(self.init, str) and not self._narrow(d) else 0
-        return float(n * (4 * n_starts + running * min(n_starts, self._execution.n_threads) + scores))
-
-    def _require_memory(self, rows: Rows, execution: Execution) -> float:
-        """Refuse a fit that does not fit; returns the bytes it needs."""
-        n, d = rows.shape
-        needed = self.predicted_bytes(n, d, rows.dtype)
-        if isinstance(self.init, str) and self._narrow(d) and not rows.in_memory:
-            needed += n * d * rows.dtype.itemsize
-        execution.require(needed, f"KMeans of {n} rows", "use fewer rows or restarts")
-        return needed
+        needed = float(n * (4 * self.n_init + running * min(self.n_init, execution.n_threads)))
+        if self._narrow(d):
+            return needed if rows.in_memory else needed + n * d * item
+        compressing = compress_bytes(rows, min(self._rank, n, d), execution.n_threads)
+        return max(compressing, needed + n * self._rank * item)
 
     @property
     def _rank(self) -> int:

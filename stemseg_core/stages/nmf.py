@@ -268,7 +268,7 @@ class NMF(RowsTransformer):
             return np.asarray(amounts @ self.components_)
 
     def predicted_bytes(self, n: int, d: int, dtype: DTypeLike) -> float:
-        """Predicted memory of a fit to n rows of d features, beside the rows.
+        """Predicted memory of a fit to n rows of d features in an array.
 
         The compressed form, W before and after a pass, and the W that is returned.
         """

@@ -137,5 +137,5 @@ def _nearer(m: int, a: Partial, b: Partial) -> Partial:
 
 
 def _smallest(squares: Array, m: int) -> Array:
-    """The m smallest of each row."""
-    return np.partition(squares, m - 1, axis=1)[:, :m] if squares.shape[1] > m else squares
+    """The m smallest of each row; a copy, so that the others are not kept."""
+    return np.partition(squares, m - 1, axis=1)[:, :m].copy() if squares.shape[1] > m else squares
