@@ -1,4 +1,4 @@
-"""`compress`: scores, basis and residuals against float64 linear algebra, and the same bits from every source."""
+"""`compress`, and `products` with its kernels: against float64 linear algebra; the same bits from every source."""
 
 import importlib
 import tracemalloc

@@ -1,4 +1,4 @@
-"""The kernel of Gram matrices, and what `moments` makes of it."""
+"""`gram`: the kernel of Gram matrices, and the moments that are made of them."""
 
 import importlib
 

@@ -21,7 +21,7 @@ from stemseg_core.phases.n_components import METHODS
 from stemseg_core.phases.separability import _nearest_pair, _surrogate, estimate_n_phases
 from stemseg_core.plot.curves import CRITERIA
 from stemseg_core.plot.report import write_report
-from stemseg_core.stages.eigenvalue_criteria import Spectrum
+from stemseg_core.stages.eigenvalue_criteria import SingularValues
 from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.execution import Execution
 from stemseg_core.windows.grid import Grid
@@ -105,8 +105,8 @@ def test_scree_of_noise_is_one_for_any_shape(rng):
 def test_singular_values_are_those_of_lapack(rng):
     X = mixtures(rng, 3, 60, 20)
     expected = np.linalg.svd(X - X.mean(axis=0), compute_uv=False) / np.sqrt(60)
-    np.testing.assert_allclose(Spectrum(X, 10, 0).values, expected[:20], rtol=1e-6)
-    np.testing.assert_allclose(Spectrum(X.T.copy(), 10, 0).mean, X.mean(axis=1))
+    np.testing.assert_allclose(SingularValues(X, 10, 0).values, expected[:20], rtol=1e-6)
+    np.testing.assert_allclose(SingularValues(X.T.copy(), 10, 0).mean, X.mean(axis=1))
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e6])

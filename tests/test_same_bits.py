@@ -156,7 +156,7 @@ def test_threads_of_blas(stage, stored):
 #: Limits at which a little data goes the ways of a lot of it: trees of Gram matrices, samples, iterations.
 SMALL = {
     "gram trees": {(row_sources, "MIN_GROUPS"): 3},
-    "block Krylov": {(leading, "GRAM_SIDE"): 0, (row_sources, "PRODUCT_BYTES"): 1 << 16},
+    "block Lanczos": {(leading, "GRAM_SIDE"): 0, (row_sources, "PRODUCT_BYTES"): 1 << 16},
     "iterated Gram": {(leading, "DIRECT_SIDE"): 0},
     "basis of a sample": {
         (compress_module, "MIN_SAMPLE"): 200,
@@ -184,7 +184,7 @@ def test_ways_of_large_data(limits, stage, dtype, stored, tmp_path, monkeypatch)
         assert usual not in found  # it was another way
 
 
-@pytest.mark.parametrize("limits", ["gram trees", "block Krylov"])
+@pytest.mark.parametrize("limits", ["gram trees", "block Lanczos"])
 @pytest.mark.parametrize("stage", ["svd", "compress"])
 def test_ways_of_large_windows(limits, stage, matrix, monkeypatch):
     for (module, name), value in SMALL[limits].items():

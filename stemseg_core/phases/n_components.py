@@ -13,7 +13,7 @@ from stemseg_core.rows.blocks import take_rows
 from stemseg_core.rows.sources import Rows
 from stemseg_core.stages.cluster_criteria import gap, silhouette, stability
 from stemseg_core.stages.compress import compress
-from stemseg_core.stages.eigenvalue_criteria import Spectrum, elbow, hfc, nwhfc, residual, scree
+from stemseg_core.stages.eigenvalue_criteria import SingularValues, elbow, hfc, nwhfc, residual, scree
 from stemseg_core.stages.estimates import ComponentEstimate, Curve
 from stemseg_core.system.docs import shared_docs
 from stemseg_core.system.errors import ParameterError
@@ -25,10 +25,10 @@ from stemseg_core.windows.grid import Grid
 from stemseg_core.windows.windows import WindowMatrix
 
 #: Criteria on the singular values of a sample of rows.
-OF_SPECTRUM = {"scree": scree, "hfc": hfc, "nwhfc": nwhfc, "elbow": elbow, "residual": residual}
+OF_SINGULAR_VALUES = {"scree": scree, "hfc": hfc, "nwhfc": nwhfc, "elbow": elbow, "residual": residual}
 #: Criteria on clusters of the scores of the sample.
 OF_CLUSTERS = {"stability": stability, "silhouette": silhouette, "gap": gap}
-METHODS = ("auto", *OF_SPECTRUM, *OF_CLUSTERS, "separation")
+METHODS = ("auto", *OF_SINGULAR_VALUES, *OF_CLUSTERS, "separation")
 #: Numbers (rows times features) that the sample of rows is to have. Twice as many: twice the rows, four times the time.
 SAMPLE_SIZE = 4_000_000
 #: Fewest rows of the sample, however many features they have. Twice as many: more memory where features are many.
@@ -143,12 +143,12 @@ def estimate_n_components(
     quiet = Execution(execution.n_threads)  # progress counts criteria
     curves: dict[str, Curve] = {}
     with one_blas_thread():
-        if set(wanted) & OF_SPECTRUM.keys():
-            spectrum = Spectrum(take_rows(rows, sampled), max_components, seed)
+        if set(wanted) & OF_SINGULAR_VALUES.keys():
+            singular_values = SingularValues(take_rows(rows, sampled), max_components, seed)
         sampled_scores = np.ascontiguousarray(scores[sampled])
         for done, name in enumerate(wanted, start=1):
-            if name in OF_SPECTRUM:
-                curves[name] = OF_SPECTRUM[name](spectrum)
+            if name in OF_SINGULAR_VALUES:
+                curves[name] = OF_SINGULAR_VALUES[name](singular_values)
             elif name in OF_CLUSTERS:
                 curves[name] = OF_CLUSTERS[name](sampled_scores, max_components, seed, quiet)
             else:

@@ -14,19 +14,26 @@ from stemseg_core.stages.estimates import Curve
 
 Array = NDArray[np.float64]
 
-#: Permuted copies of the rows, and how many of their standard deviations a singular value must be above their mean.
-N_PERMUTED, DEVIATIONS = 8, 4.0
-#: Chance that an eigenvalue of noise is taken for a component.
+#: Copies of the rows with permuted columns that a singular value is compared with. Twice as many: a steadier limit, at
+#: twice the time.
+N_PERMUTED = 8
+#: Standard deviations of the largest singular values of these copies that a component must be above their mean. Twice
+#: as many: fainter components are taken for noise.
+DEVIATIONS = 4.0
+#: Probability that HFC takes an eigenvalue of noise for a component. Twice as large: twice as many false components.
 FALSE_ALARM = 1e-3
-#: Singular values that the elbow is looked for in, at least.
+#: Singular values that the elbow is looked for in, at least. Twice as many: a longer tail of noise, which draws the
+#: chord down.
 ELBOW_VALUES = 20
-#: Singular values below this share of the largest, or of the mean's length, are rounding.
+#: Singular values below this share of the largest, or of the mean's length, are rounding. Twice as large: components
+#: that are this faint are lost.
 ROUNDING = 1e-6
-#: Up to this side all singular values of a matrix are computed where the largest is wanted.
-SMALL = 100
+#: Largest side of a matrix all of whose singular values are computed where only the first is wanted. Twice as large:
+#: slower than the iteration that replaces it.
+DENSE_SIDE = 100
 
 
-class Spectrum:
+class SingularValues:
     """A sample of rows (m, d) and the singular values of its centred rows, divided by sqrt(m).
 
     Attributes
@@ -35,66 +42,72 @@ class Spectrum:
     mean : ndarray of shape (d,)
     values : ndarray of shape (min(m, d),)
         Falling; zero where they are rounding.
-    rounding : float
-        What is no longer than this, is rounding.
-    most : int
-        Largest number of components considered.
-    vectors : ndarray of shape (n_orders, d)
+    vectors : ndarray of shape (n_shown, d)
         The first right singular vectors of the centred rows.
+    rounding : float
+        Length up to which a vector is rounding.
+    max_components : int
+        Largest number of components considered.
+    seed : int
+        Of permutations.
     """
 
-    def __init__(self, rows: NDArray[Any], most: int, seed: int) -> None:
+    def __init__(self, rows: NDArray[Any], max_components: int, seed: int) -> None:
         self.rows = rows.astype(np.float64)
         self.mean = self.rows.mean(axis=0)
         self.centred = self.rows - self.mean
-        squares, self.vectors = _decomposed(self.centred, min(most, *self.rows.shape))
+        squares, self.vectors = _decomposed(self.centred, min(max_components, *self.rows.shape))
         self.values = np.sqrt(squares)
         self.rounding = ROUNDING * float(max(np.linalg.norm(self.mean), self.values[0]))
         self.values[self.values <= self.rounding] = 0
-        self.most, self.seed = most, seed
+        self.max_components, self.seed = max_components, seed
 
     @property
-    def n_orders(self) -> int:
-        """Singular values that are shown."""
-        return min(self.most, len(self.values))
+    def n_shown(self) -> int:
+        """How many singular values a curve shows."""
+        return min(self.max_components, len(self.values))
 
     def curve(self, n_directions: int, value: Array, null: Array | None = None) -> Curve:
-        """The choice of `n_directions` about the mean; of the mean too, if it leads out of them farther than noise."""
+        """The curve of a criterion that finds the centred rows to vary in `n_directions`.
+
+        The mean is a component of its own where it leads out of these directions farther than noise does.
+        """
         V = self.vectors[:n_directions]
         outside = float(np.linalg.norm(self.mean - (V @ self.mean) @ V))
         noise = self.values[n_directions] if n_directions < len(self.values) else 0.0
         found = n_directions + (outside > max(noise, self.rounding))
-        return Curve(int(np.clip(found, 1, self.most)), np.arange(1, len(value) + 1), value, null)
+        chosen = int(np.clip(found, 1, self.max_components))
+        return Curve(n_components=chosen, k=np.arange(1, len(value) + 1), value=value, null=null)
 
 
-def scree(s: Spectrum) -> Curve:
-    """Singular values against the largest of rows with permuted columns, once what was found is taken off."""
+def scree(s: SingularValues) -> Curve:
+    """Singular values against the largest of the rows with permuted columns, once the components found are removed."""
     rng = np.random.default_rng(s.seed)
     m, d = s.centred.shape
-    null = np.full(s.n_orders, np.nan)
-    left, found = s.centred, 0
-    for i in range(s.n_orders):
+    null = np.full(s.n_shown, np.nan)
+    remaining, found = s.centred, 0
+    for i in range(s.n_shown):
         if s.values[i] == 0:
             break
-        largest = [_largest(rng.permuted(left, axis=0)) for _ in range(N_PERMUTED)]
-        # The noise left is in d - i directions. Permuting spreads it over d, so that its largest value is smaller.
+        largest = [_largest(rng.permuted(remaining, axis=0)) for _ in range(N_PERMUTED)]
+        # The remaining noise is in d - i directions. Permuting spreads it over d, so that its largest value is smaller.
         width = (np.sqrt(m) + np.sqrt(d - i)) / (np.sqrt(m * (d - i) / d) + np.sqrt(d - i))
         noise = width * float(np.mean(largest) + DEVIATIONS * np.std(largest)) / np.sqrt(m)
         null[i] = noise
         if s.values[i] <= noise:
             break
         found = i + 1
-        left = s.centred - (s.centred @ s.vectors[:found].T) @ s.vectors[:found]
-    return s.curve(found, s.values[: s.n_orders], null)
+        remaining = s.centred - (s.centred @ s.vectors[:found].T) @ s.vectors[:found]
+    return s.curve(found, s.values[: s.n_shown], null)
 
 
-def hfc(s: Spectrum) -> Curve:
-    """Eigenvalues of the correlation over those of the covariance matrix, in standard deviations, against chance."""
+def hfc(s: SingularValues) -> Curve:
+    """Eigenvalues of the correlation minus those of the covariance matrix, in standard deviations, against chance."""
     return _hfc(s.rows, s)
 
 
-def nwhfc(s: Spectrum) -> Curve:
-    """`hfc` after dividing each feature by the deviation of what the others do not tell of it."""
+def nwhfc(s: SingularValues) -> Curve:
+    """`hfc` after dividing each feature by its noise: the deviation from what the other features predict of it."""
     varies = s.centred.std(axis=0) > s.rounding
     if not varies.any():
         return _hfc(s.rows, s)
@@ -104,37 +117,38 @@ def nwhfc(s: Spectrum) -> Curve:
     return _hfc(s.rows[:, varies] / noise, s)
 
 
-def _hfc(rows: Array, s: Spectrum) -> Curve:
+def _hfc(rows: Array, s: SingularValues) -> Curve:
     m = len(rows)
     correlation, covariance = _eigenvalues(rows), _eigenvalues(rows - rows.mean(axis=0))
-    spread = np.sqrt(2 / m * (correlation**2 + covariance**2))
-    # Both are rounding where the rows have no further direction.
-    spread[correlation <= ROUNDING**2 * correlation[0]] = np.inf
-    excess = (correlation - covariance) / np.where(spread > 0, spread, np.inf)
+    deviation = np.sqrt(2 / m * (correlation**2 + covariance**2))
+    # Where the rows have no further direction, both eigenvalues are rounding.
+    deviation[correlation <= ROUNDING**2 * correlation[0]] = np.inf
+    excess = (correlation - covariance) / np.where(deviation > 0, deviation, np.inf)
     limit = float(norm.isf(FALSE_ALARM))
-    found = int(np.clip((excess > limit).sum(), 1, s.most))
-    shown = excess[: s.n_orders]
-    return Curve(found, np.arange(1, len(shown) + 1), shown, np.full(len(shown), limit))
+    found = int(np.clip((excess > limit).sum(), 1, s.max_components))
+    shown = excess[: s.n_shown]
+    limits = np.full(len(shown), limit)
+    return Curve(n_components=found, k=np.arange(1, len(shown) + 1), value=shown, null=limits)
 
 
-def elbow(s: Spectrum) -> Curve:
+def elbow(s: SingularValues) -> Curve:
     """Where the logarithm of the singular values is farthest below the chord from the first to the last."""
-    values = s.values[: max(ELBOW_VALUES, s.most)]
+    values = s.values[: max(ELBOW_VALUES, s.max_components)]
     values = values[values > 0]
-    shown = np.log10(s.values[: s.n_orders], out=np.full(s.n_orders, np.nan), where=s.values[: s.n_orders] > 0)
+    shown = np.log10(s.values[: s.n_shown], out=np.full(s.n_shown, np.nan), where=s.values[: s.n_shown] > 0)
     if len(values) < 3:
         return s.curve(len(values), shown)
     height = np.log10(values)
     chord = np.linspace(height[0], height[-1], len(height))
-    return s.curve(int(np.argmax(chord - height)), shown, chord[: s.n_orders])
+    return s.curve(int(np.argmax(chord - height)), shown, chord[: s.n_shown])
 
 
-def residual(s: Spectrum) -> Curve:
-    """Share of what is left that the next component takes, against the longest piece of a broken stick."""
-    energy = s.values**2
-    left = np.cumsum(energy[::-1])[::-1]
-    pieces = min(len(s.rows) - 1, s.rows.shape[1]) - np.arange(s.n_orders)
-    share = np.divide(energy, left, out=np.zeros_like(energy), where=left > 0)[: s.n_orders]
+def residual(s: SingularValues) -> Curve:
+    """Share of the remaining variance that the next component takes, against the longest piece of a broken stick."""
+    variance = s.values**2
+    remaining = np.cumsum(variance[::-1])[::-1]
+    pieces = min(len(s.rows) - 1, s.rows.shape[1]) - np.arange(s.n_shown)
+    share = np.divide(variance, remaining, out=np.zeros_like(variance), where=remaining > 0)[: s.n_shown]
     longest = np.array([np.mean(1 / np.arange(1, p + 1)) if p > 0 else 1.0 for p in pieces])
     exceeds = (share > longest) | ((share > 0) & (pieces <= 1))
     found = len(share) if exceeds.all() else int(np.argmin(exceeds))
@@ -164,7 +178,7 @@ def _decomposed(A: Array, k: int) -> tuple[Array, Array]:
 
 def _largest(A: Array) -> float:
     """The largest singular value."""
-    if min(A.shape) <= SMALL:
+    if min(A.shape) <= DENSE_SIDE:
         return float(np.linalg.norm(A, 2))
     start = np.ones(min(A.shape)) + np.arange(min(A.shape)) / min(A.shape)
     return float(svds(A, k=1, v0=start, tol=1e-3, return_singular_vectors=False)[0])

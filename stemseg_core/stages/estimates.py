@@ -9,7 +9,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-#: Phases are clearly separated from so many times what chance gives.
+#: Phases are called clearly separated where they are separated by more than this number times what chance gives. Twice
+#: as large: more results are called hardly better than chance.
 CLEAR = 1.3
 
 
@@ -26,7 +27,19 @@ class Curve:
     value : ndarray of shape (m,), float64
         The criterion; NaN where it is not defined.
     null : ndarray of shape (m,), float64, or None
-        What `value` is compared with: the same of data without structure, or a threshold; NaN where not known.
+        What `value` is compared with: that of data without structure, or a threshold; NaN where it is not known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from stemseg_core import estimate_n_components
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.dirichlet(np.ones(3), 500) @ rng.random((3, 40)) + 0.01 * rng.standard_normal((500, 40))
+    >>> curve = estimate_n_components(X, method="hfc", max_components=5).curves["hfc"]
+    >>> curve.n_components, curve.k
+    (3, array([1, 2, 3, 4, 5]))
+    >>> curve.value > curve.null
+    array([ True,  True,  True, False, False])
     """
 
     n_components: int
@@ -77,8 +90,9 @@ class ComponentEstimate:
         for name, c in values["curves"].items():
             null = None if c["null"] is None else np.array(c["null"], np.float64)
             k = np.array(c["k"], np.int64)
-            curves[name] = Curve(int(c["n_components"]), k, np.array(c["value"], np.float64), null)
-        return cls(int(values["n_components"]), values["method"], curves)
+            value = np.array(c["value"], np.float64)
+            curves[name] = Curve(n_components=int(c["n_components"]), k=k, value=value, null=null)
+        return cls(n_components=int(values["n_components"]), method=values["method"], curves=curves)
 
 
 @dataclass(frozen=True)
@@ -88,12 +102,22 @@ class Separation:
     Attributes
     ----------
     n_phases : int
-        Of the map, at least 2; or how many would be the best separated, where one phase was found.
+        Number of phases of the map, at least 2. Where the map has one phase: the number of phases that would be the
+        best separated.
     value : float
-        Distance of the two nearest phases over the scatter along the line between them. NaN: there is none, as of a
-        phase that nowhere fills a window.
+        Distance of the two nearest phases, divided by the standard deviation along the line between them. NaN where a
+        phase has none, since it nowhere fills a window.
     chance : float
-        What it must exceed: more than maps without phases reach; NaN: not known.
+        The value that maps without phases do not exceed; NaN where it is not known.
+
+    Examples
+    --------
+    >>> from stemseg_core import Separation
+    >>> separation = Separation(n_phases=2, value=5.2, chance=3.1)
+    >>> separation.by_chance
+    False
+    >>> separation.words
+    'better separated than chance: 5.2, chance gives 3.1'
     """
 
     n_phases: int
@@ -102,7 +126,7 @@ class Separation:
 
     @property
     def by_chance(self) -> bool:
-        """Whether maps without phases are known to be as well separated."""
+        """Whether maps without phases are known to reach this value."""
         return self.value <= self.chance
 
     @property
@@ -126,7 +150,7 @@ class Separation:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The reverse of `to_dict`."""
         value, chance = (np.nan if values[key] is None else float(values[key]) for key in ("value", "chance"))
-        return cls(int(values["n_phases"]), value, chance)
+        return cls(n_phases=int(values["n_phases"]), value=value, chance=chance)
 
 
 def _plain(value: Any) -> Any:
