@@ -1,4 +1,4 @@
-"""Simulated images: what is in them is what the truth says."""
+"""Simulated images (datasets, microscope): what is in them is what the truth says."""
 
 from functools import partial
 
@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from stemseg_core import datasets
 from stemseg_core.datasets.microscope import Canvas, Imaging
+from stemseg_core.system.errors import ParameterError
 
 MAKERS = {
     "single_phase": (datasets.single_phase, {0}),
@@ -232,5 +233,5 @@ def test_neighbours_differ():
     ],
 )
 def test_errors_say_what_to_change(make, message):
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises(ParameterError, match=message):
         make()

@@ -1,4 +1,4 @@
-"""Pictures: they say what the segmentation says, for every shape, and leave no trace."""
+"""Pictures, with their layout, drawing and curves: they say what the segmentation says, and leave no trace."""
 
 import subprocess
 import sys
@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 
 from stemseg_core import plot
 from stemseg_core.phases.segment import Segmentation
+from stemseg_core.plot import drawing
 from stemseg_core.plot.layout import BAR_INSIDE, scale_bar_length
 from stemseg_core.stages.estimates import Separation
 
@@ -236,7 +237,7 @@ def test_overlay_colors_each_phase_where_it_is():
 
 def test_boundaries_follow_the_pixels():
     s = build((4, 6), k=2, pixel_size=(2.0, 0.5), window=2, step=1)
-    edges = plot._boundaries(s.label_image)
+    edges = drawing.label_edges(s.label_image)
     np.testing.assert_array_equal(edges, [[[3, y], [3, y + 1]] for y in range(4)])
     lines = plot.overlay(s).axes[0].collections[0].get_segments()
     np.testing.assert_array_equal(lines, edges * (0.5, 2.0))
@@ -301,8 +302,8 @@ def test_pyplot_is_not_imported():
 def test_the_legend_of_an_overlay_stays_short():
     figure = plot.overlay(build(k=24))
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert len(texts) <= plot.MAX_LEGEND_ENTRIES + 3
-    assert f"and {24 - plot.MAX_LEGEND_ENTRIES} more" in texts
+    assert len(texts) <= drawing.MAX_LEGEND_ENTRIES + 3
+    assert f"and {24 - drawing.MAX_LEGEND_ENTRIES} more" in texts
 
 
 def test_an_overlay_says_if_chance_would_have_done():
