@@ -43,10 +43,6 @@ class RowsEstimator(BaseEstimator):
         X = validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite=False, ensure_min_samples=min_rows)
         return as_rows(X)
 
-    def _run(self, function: Any, rows: Rows, *state: Any, stage: str = "", **options: Any) -> Any:
-        """Transitional."""
-        return self._execution.run(function, rows, *state, stage=stage, **options)
-
 
 class RowsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEstimator):
     """Base of the estimators that describe rows by `components_` (k, d): `transform` gives k numbers a row."""

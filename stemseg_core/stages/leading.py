@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
@@ -200,9 +201,9 @@ def leading(
         return _without_gram(rows, rank, shift, execution, center=center, max_passes=max_passes)
     if rows.shape[0] < rows.shape[1]:
         return _by_gram_of_few_rows(rows, rank, shift, execution, center=center)
-    steps, start = _steps_instead(rows, rank, center)
-    if steps:
-        found = _without_gram(rows, rank, shift, execution, center=center, max_passes=steps, start=start)
+    hint = _iteration_instead(rows, rank, center=center)
+    if hint is not None:
+        found = _without_gram(rows, rank, shift, execution, center=center, max_passes=hint.steps, start=hint.start)
         if found.converged:
             return found
     return _by_gram(rows, rank, shift, execution, center=center)
@@ -224,8 +225,15 @@ def _by_gram(rows: Rows, rank: int, shift: Array, execution: Execution, *, cente
     )
 
 
-def _steps_instead(rows: Rows, rank: int, center: bool) -> tuple[int, Array | None]:
-    """Steps of block Lanczos iteration that would do in place of a Gram matrix, 0 if that is cheaper; a start for them.
+class _Iteration(NamedTuple):
+    """What a sample of the rows says of block Lanczos iteration."""
+
+    steps: int  # that suffice
+    start: Array  # (d, m): vectors to start from
+
+
+def _iteration_instead(rows: Rows, rank: int, *, center: bool) -> _Iteration | None:
+    """The iteration that takes the place of a Gram matrix, None where that is cheaper.
 
     A step lowers the error of eigenvalues by the square of the fall of the spectrum over the width of a block, here
     that of the Gram matrix on the side of a few rows.
@@ -234,7 +242,7 @@ def _steps_instead(rows: Rows, rank: int, center: bool) -> tuple[int, Array | No
     width = block_width(rank, d)
     most = d // (STEP_COLUMNS * width)
     if n * d * d < GRAM_COST or most < 3 or 2 * width >= FALL_ROWS:
-        return 0, None
+        return None
     sample = rows.sample(FALL_ROWS)
     read = sample.reader()
     each = -(-FALL_ROWS // sample.n_blocks)
@@ -243,13 +251,13 @@ def _steps_instead(rows: Rows, rank: int, center: bool) -> tuple[int, Array | No
         if center:
             Y -= Y.mean(axis=0)
         if not np.isfinite(Y).all():
-            return 0, None  # the pass over all rows says where
+            return None  # the pass over all rows says where
         values, U = np.linalg.eigh(Y @ Y.T)
         fall = max(values[-width - 1], 0.0) / values[-rank] if values[-rank] > 0 else 1.0
         # From a good start the first step is worth two; one more is for what the sample did not show.
         steps = 2 + int(np.ceil(np.log(1e-6) / (2 * np.log(fall)))) if 0 < fall < 1 else 2 + (fall == 1) * most
         V = Y.T @ U[:, -min(2 * rank, width // 2) :]
-    return (steps if steps <= most else 0), V / np.maximum(np.linalg.norm(V, axis=0), 1e-300)
+    return _Iteration(steps, start=V / np.maximum(np.linalg.norm(V, axis=0), 1e-300)) if steps <= most else None
 
 
 def _by_gram_of_few_rows(rows: Rows, rank: int, shift: Array, execution: Execution, *, center: bool) -> Leading:
