@@ -1,4 +1,4 @@
-"""Reading images of every kind, refusing what is none, and writing that is never half done."""
+"""Files (io, with readers and signals): images of every kind are read, and what is none refused; writing is atomic."""
 
 import hashlib
 import importlib

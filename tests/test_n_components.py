@@ -1,4 +1,4 @@
-"""The number of components of rows (also eigenvalue_criteria, cluster_criteria), and of phases on a map."""
+"""The number of components of rows (also eigenvalue_criteria, cluster_criteria), and of phases (separability)."""
 
 import json
 

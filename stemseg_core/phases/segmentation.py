@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 #: Version of the file format of `Segmentation.save`.
 FORMAT = 1
-#: A phase with fewer pixels than this share of a window is hardly one.
-LEAST_AREA = 0.25
-#: An image with fewer windows side by side along an axis has little to judge its phases by.
-FEW_WINDOWS = 5.0
+#: Smallest phase, in areas of a window, that raises no doubts. Twice as much: true phases of half a window do.
+MIN_PHASE_AREA = 0.25
+#: Windows side by side along an axis from which on doubts do not mention the size of the image. Twice as many: they do
+#: for most images.
+ENOUGH_WINDOWS = 5.0
 
 
 class PhaseWarning(UserWarning):
@@ -124,7 +125,7 @@ class Segmentation:
                 f"the {k} phases are {self.separation.words}; the image may have fewer, or one that changes "
                 f"gradually{self._few_windows}"
             )
-        least = LEAST_AREA * float(np.prod(self.window))
+        least = MIN_PHASE_AREA * float(np.prod(self.window))
         areas = self.fractions * np.count_nonzero(self.label_image >= 0)
         if k > 1 and (few := np.count_nonzero(areas < least)) and areas.any():
             empty = np.count_nonzero(areas == 0)
@@ -175,7 +176,7 @@ class Segmentation:
         if not included.any():
             return ""
         sides = np.array([np.ptp(places) + 1 for places in np.nonzero(included)]) / self.window
-        if sides.min() >= FEW_WINDOWS:
+        if sides.min() >= ENOUGH_WINDOWS:
             return ""
         return f"; the image is only {sides[0]:.1f} x {sides[1]:.1f} windows, little to judge by"
 
