@@ -18,8 +18,8 @@ from sklearn.mixture import GaussianMixture
 from stemseg_core import Segmentation, Stopped, WindowFFT, datasets, segment
 from stemseg_core.phases import methods as phases
 from stemseg_core.phases import separability as separation
-from stemseg_core.rows import blocks
-from stemseg_core.windows import windows
+from stemseg_core.rows import sources
+from stemseg_core.system import execution
 from stemseg_core.windows.grid import Grid
 
 METHODS = ("kmeans", "nfindr", "spa", "vca", "nmf", "ica")
@@ -493,10 +493,10 @@ def dense():
 @pytest.fixture
 def fourths(monkeypatch):
     """Scratch, and the windows that restarts of k-means are run on, in proportion to the image as with large ones."""
-    size = blocks.BLOCK_BYTES // 4
-    for module in (blocks, windows, importlib.import_module("stemseg_core.phases.segment")):
+    size = sources.BLOCK_BYTES // 4
+    for module in (sources, importlib.import_module("stemseg_core.phases.segment")):
         monkeypatch.setattr(module, "BLOCK_BYTES", size)
-    monkeypatch.setattr(blocks, "TASK_BYTES", blocks.TASK_BYTES // 4)
+    monkeypatch.setattr(execution, "TASK_BYTES", execution.TASK_BYTES // 4)
     monkeypatch.setattr(phases, "START_ROWS", phases.START_ROWS // 4)
 
 
