@@ -26,7 +26,8 @@ from stemseg_core.stages.svd import SVD
 from stemseg_core.stages.vca import VCA
 from stemseg_core.system.threads import Stopped
 from stemseg_core.system.versions import VERSION, show_versions
-from stemseg_core.windows.windows import WindowFFT, WindowMatrix
+from stemseg_core.windows.matrix import WindowMatrix
+from stemseg_core.windows.windows import WindowFFT
 
 __version__ = VERSION
 

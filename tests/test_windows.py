@@ -1,4 +1,4 @@
-"""Window features against numpy.fft, inputs, masks, pieces and refusals: windows, plan, tiles."""
+"""Window features against numpy.fft, inputs, masks, pieces and refusals: windows, matrix, plan, tiles."""
 
 import pickle
 from itertools import pairwise

@@ -32,7 +32,7 @@ from stemseg_core.stages.vca import VCA
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.threads import Progress
 from stemseg_core.windows.grid import Grid, coarsening, whiten_noise
-from stemseg_core.windows.windows import WindowMatrix
+from stemseg_core.windows.matrix import WindowMatrix
 
 #: Methods by which phases are endmembers, and windows mixtures of them.
 ENDMEMBERS = {"nfindr": NFINDR, "vca": VCA, "spa": SPA, "atgp": ATGP}

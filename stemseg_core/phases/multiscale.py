@@ -13,14 +13,7 @@ from sklearn.base import clone
 
 from stemseg_core.phases.boundaries import deep_windows, discriminate, memberships_of, squares_to, without_rims
 from stemseg_core.phases.frequencies import Frequencies
-from stemseg_core.phases.methods import (
-    Found,
-    Settings,
-    by_kmeans,
-    counted,
-    kmeans_bytes,
-    smoothed_scores,
-)
+from stemseg_core.phases.methods import Found, Settings, by_kmeans, counted, kmeans_bytes, smoothed_scores
 from stemseg_core.phases.separability import best_separated, separation_of_map, separation_of_scores
 from stemseg_core.phases.spectra import PowerSpectra, SmoothedSpectra, Spectra
 from stemseg_core.rows.sources import ArrayRows
@@ -30,8 +23,9 @@ from stemseg_core.stages.leading import leading_bytes
 from stemseg_core.system.execution import Execution
 from stemseg_core.windows.grid import Grid, interpolation, whiten_noise
 from stemseg_core.windows.images import Frames, pair
+from stemseg_core.windows.matrix import NoWindowError, WindowMatrix
 from stemseg_core.windows.periods import window_of
-from stemseg_core.windows.windows import NoWindowError, WindowFFT, WindowMatrix
+from stemseg_core.windows.windows import WindowFFT
 
 #: Scores kept of the powers of large windows, and of their lattices: smoothed, and of length 1.
 POWER_RANK, LATTICE_RANK = 48, 24

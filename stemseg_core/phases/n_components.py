@@ -22,7 +22,7 @@ from stemseg_core.system.memory import MemoryLimit
 from stemseg_core.system.random import RandomState, as_seed
 from stemseg_core.system.threads import Progress, one_blas_thread
 from stemseg_core.windows.grid import Grid
-from stemseg_core.windows.windows import WindowMatrix
+from stemseg_core.windows.matrix import WindowMatrix
 
 #: Criteria on the singular values of a sample of rows.
 OF_SINGULAR_VALUES = {"scree": scree, "hfc": hfc, "nwhfc": nwhfc, "elbow": elbow, "residual": residual}

@@ -28,7 +28,8 @@ from stemseg_core.system.threads import Progress, one_blas_thread
 from stemseg_core.system.versions import versions
 from stemseg_core.windows.grid import Grid
 from stemseg_core.windows.images import Frames, refuse_names
-from stemseg_core.windows.windows import WindowFFT, WindowMatrix
+from stemseg_core.windows.matrix import WindowMatrix
+from stemseg_core.windows.windows import WindowFFT
 
 
 def segment(

@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt
 
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.types import Array
-from stemseg_core.windows.windows import WindowMatrix
+from stemseg_core.windows.matrix import WindowMatrix
 
 #: Share of the largest noise variance below which a direction is not amplified further by whitening. Twice as much:
 #: faint directions come out weaker, and rounding in them too.
