@@ -25,8 +25,8 @@ MAP_ROWS = 4000
 #: Distance from a window of another cluster, in sides of a window, up to which a window sees both; the other windows
 #: are the core of their cluster. Twice as much: cores without any mixture, but none in small phases.
 MIXED_REACH = 0.4
-#: That distance is at most one part in so many of the map along an axis, since in a narrow map few windows see one
-#: phase alone. Twice as many: narrow maps keep cores, with more mixtures in them.
+#: Length of the map along an axis over the largest that distance may be, for in a narrow map few windows see one phase
+#: alone. Twice as large: narrow maps keep cores, with more mixtures in them.
 NARROW = 6
 #: Smallest core, in areas of a window: smaller ones are chance, or fringes of lattice and grid. Twice as much: phases
 #: must be larger to be counted.
