@@ -19,6 +19,7 @@ from stemseg_core.stages.compress import Compressed, compress
 from stemseg_core.stages.estimates import ComponentEstimate, Curve, Separation
 from stemseg_core.stages.ica import ICA
 from stemseg_core.stages.kmeans import KMeans
+from stemseg_core.stages.mnf import MNF
 from stemseg_core.stages.nfindr import NFINDR
 from stemseg_core.stages.nmf import NMF
 from stemseg_core.stages.spa import ATGP, SPA
@@ -34,6 +35,7 @@ __version__ = VERSION
 __all__ = [
     "ATGP",
     "ICA",
+    "MNF",
     "NFINDR",
     "NMF",
     "SIMD_LEVEL",

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from stemseg_core import ATGP, ICA, NFINDR, NMF, SPA, SVD, VCA, KMeans, WindowFFT, compress
+from stemseg_core import ATGP, ICA, MNF, NFINDR, NMF, SPA, SVD, VCA, KMeans, WindowFFT, compress
 from stemseg_core.rows import sources as row_sources
 from stemseg_core.stages import compress as compress_module
 from stemseg_core.stages import leading
@@ -16,6 +16,7 @@ from stemseg_core.system.threads import _controller, one_blas_thread
 
 STAGES = {
     "svd": lambda n: SVD(4, n_jobs=n),
+    "mnf": lambda n: MNF(4, n_jobs=n),
     "nfindr": lambda n: NFINDR(3, n_init=3, n_jobs=n),
     "spa": lambda n: SPA(3, n_neighbors=4, n_jobs=n),
     "atgp": lambda n: ATGP(3, n_jobs=n),

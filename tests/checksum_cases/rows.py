@@ -93,6 +93,14 @@ def ica(dtype):
     return found, s.ICA(3).fit(X).inverse_transform(X[:5, :3])
 
 
+@cases("mnf/{}", DTYPES)
+def mnf(dtype):
+    X = table(dtype=dtype)
+    given = s.MNF(3, noise=np.diag(np.linspace(1, 2, X.shape[1])))
+    found = [fitted(model, X, "transform") for model in (s.MNF(1), s.MNF(8), given)]
+    return found, s.MNF(3).fit(X).inverse_transform(X[:5, :3])
+
+
 #: Shapes: rows that are clustered as they are, or by their scores, and so many that threads take them in large blocks.
 KMEANS_DATA = {"narrow": (900, 20), "wide": (900, 200), "many rows": (14000, 40)}
 
