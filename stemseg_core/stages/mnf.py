@@ -31,10 +31,10 @@ NO_NOISE = 1e-10
 
 @shared_docs
 class MNF(RowsTransformer):
-    """Minimum noise fraction [1]_: directions in which signal exceeds noise the most, in scores of unit noise variance.
+    """Minimum noise fraction: directions in which signal exceeds noise the most, in scores of unit noise variance.
 
     With S the covariance of the rows and N that of their noise, the components c solve ``S c = (snr + 1) N c`` with
-    ``c' N c = 1``. What units or mixtures the features are given in does not matter, unlike in `SVD`.
+    ``c' N c = 1`` [1]_. What units or mixtures the features are given in does not matter, unlike in `SVD`.
 
     Parameters
     ----------
