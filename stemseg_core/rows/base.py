@@ -5,15 +5,17 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from stemseg_core.rows.sources import Rows, as_rows
 from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.memory import MemoryLimit
-from stemseg_core.system.threads import Progress
+from stemseg_core.system.threads import Progress, one_blas_thread
+from stemseg_core.system.types import Array
 
 
 class RowsEstimator(BaseEstimator):
@@ -56,6 +58,16 @@ class RowsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEst
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
+    def _mixed(self, X: Any, patterns: Array, what: str = "component") -> Array:
+        """Rows ``X @ patterns + mean_`` of scores X (n, k), which are checked, on patterns (k, d)."""
+        check_is_fitted(self)
+        scores = check_array(X, dtype=[np.float64, np.float32])
+        if scores.shape[1] != len(patterns):
+            raise ValueError(f"X must have {len(patterns)} columns, one a {what}; got shape {scores.shape}")
+        with one_blas_thread():
+            rows: Array = scores @ patterns + self.mean_
+        return rows
+
 
 def is_row_store(X: Any) -> bool:
     """Whether `X` is to be read block by block instead of being made an array: a row source, HDF5 or zarr."""
@@ -86,3 +98,16 @@ def check_rows(X: Any, name: str = "X") -> Rows:
     else:
         X = check_array(X, dtype="numeric", ensure_all_finite=False, input_name=name)
     return as_rows(X)
+
+
+def checked_n_components(n_components: Any, rows: Rows) -> int:
+    """`n_components` if it can be had from these rows."""
+    check_whole(n_components=n_components)
+    if int(n_components) > min(rows.shape):
+        n, d = rows.shape
+        raise ParameterError(
+            f"`n_components` must be at most min(n_samples, n_features) = {min(n, d)} for n_samples = {n} and "
+            f"n_features = {d}; got {n_components}: ask for fewer, or give more rows",
+            n_components=n_components,
+        )
+    return int(n_components)

@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import DTypeLike
 from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from stemseg_core.rows.base import RowsTransformer
+from stemseg_core.rows.base import RowsTransformer, checked_n_components
 from stemseg_core.rows.products import all_scores
 from stemseg_core.rows.sources import row_dtype
 from stemseg_core.stages.leading import fixed_signs
-from stemseg_core.stages.svd import SVD, checked_n_components
+from stemseg_core.stages.svd import SVD
 from stemseg_core.system.docs import shared_docs
 from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.memory import MemoryLimit
@@ -202,13 +201,7 @@ class ICA(RowsTransformer):
         -------
         rows : ndarray of shape (n, d)
         """
-        check_is_fitted(self)
-        sources = check_array(X, dtype=[np.float64, np.float32])
-        if sources.shape[1] != len(self.components_):
-            raise ValueError(f"X must have {len(self.components_)} columns, one a source; got shape {sources.shape}")
-        with one_blas_thread():
-            rows: Array = sources @ self.mixing_.T + self.mean_
-        return rows
+        return self._mixed(X, self.mixing_.T, "source")
 
 
 class _Turn(NamedTuple):

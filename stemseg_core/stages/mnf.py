@@ -6,17 +6,15 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from stemseg_core.rows.base import RowsTransformer
+from stemseg_core.rows.base import RowsTransformer, checked_n_components
 from stemseg_core.rows.blocks import refuse_too_small
 from stemseg_core.rows.products import all_scores
 from stemseg_core.rows.sources import Rows, as_rows
 from stemseg_core.stages.differences import differences_bytes, noise_of_differences
 from stemseg_core.stages.gram import moments
 from stemseg_core.stages.leading import first_mean, fixed_signs
-from stemseg_core.stages.svd import checked_n_components
 from stemseg_core.system.docs import shared_docs
 from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.memory import MemoryLimit
@@ -197,13 +195,7 @@ class MNF(RowsTransformer):
         -------
         rows : ndarray of shape (n, d)
         """
-        check_is_fitted(self)
-        scores = check_array(X, dtype=[np.float64, np.float32])
-        if scores.shape[1] != len(self.components_):
-            raise ValueError(f"X must have {len(self.components_)} columns, one a component; got shape {scores.shape}")
-        with one_blas_thread():
-            rows: Array = scores @ self.mixing_.T + self.mean_
-        return rows
+        return self._mixed(X, self.mixing_.T)
 
 
 def _needed_bytes(rows: Rows, n_threads: int) -> float:

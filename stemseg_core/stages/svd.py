@@ -9,15 +9,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from stemseg_core.rows.base import RowsTransformer, check_whole
+from stemseg_core.rows.base import RowsTransformer, checked_n_components
 from stemseg_core.rows.products import all_scores, as_columns, project, scores_bytes, scores_on
 from stemseg_core.rows.sources import Rows, as_rows
 from stemseg_core.stages.leading import Leading, fixed_signs, leading_bytes, leading_precisely
 from stemseg_core.system.docs import shared_docs
-from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.memory import MemoryLimit
 from stemseg_core.system.threads import Progress, one_blas_thread
@@ -252,26 +250,7 @@ class SVD(RowsTransformer):
         -------
         rows : ndarray of shape (n, d)
         """
-        check_is_fitted(self)
-        scores = check_array(X, dtype=[np.float64, np.float32])
-        if scores.shape[1] != len(self.components_):
-            raise ValueError(f"X must have {len(self.components_)} columns, one a component; got shape {scores.shape}")
-        with one_blas_thread():
-            rows: Array = scores @ self.components_ + self.mean_
-        return rows
-
-
-def checked_n_components(n_components: Any, rows: Rows) -> int:
-    """`n_components` if it can be had from these rows."""
-    check_whole(n_components=n_components)
-    if int(n_components) > min(rows.shape):
-        n, d = rows.shape
-        raise ParameterError(
-            f"`n_components` must be at most min(n_samples, n_features) = {min(n, d)} for n_samples = {n} and "
-            f"n_features = {d}; got {n_components}: ask for fewer, or give more rows",
-            n_components=n_components,
-        )
-    return int(n_components)
+        return self._mixed(X, self.components_)
 
 
 def _float32_suffices(first: Leading) -> bool:
