@@ -1,8 +1,8 @@
 """The command: what it prints, what it writes, what it refuses and how, and that it leaves nothing half done."""
 
+import argparse
 import errno
 import hashlib
-import inspect
 import json
 import os
 import re
@@ -18,14 +18,16 @@ import tifffile
 from PIL import Image as Picture
 
 import stemseg_core
-from stemseg_core import datasets
+from stemseg_core import KMeans, datasets
 from stemseg_core.command import job
 from stemseg_core.command.cli import _trust_in_words, accuracy, main
 from stemseg_core.command.job import RESULTS, no_lattice
-from stemseg_core.command.option_names import OPTIONS, in_options, parse_size
+from stemseg_core.command.options import OPTIONS, in_options, spelled
 from stemseg_core.command.parser import parser
+from stemseg_core.command.values import parse_size
 from stemseg_core.io import write_tiff
-from stemseg_core.phases.segment import Segmentation, segment
+from stemseg_core.phases.segment import Segmentation
+from stemseg_core.system.errors import OutOfMemoryError, ParameterError
 from stemseg_core.system.threads import Stopped
 
 PIXEL = 0.02
@@ -414,7 +416,7 @@ def test_warnings_are_lines_and_are_kept(path, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_leave_nothing(path, tmp_path, number):
     code = (
-        "import time, sys; from stemseg_core import cli, job\n"
+        "import time, sys; from stemseg_core.command import cli, job\n"
         "def slow(*a, **k): print('started', flush=True); time.sleep(30)\n"
         "job.segment = slow\n"
         "sys.exit(cli.main(sys.argv[1:]))"
@@ -525,46 +527,69 @@ def test_parse_size(text, size):
 
 @pytest.mark.parametrize("text", ["", "nm", "x", "3 parsec", "-3", "1/nm", "3nmx4nm", "nan", "inf", "1.2.3", "64x"])
 def test_parse_size_refuses(text):
-    with pytest.raises(ValueError, match="expected a size such as"):
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a size such as"):
         parse_size(text)
 
 
 @pytest.mark.parametrize("text", ["0", "0.0nm", "0x3A", "5x0"])
 def test_no_size_is_zero(text):
-    with pytest.raises(ValueError, match=f"expected a size larger than 0, got '{text}'"):
+    with pytest.raises(argparse.ArgumentTypeError, match=f"expected a size larger than 0, got '{text}'"):
         parse_size(text)
 
 
 def test_help_states_every_default():
-    """As `segment` has it, where it is a number or a text."""
+    """As the table of parameters has it, where it is a number or a text."""
     (commands,) = (a for a in parser()._actions if a.dest == "command")
     actions = {a.dest: a for a in commands.choices["segment"]._actions if a.option_strings}
-    defaults = inspect.signature(segment).parameters
     assert actions.keys() - {"help", "output", "quiet", "json"} == OPTIONS.keys()
-    for name, flag in OPTIONS.items():
-        assert actions[name].option_strings == [flag]
+    for name, parameter in OPTIONS.items():
+        assert actions[name].option_strings == [parameter.option]
+        assert "`" not in actions[name].help
         stated = actions[name].help.split("(default: ")[1]
-        default = defaults[name].default if name in defaults else None
-        if type(default) in (int, float, str):
-            assert stated.removesuffix(")").split(",")[0] == str(default)
+        if type(parameter.default) in (int, float, str):
+            assert stated.removesuffix(")").split(",")[0] == str(parameter.default)
+        else:
+            assert len(stated) > 1
 
 
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        ("k_min=3 with k_max=0.5 leaves none", "--k-min 3 with --k-max 0.5 leaves none"),
-        ("mend them, or pass invalid='exclude'", "mend them, or pass --invalid exclude"),
-        ("n_jobs must be a whole number", "--jobs must be a whole number"),
-        ("take a larger step or a smaller rank", "take a larger step or a smaller rank"),
-        ("window must be 2 px", "--window must be 2 px"),
-        ("window=(8, 9) is not of windows=[8, (9, 9)]", "--window 8x9 is not of --windows 8,9x9"),
-        ("rotation_invariant=True; n_phases='auto'", "--rotation-invariant; --phases auto"),
-        ("method=KMeans(3)", "--method KMeans(3)"),
-        ("my_k_max and k_max2", "my_k_max and k_max2"),
+        (
+            ParameterError("`k_min=` with `k_max=0.5` leaves none", k_min=3, k_max=0.5),
+            "--k-min 3 with --k-max 0.5 leaves none",
+        ),
+        (
+            ParameterError("`image` has NaN; pass `invalid=`", image=3, invalid="exclude"),
+            "image has NaN; pass --invalid exclude",
+        ),
+        (ParameterError("`n_jobs` must be a whole number", n_jobs=0.5), "--jobs must be a whole number"),
+        (
+            OutOfMemoryError("`max_memory` is 1 kB; take a larger step", max_memory=1000),
+            "--max-memory is 1 kB; take a larger step",
+        ),
+        (
+            ParameterError("`window=` is not of `windows=`", window=(8, 9), windows=[8, (9, 9)]),
+            "--window 8x9 is not of --windows 8,9x9",
+        ),
+        (
+            ParameterError("`rotation_invariant=`; `n_phases=`", rotation_invariant=True, n_phases="auto"),
+            "--rotation-invariant; --phases auto",
+        ),
+        (ParameterError("`method=`", method=KMeans(3)), "--method KMeans(n_clusters=3)"),
+        (ParameterError("`detrend=`; my_k_max and zoom=2", detrend=3), "detrend=3; my_k_max and zoom=2"),
+        (ValueError("window=3 is `k_min`"), "window=3 is `k_min`"),
     ],
 )
 def test_errors_in_options(message, expected):
-    assert in_options(message) == expected
+    assert spelled(message) == expected
+
+
+def test_texts_in_options():
+    assert (
+        in_options("at most `k_max`, or `n_jobs` of it; not `nothing`")
+        == "at most --k-max, or --jobs of it; not nothing"
+    )
 
 
 def test_no_lattice():

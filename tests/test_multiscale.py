@@ -1,14 +1,11 @@
 """Windows of several sizes: which are taken, and what they are good for."""
 
-import re
-from functools import partial
-
 import numpy as np
 import pytest
 
 from stemseg_core import datasets, segment
 from stemseg_core.phases.frequencies import Frequencies
-from stemseg_core.phases.multiscale import Scales, _surest, window_sizes
+from stemseg_core.phases.multiscale import Multiscale, _surest
 from stemseg_core.system.execution import Execution
 from stemseg_core.windows.grid import Grid
 from stemseg_core.windows.images import Frames
@@ -23,29 +20,6 @@ def two_phase():
 def agreement(labels, truth):
     same = (labels == truth).mean()
     return max(same, 1 - same)
-
-
-def test_sizes_that_are_asked_for():
-    sizes = partial(window_sizes, Frames.survey(np.zeros((400, 400))), pixel_size=None, execution=Execution())
-    assert sizes(48, None) == [(48, 48)]
-    assert sizes(None, [32, 96, 64]) == [(64, 64), (96, 96), (32, 32)]
-    assert sizes(32, [32, (96, 80), 64, 64]) == [(32, 32), (96, 80), (64, 64)]
-    assert sizes(None, np.array([40])) == [(40, 40)]
-
-
-@pytest.mark.parametrize(
-    ("window", "windows", "message"),
-    [
-        (48, [32, 64], "window=48, the one of the maps, must be one of windows=[32, 64]"),
-        (None, [], "windows must be a sequence of window sizes, got []"),
-        (None, "64", "windows must be a sequence of window sizes, got '64'"),
-        (None, 64, "windows must be a sequence of window sizes, got 64"),
-        (None, [64, 0], "windows must be a whole number of pixels >= 1"),
-    ],
-)
-def test_sizes_that_are_refused(two_phase, window, windows, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        segment(two_phase[0], 2, window=window, windows=windows)
 
 
 def test_several_windows_are_for_the_default_method(two_phase):
@@ -74,8 +48,9 @@ def test_large_windows_that_meet_a_mask_everywhere_are_not_used(two_phase):
     image, truth = two_phase
     mask = np.zeros(image.shape, bool)
     mask[20::48, 20::48] = True
-    scales = Scales([(32, 32)], WindowFFT(32, 8), Frames.survey(image, mask), frequencies=Frequencies(3))
-    assert scales.large.window == (32, 32)
+    windows = Multiscale.over(Frames.survey(image, mask), [(32, 32)], WindowFFT(32, 8), Frequencies(3))
+    assert windows.large_moduli.window == (32, 32)
+    assert windows.large_spectra is windows.medium_moduli is windows.medium_spectra is None
     result = segment(image, 2, window=32, step=8, mask=mask)
     assert agreement(result.label_image[~mask], truth[~mask]) > 0.9
 
@@ -109,8 +84,8 @@ def test_the_surest_map_is_kept():
     right[:, right.shape[1] // 2 :] = 1
     wrong[right.shape[0] // 2 :] = 1
     for maps in ((right, wrong), (wrong, right), (np.zeros_like(right), right)):
-        assert _surest(scores, grid, maps, 2, {"n_jobs": 1})[0] is right
-    assert _surest(scores, grid, (np.zeros_like(right),), 2, {"n_jobs": 1}) is None
+        assert _surest(scores, grid, maps, 2, Execution()).pixels is right
+    assert _surest(scores, grid, (np.zeros_like(right),), 2, Execution()) is None
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e6])

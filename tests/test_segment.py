@@ -1,6 +1,5 @@
 """segment(): every method against the truth, conventions of the maps, inputs, exclusions, reproducibility, refusals."""
 
-import importlib
 import itertools
 import json
 import re
@@ -16,13 +15,13 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
 from stemseg_core import Segmentation, Stopped, WindowFFT, datasets, segment
-from stemseg_core.phases import methods as phases
+from stemseg_core.phases import clusters
 from stemseg_core.phases import separability as separation
+from stemseg_core.phases.methods import METHODS
 from stemseg_core.rows import sources
-from stemseg_core.system import execution
+from stemseg_core.system import execution, memory
 from stemseg_core.windows.grid import Grid
 
-METHODS = ("kmeans", "nfindr", "spa", "vca", "nmf", "ica")
 SHAPE = (192, 232)
 OPTIONS = {"window": (48, 40), "step": (6, 8)}
 
@@ -493,11 +492,8 @@ def dense():
 @pytest.fixture
 def fourths(monkeypatch):
     """Scratch, and the windows that restarts of k-means are run on, in proportion to the image as with large ones."""
-    size = sources.BLOCK_BYTES // 4
-    for module in (sources, importlib.import_module("stemseg_core.phases.segment")):
-        monkeypatch.setattr(module, "BLOCK_BYTES", size)
-    monkeypatch.setattr(execution, "TASK_BYTES", execution.TASK_BYTES // 4)
-    monkeypatch.setattr(phases, "START_ROWS", phases.START_ROWS // 4)
+    for module, name in ((sources, "BLOCK_BYTES"), (execution, "TASK_BYTES"), (clusters, "START_ROWS")):
+        monkeypatch.setattr(module, name, getattr(module, name) // 4)
 
 
 @pytest.mark.parametrize(
@@ -512,7 +508,7 @@ def fourths(monkeypatch):
         ({"method": "atgp", "n_phases": 8, "rank": 10, "n_jobs": 1}, False),
         ({"method": "ica"}, True),
         ({"rotation_invariant": True}, False),
-        ({"rotation_invariant": True, "method": "ica"}, False),
+        ({"rotation_invariant": True, "method": "ica", "n_jobs": 1}, False),
         ({"regularize": 0.5, "min_area": 100}, True),
     ],
 )
@@ -521,9 +517,8 @@ def fourths(monkeypatch):
 def test_predicted_memory_is_what_is_used(dense, options, masked, monkeypatch):
     image, mask = dense
     predicted = []
-    module = importlib.import_module("stemseg_core.phases.segment")
-    require = module.require_memory
-    monkeypatch.setattr(module, "require_memory", lambda n, *rest: [predicted.append(n), require(n, *rest)])
+    require = memory.require_memory
+    monkeypatch.setattr(memory, "require_memory", lambda n, *rest: [predicted.append(n), require(n, *rest)])
     options = {"n_phases": 4, "n_jobs": 2, "mask": mask if masked else None, **DENSE, **options}
     with pytest.raises(MemoryError, match=r"segmenting \d+ windows needs .* take a larger step or a smaller rank"):
         segment(image, max_memory="1 MB", **options)
@@ -549,7 +544,7 @@ def test_dense_grids_start_from_fewer_windows(dense, monkeypatch):
 
     monkeypatch.setattr(Grid, "coarsened_rows", record)
     plain = segment(image, 3, **DENSE)
-    monkeypatch.setattr("stemseg_core.phases.methods.START_ROWS", 300)
+    monkeypatch.setattr("stemseg_core.phases.clusters.START_ROWS", 300)
     dense = segment(image, 3, **DENSE)
     n = plain.labels.size
     assert [len(rows) == n for rows in few] == [False, False, True, False, False, False]

@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.command.job import RESULTS, Job, RefusedError, describe, plural, times
-from stemseg_core.command.option_names import OPTIONS
+from stemseg_core.command.job import RESULTS, Job, describe, plural, times
+from stemseg_core.command.options import OPTIONS, RefusedError
 from stemseg_core.command.parser import parse
 from stemseg_core.io import ImageReadError, write_tiff
 from stemseg_core.phases.segmentation import Segmentation
@@ -87,9 +87,9 @@ def _segment(arguments: argparse.Namespace) -> None:
     if "pixel_size" in given:
         job.calibrate(given.pop("pixel_size"))
     for name in given.keys() & {"window", "step"}:
-        given[name] = job.in_pixels(given[name], OPTIONS[name])
+        given[name] = job.in_pixels(given[name], OPTIONS[name].option)
     if "windows" in given:
-        given["windows"] = [job.in_pixels(size, OPTIONS["windows"]) for size in given["windows"]]
+        given["windows"] = [job.in_pixels(size, OPTIONS["windows"].option) for size in given["windows"]]
     if "mask" in given:
         given["mask"] = job.read_mask(given["mask"])
     job.check_output(arguments.output)

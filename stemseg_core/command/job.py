@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.command.option_names import Size, in_options
+from stemseg_core.command.options import OPTIONS, RefusedError, spelled
+from stemseg_core.command.values import Size
 from stemseg_core.io import Image, ImageReadError, Signal, choose_signal, read_image, read_signals, write_tiff
 from stemseg_core.phases.segment import segment
 from stemseg_core.phases.segmentation import Segmentation
@@ -42,10 +43,6 @@ RESULTS = (
 LARGEST_LATTICE_PIXEL_NM = 0.15
 
 
-class RefusedError(Exception):
-    """What was asked cannot be done; the message says what and how to mend it."""
-
-
 @dataclass
 class Job:
     """An image on its way from its file to its results."""
@@ -65,12 +62,12 @@ class Job:
         try:
             image = read_image(path, signal, frame)
         except ImageReadError as error:
-            raise ImageReadError(path.name + in_options(str(error).removeprefix(path.name))) from error
+            raise ImageReadError(spelled(error)) from error
         job = cls(path, image, "none" if image.pixel_size is None else "file", list(image.notes))
         job.seconds["read"] = time.perf_counter() - start
-        for option, value in (("--signal", signal), ("--frame", frame)):
+        for name, value in (("signal", signal), ("frame", frame)):
             if value is not None:
-                job.reading += [option, str(value)]
+                job.reading += [OPTIONS[name].option, str(value)]
         return job
 
     def calibrate(self, size: Size) -> None:
@@ -138,8 +135,8 @@ class Job:
                     image.data, n_phases, pixel_size=image.pixel_size, units=image.units, progress=progress, **options
                 )
             except (ValueError, MemoryError) as error:
-                raise RefusedError(f"{self.path.name}: {in_options(str(error))}") from error
-        self.warnings += [in_options(str(warning.message)) for warning in caught]
+                raise RefusedError(f"{self.path.name}: {spelled(error)}") from error
+        self.warnings += [spelled(warning.message) for warning in caught]
         self.seconds["segment"] = time.perf_counter() - start
         return result
 

@@ -97,8 +97,9 @@ def read_image(path: str | os.PathLike[str], signal: int | None = None, frame: i
     notes = list(chosen.notes)
     if frame not in (None, "mean") and not (isinstance(frame, int) and 0 <= frame < chosen.n_frames):
         raise ImageReadError(
-            f"{path.name}: frame must be 'mean' or a whole number from 0 to {chosen.n_frames - 1} "
-            f"(signal {chosen.index} has {chosen.n_frames} frames), got {frame!r}"
+            f"{path.name}: `frame` must be 'mean' or a whole number from 0 to {chosen.n_frames - 1} "
+            f"(signal {chosen.index} has {chosen.n_frames} frames), got {frame!r}",
+            frame=frame,
         )
     require_memory(math.prod(chosen.frame_shape) * 8, None, f"{path.name}: the image", "use a smaller image")
     if chosen.n_frames > 1:

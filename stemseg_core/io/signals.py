@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from stemseg_core.system.errors import Message
 from stemseg_core.system.extras import INSTALL
 
 NM_PER_UNIT = {
@@ -29,7 +30,7 @@ NM_PER_UNIT = {
 Shape: TypeAlias = Sequence[int]
 
 
-class ImageReadError(ValueError):
+class ImageReadError(Message, ValueError):
     """A file that cannot be read as an image; the message has its name, what was expected and what came."""
 
 

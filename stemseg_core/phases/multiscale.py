@@ -1,9 +1,17 @@
-"""Windows of several sizes: large ones tell phases apart, small ones say where they end."""
+"""Windows of several sizes: large ones tell phases apart, small ones say where they end.
+
+The default method of `segment`. Lattices in large windows are clustered by k-means, and so are the spectra of large
+windows and those of the windows of the maps. Lattices show faint differences whatever the thickness, but not phases
+without a lattice, and large windows do not show phases that nowhere fill them. Which of this matters differs from image
+to image. So each of the three maps is tried as the teacher of the windows of the maps, and the one that makes the
+surest map is kept. What its phases look like in smaller windows then tells them apart to the pixel
+(`stemseg_core.phases.boundaries`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,289 +20,344 @@ from scipy.ndimage import distance_transform_edt
 from sklearn.base import clone
 
 from stemseg_core.phases.boundaries import deep_windows, discriminate, memberships_of, squares_to, without_rims
+from stemseg_core.phases.clusters import by_kmeans, kmeans_bytes
 from stemseg_core.phases.frequencies import Frequencies
-from stemseg_core.phases.methods import Found, Settings, by_kmeans, counted, kmeans_bytes, smoothed_scores
+from stemseg_core.phases.scores import PhaseMap, Problem, compressed
 from stemseg_core.phases.separability import best_separated, separation_of_map, separation_of_scores
-from stemseg_core.phases.spectra import PowerSpectra, SmoothedSpectra, Spectra
+from stemseg_core.phases.spectra import PowerSpectra, SmoothedSpectra
+from stemseg_core.phases.window_sizes import Size, coarser, largest_first, sizes_around, step_of
 from stemseg_core.rows.sources import ArrayRows
-from stemseg_core.stages.compress import compress
-from stemseg_core.stages.estimates import Separation
 from stemseg_core.stages.leading import leading_bytes
 from stemseg_core.system.execution import Execution
+from stemseg_core.system.types import Array
 from stemseg_core.windows.grid import Grid, interpolation, whiten_noise
-from stemseg_core.windows.images import Frames, pair
+from stemseg_core.windows.images import Frames
 from stemseg_core.windows.matrix import NoWindowError, WindowMatrix
-from stemseg_core.windows.periods import window_of
 from stemseg_core.windows.windows import WindowFFT
 
-#: Scores kept of the powers of large windows, and of their lattices: smoothed, and of length 1.
-POWER_RANK, LATTICE_RANK = 48, 24
-#: Large windows have steps of one in so many of their side, small ones at least such.
-LARGE_STEPS, SMALL_STEPS = 16, 8
-#: Large windows are used if there are so many, and one for so many others.
-FEWEST, FEWER = 64, 16
-#: Small windows are too noisy if this share of those deep in a phase looks like another.
+#: Scores kept of the power spectra of large windows. Twice as many: noise of more directions in the lattices.
+POWER_RANK = 48
+#: Least number of scores kept of the lattices, which are smoothed powers of length 1. Twice as many: noise counts more.
+LATTICE_RANK = 24
+#: Scores of the lattices for each phase beyond the number of phases.
+SPARE_RANK = 8
+#: Steps of large windows in a side of one, at most. Twice as many: four times the windows, and a hardly finer map.
+LARGE_STEPS = 16
+#: Steps of small windows in a side of one, at most. Twice as many: four times the windows, boundaries hardly better.
+SMALL_STEPS = 8
+#: Fewest large windows that are used: with fewer, an image is segmented without them. Twice as many: images of a few
+#: large windows lose them.
+MIN_LARGE_WINDOWS = 64
+#: Most windows of the maps to one large window, at equal steps; with more, large windows are excluded nearly everywhere
+#: and not used. Twice as many: large windows are used although they see little of the image.
+MAX_MAP_WINDOWS = 16
+#: Share of the windows deep in a phase that may look like another phase. From there on small windows are too noisy, and
+#: larger ones take their place. Twice as much: small windows place boundaries at less dose.
 NOISY = 0.005
-
-Array = NDArray[Any]
-Size = tuple[int, int]
-Learnt = tuple[Array, Array, float]
-
-
-def window_sizes(
-    frames: Frames,
-    window: Any,
-    windows: Any,
-    *,
-    pixel_size: tuple[float, float] | None,
-    execution: Execution,
-) -> list[Size]:
-    """The sizes of windows that are asked for: that of the maps, then others; one that suits the image if none is."""
-    if windows is None:
-        if window is not None:
-            return [pair("window", window)]
-        return [window_of(frames, pixel_size=pixel_size, execution=execution)[0]]
-    if not isinstance(windows, Sequence | np.ndarray) or isinstance(windows, str) or not len(windows):
-        raise ValueError(f"windows must be a sequence of window sizes, got {windows!r}")
-    sizes = _largest_first({pair("windows", size) for size in windows})
-    maps = sizes[min(1, len(sizes) - 1)] if window is None else pair("window", window)
-    if maps not in sizes:
-        raise ValueError(f"window={window!r}, the one of the maps, must be one of windows={windows!r}")
-    return [maps, *(size for size in sizes if size != maps)]
+#: Every which row and column of pixels is looked at for the scatter of an image. Twice as many are left out: faster,
+#: less exact, and only the units of powers depend on it.
+SCATTER_STEP = 7
 
 
-class Scales:
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """What windows look like that lie deep in the phases of a map.
+
+    Attributes
+    ----------
+    points : ndarray of shape (n, q), float32
+        All windows, in coordinates in which the phases differ.
+    means : ndarray of shape (k, q), float32
+        The phases.
+    mistaken : float
+        Share of the windows deep in a phase that are nearer to another, the mean over phases.
+    """
+
+    points: NDArray[np.float32]
+    means: NDArray[np.float32]
+    mistaken: float
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """A map (y, x) of pixels, and what the windows of the maps learn from it."""
+
+    pixels: NDArray[np.int32]
+    learnt: Learnt
+
+
+@dataclass(frozen=True, eq=False)
+class Multiscale:
     """Windows of several sizes over one image.
 
-    Parameters
+    Attributes
     ----------
-    sizes : list of (int, int)
-        That of the maps, and others, of which the largest is for the lattices; they are added if there is none.
-    features : WindowFFT
-        Its window is set here, and so is its step, which is that of the maps.
-    frames : Frames
+    maps : WindowMatrix
+        Windows that the maps have an entry for.
+    smaller : list of WindowMatrix
+        Others that place the boundaries.
+    large_moduli : WindowMatrix
+        Moduli of the spectra of large windows, whose lattices are compared; of those of the maps if large ones meet the
+        edge, or excluded pixels, nearly everywhere.
+    large_spectra : WindowMatrix or None
+        Spectra of large windows, in the chosen scale; None if they are those of the maps.
+    medium_moduli, medium_spectra : WindowMatrix or None
+        Moduli and spectra of windows between the large ones and those of the maps, which take the place of smaller ones
+        where these are too noisy.
     frequencies : Frequencies
         Which are compared.
     """
 
-    def __init__(
-        self,
+    maps: WindowMatrix
+    smaller: list[WindowMatrix]
+    large_moduli: WindowMatrix
+    large_spectra: WindowMatrix | None
+    medium_moduli: WindowMatrix | None
+    medium_spectra: WindowMatrix | None
+    frequencies: Frequencies
+
+    @classmethod
+    def over(
+        cls,
+        frames: Frames,
         sizes: list[Size],
         features: WindowFFT,
-        frames: Frames,
-        *,
         frequencies: Frequencies,
-    ) -> None:
+    ) -> Multiscale:
+        """Windows over an image.
+
+        Parameters
+        ----------
+        frames : Frames
+            The image.
+        sizes : list of (int, int)
+            That of the maps, and others, of which the largest is for the lattices; they are chosen if there is none.
+        features : WindowFFT
+            Its step is that of the maps. Its window is not used.
+        frequencies : Frequencies
+        """
+
         def matrix(size: Size, step: Size, **parameters: Any) -> WindowMatrix:
             return clone(features).set_params(window=size, step=step, **parameters).matrix_of(frames)
 
-        step = step_of(sizes[0], features.step)
-        self.small = [matrix(sizes[0], step)]
-        given = sizes
-        if len(sizes) == 1:
-            sizes = _around(sizes[0], frames.image.shape)
-        large = max(sizes, key=lambda size: size[0] * size[1])
-        smaller = [matrix(size, _apart(step, size, SMALL_STEPS)) for size in sizes[1:] if size != large]
+        first, step = sizes[0], step_of(sizes[0], features.step)
+        all_sizes = sizes if len(sizes) > 1 else sizes_around(first, frames.image.shape)
+        large = max(all_sizes, key=lambda size: size[0] * size[1])
+        maps = matrix(first, step)
+        smaller = [matrix(size, coarser(step, size, SMALL_STEPS)) for size in all_sizes[1:] if size != large]
         # One that was not asked for may be too small for the frequencies that are compared.
-        self.small += [size for size in smaller if size.window in given or frequencies.leaves_some(size.half_plane)]
-        self.between: list[WindowMatrix] = []
-        self.large_spectra: WindowMatrix | None = None
-        apart = _apart(step, large, LARGE_STEPS)
-        half = (large[0] + sizes[0][0]) // 2, (large[1] + sizes[0][1]) // 2
+        smaller = [size for size in smaller if size.window in sizes or frequencies.leaves_some(size.half_plane)]
+        large_step = coarser(step, large, LARGE_STEPS)
+        medium = (large[0] + first[0]) // 2, (large[1] + first[1]) // 2
         try:
-            self.large, self.large_spectra = matrix(large, apart, scale="abs"), matrix(large, apart)
-            # Of windows between the sizes: spectra as of the small ones, and moduli as of the large ones.
-            self.between = [matrix(half, apart), matrix(half, apart, scale="abs")]
-            thinner = step[0] * step[1] / (apart[0] * apart[1])
-            enough = self.large.shape[0] >= max(FEWEST, thinner * self.maps.shape[0] / FEWER)
+            large_moduli, large_spectra = matrix(large, large_step, scale="abs"), matrix(large, large_step)
+            medium_spectra, medium_moduli = matrix(medium, large_step), matrix(medium, large_step, scale="abs")
+            laid = cls(maps, smaller, large_moduli, large_spectra, medium_moduli, medium_spectra, frequencies)
         except NoWindowError:
-            enough = False
-        if not enough:  # large ones meet the edge, or excluded pixels, everywhere
-            self.large, self.large_spectra, self.between = matrix(sizes[0], step, scale="abs"), None, []
-        self.frequencies = frequencies
-        for size in (self.large, *self.small, *self.between):
+            laid = None
+        if laid is None or not laid._large_windows_suffice(step, large_step):
+            laid = cls(maps, smaller, matrix(first, step, scale="abs"), None, None, None, frequencies)
+        for size in (laid.large_moduli, laid.maps, *laid.smaller, *laid._medium):
             frequencies.kept(size.half_plane)  # refused before any work
+        return laid
+
+    def _large_windows_suffice(self, step: Size, large_step: Size) -> bool:
+        """Whether there are enough large windows; the steps are those of the maps and theirs."""
+        map_windows = self.maps.shape[0] * (step[0] * step[1] / (large_step[0] * large_step[1]))
+        return self.large_moduli.shape[0] >= max(MIN_LARGE_WINDOWS, map_windows / MAX_MAP_WINDOWS)
 
     @property
-    def sizes(self) -> list[Size]:
+    def _medium(self) -> list[WindowMatrix]:
+        return [matrix for matrix in (self.medium_spectra, self.medium_moduli) if matrix is not None]
+
+    @property
+    def largest(self) -> WindowMatrix:
+        """The largest windows whose frequencies are compared."""
+        return self.large_moduli
+
+    @property
+    def sizes(self) -> tuple[Size, ...] | None:
         """Sizes of the windows, the largest first."""
-        return _largest_first({matrix.window for matrix in (self.large, *self.small)})
+        return tuple(largest_first({matrix.window for matrix in (self.large_moduli, self.maps, *self.smaller)}))
 
-    @property
-    def maps(self) -> WindowMatrix:
-        """Windows that the maps have an entry for."""
-        return self.small[0]
+    def find_phases(self, problem: Problem) -> PhaseMap:
+        """Phases of the windows of the maps, whose spectra and grid are those of the problem."""
+        whiten = problem.parameters.whiten
+        # Scores to count phases on are made again below: they are too many to keep while large windows are clustered.
+        estimate = problem.estimate(lambda: problem.scores(whiten=whiten))
+        k = problem.n_phases(estimate)
+        if k == 1:
+            ones = np.ones((self.maps.shape[0], 1), np.float32)
+            return PhaseMap(ones, partition=True, estimate=estimate, separation=best_separated(estimate))
+        return replace(self._find_phases(k, problem), estimate=estimate)
 
-    def needed_bytes(self, n_phases: int, rank: int, n_threads: int) -> float:
+    def _find_phases(self, k: int, problem: Problem) -> PhaseMap:
+        """The same for k phases, more than one."""
+        grid, execution, seed = problem.grid, problem.execution, problem.seed
+        maps = self._maps_of_large_windows(k, problem)
+        scores = problem.scores(whiten=False)
+        maps.append(self._map_of_clusters(scores, grid, k, problem))
+        teacher = _surest(scores, grid, maps, k, execution)
+        if teacher is None:  # these windows are too large for one of the phases
+            memberships = by_kmeans(scores, grid, k, seed, execution)
+            separation = separation_of_scores(scores, memberships, grid, execution, seed=seed)
+            return PhaseMap(memberships, partition=True, separation=separation)
+        pixels, learnt = teacher.pixels, [teacher.learnt]
+        del scores, maps, teacher
+        for matrix in self.smaller:
+            learnt += self._learn_in_smaller(matrix, pixels, k, problem)
+        points = np.concatenate([some.points for some in learnt], axis=1)
+        means = np.concatenate([some.means for some in learnt], axis=1)
+        learnt.clear()
+        memberships = _memberships(points, means, grid)
+        separation = separation_of_map(points, memberships, grid, execution, seed=seed)
+        return PhaseMap(memberships, partition=True, separation=separation)
+
+    def predicted_bytes(self, n_phases: int, rank: int, n_threads: int) -> float:
         """Largest memory that `find_phases` holds at once."""
-        large, first, k = self.large, self.maps.shape[0], n_phases
-        pixels = 4 * large.image.shape[-2] * large.image.shape[-1]
-        n, powers = large.shape[0], min(POWER_RANK, *large.shape)
-        lattices = min(max(LATTICE_RANK, k + 8), n, self.frequencies.n_features(large.half_plane))
+        n, k = self.maps.shape[0], n_phases
+        pixels, kept = _label_bytes(self.maps), min(rank, n, self.frequencies.n_features(self.maps.half_plane))
+        scores, coordinates = 4 * n * kept, 4 * n * (k - 1)
+        memberships = n * (k * 18 + 40)  # and distances to the phases, and which of these are allowed
         needed = [
-            leading_bytes(large, powers, n_threads),
-            4 * n * powers + max(Grid.of(large).smooth_bytes(powers, large.dtype), 4 * n * lattices, 8 * n),
-            4 * n * lattices + max(kmeans_bytes(n, lattices, k, n_threads), 4 * n * k + pixels),
+            self._maps_of_large_windows_bytes(k, n_threads),
+            # Scores of the windows of the maps, also whitened.
+            2 * pixels + 2 * scores + _map_of_clusters_bytes(self.maps, kept, k, n_threads),
+            3 * pixels + scores + 2 * coordinates + memberships,
         ]
-        n, kept = first, min(rank, first, self.frequencies.n_features(self.maps.half_plane))
-        own, beside = 4 * n * kept, max(kmeans_bytes(n, kept, k, n_threads), 4 * n * k + pixels)
-        needed.append(2 * pixels + 2 * own + beside)  # scores of the windows of the maps, also whitened
-        needed.append(3 * pixels + own + 8 * n * (k - 1) + n * (k * 18 + 40))
-        coordinates = 0.0
-        for matrix in (*self.small, *self.between):
-            kept = POWER_RANK if matrix in self.between else min(rank, self.frequencies.n_features(matrix.half_plane))
-            n, kept = matrix.shape[0], min(kept, *matrix.shape)
-            taught = matrix.included.size * 40  # labels, and distances to the boundaries of phases
-            beside = 4 * n * kept + max(Grid.of(matrix).smooth_bytes(kept, matrix.dtype), 8 * n, taught)
-            needed.append(2 * pixels + coordinates + max(leading_bytes(matrix, kept, n_threads), beside))
-            coordinates += 4 * first * (k - 1)
-        # Coordinates twice while they are put together; distances to the phases, what is allowed, memberships.
-        needed.append(pixels + coordinates + max(coordinates, first * (k * 18 + 40)))
+        learnt = 0
+        for matrix in (self.maps, *self.smaller, *self._medium):
+            kept = POWER_RANK if matrix in self._medium else min(rank, self.frequencies.n_features(matrix.half_plane))
+            needed.append(2 * pixels + learnt + _learn_bytes(matrix, min(kept, *matrix.shape), n_threads))
+            learnt += coordinates
+        needed.append(pixels + learnt + max(learnt, memberships))  # coordinates twice while they are put together
         return max(needed)
 
-    def find_phases(self, spectra: Spectra, grid: Grid, n_phases: int | str, settings: Settings) -> Found:
-        """As `stemseg_core.phases.methods.find_phases` for the default method, with the spectra and grid of the maps.
-
-        Lattices in large windows are clustered by k-means, and so are the spectra of large windows and of those of the
-        maps. Lattices show faint differences whatever the thickness, but not phases without a lattice, and large
-        windows not those that nowhere fill them; which of it matters, only the image knows. So each is tried as the
-        teacher of the windows of the maps, and the one that makes the surest map is kept. What its clusters look like
-        in small windows then tells phases apart to the pixel (`stemseg_core.phases.boundaries`).
-        """
-        # Scores to count phases on are made again below: they are too many to keep while large windows are clustered.
-        k, estimate = counted(n_phases, lambda: smoothed_scores(spectra, grid, settings), grid, settings)
-        if k == 1:
-            return np.ones((self.maps.shape[0], 1), np.float32), True, estimate, best_separated(estimate)
-        memberships, separation = self._find_phases(spectra, grid, k, settings)
-        return memberships, True, estimate, separation
-
-    def _find_phases(
-        self, spectra: Spectra, grid: Grid, k: int, settings: Settings
-    ) -> tuple[NDArray[np.float32], Separation]:
-        """Memberships of so many phases, and how far apart these are."""
-        n_lattices = max(LATTICE_RANK, k + 8)
-        of = Grid.of(self.large)
-        maps = [self._clusters(self._lattices(self.large, n_lattices, settings), of, k, settings)]
-        plain = replace(settings, whiten=False)
-
-        def scores_of(matrix: WindowMatrix, of: Grid) -> Array:
-            return smoothed_scores(Spectra(matrix, matrix.half_plane, self.frequencies, spectra.normalize), of, plain)
-
+    def _maps_of_large_windows(self, k: int, problem: Problem) -> list[NDArray[np.int32]]:
+        """Phase of each pixel by clusters of the lattices of large windows, and by those of their spectra."""
+        grid = Grid.of(self.large_moduli)
+        maps = [self._map_of_clusters(self._lattices(self.large_moduli, k, problem), grid, k, problem)]
         if self.large_spectra is not None:
-            maps.append(self._clusters(scores_of(self.large_spectra, of), of, k, settings))
-        own = smoothed_scores(spectra, grid, plain)
-        maps.append(self._clusters(own, grid, k, settings))
-        surest = _surest(own, grid, maps, k, settings.threads)
-        if surest is None:  # these windows are too large for one of the phases
-            memberships = by_kmeans(own, grid, k, settings.seeded)
-            threads = Execution.of(settings.n_jobs)
-            return memberships, separation_of_scores(own, memberships, grid, threads, seed=settings.random_state)
-        pixels, learnt = surest
-        del own, maps
+            scores = problem.on(self.large_spectra, self.frequencies).scores(whiten=False)
+            maps.append(self._map_of_clusters(scores, grid, k, problem))
+        return maps
 
-        def learn(scores: Array, grid: Grid) -> Learnt | None:
-            return _learn(scores, grid, pixels, k, settings.threads)
+    def _maps_of_large_windows_bytes(self, k: int, n_threads: int) -> float:
+        """Memory of the map of lattices, which is the larger one."""
+        matrix = self.large_moduli
+        n, powers = matrix.shape[0], min(POWER_RANK, *matrix.shape)
+        lattices = min(_lattice_rank(k), n, self.frequencies.n_features(matrix.half_plane))
+        smoothing = Grid.of(matrix).smooth_bytes(powers, matrix.dtype)
+        return max(
+            leading_bytes(matrix, powers, n_threads),
+            4 * n * powers + max(smoothing, 4 * n * lattices, 8 * n),
+            4 * n * lattices + _map_of_clusters_bytes(matrix, lattices, k, n_threads),
+        )
 
-        points, means = [learnt[0]], [learnt[1]]
-
-        def add(learnt: Learnt | None, of: Grid) -> None:
-            if learnt is not None:
-                points.append(_resampled(learnt[0], of, grid))
-                means.append(learnt[1])
-
-        for matrix in self.small[1:]:
-            of = Grid.of(matrix)
-            smaller = learn(scores_of(matrix, of), of)
-            if smaller is None or smaller[2] <= NOISY or not self.between:
-                add(smaller, of)
-                continue
-            of = Grid.of(self.between[0])  # larger windows in place of boundaries in noise
-            add(learn(scores_of(self.between[0], of), of), of)
-            add(learn(self._lattices(self.between[1], n_lattices, settings), of), of)
-        place, phases = np.concatenate(points, axis=1), np.concatenate(means, axis=1)
-        points.clear()
-        memberships = _memberships(place, phases, grid)
-        threads = Execution.of(settings.n_jobs)
-        return memberships, separation_of_map(place, memberships, grid, threads, seed=settings.random_state)
-
-    def _clusters(self, rows: Array, grid: Grid, k: int, settings: Settings) -> NDArray[np.int32]:
-        """Phase of each pixel by k-means of rows."""
-        if settings.whiten:
+    def _map_of_clusters(self, rows: Array, grid: Grid, k: int, problem: Problem) -> NDArray[np.int32]:
+        """Phase of each pixel by k-means of rows, whitened if that is asked for."""
+        if problem.parameters.whiten:
             rows = whiten_noise(rows.copy(), grid.noise_covariance(rows))
-        clustered = by_kmeans(rows, grid, k, settings.seeded)
-        return grid.label_image(clustered, self.large.image.shape[-2:], Execution.of(settings.n_jobs))
+        memberships = by_kmeans(rows, grid, k, problem.seed, problem.execution)
+        return grid.label_image(memberships, self.maps.image.shape[-2:], problem.execution)
 
-    def _lattices(self, matrix: WindowMatrix, rank: int, settings: Settings) -> Array:
+    def _lattices(self, matrix: WindowMatrix, k: int, problem: Problem) -> Array:
         """Scores of the smoothed power spectra of windows, each of length 1."""
+        execution = problem.execution
         spectra = PowerSpectra(matrix, matrix.half_plane, self.frequencies, _modulus(matrix))
-        powers = compress(spectra, POWER_RANK, **settings.limits)
-        smoothed = Grid.of(matrix).smooth(powers.scores, settings.smooth, Execution.of(**settings.threads))
+        powers = compressed(spectra, POWER_RANK, execution)
+        smoothed = Grid.of(matrix).smooth(powers.scores, problem.parameters.smooth, execution)
         moments = self.frequencies.moments(matrix.half_plane, matrix.dtype)
         lattices = SmoothedSpectra(smoothed, powers.basis, powers.mean, moments)
-        return compress(ArrayRows(lattices), rank, **settings.limits).scores
+        return compressed(ArrayRows(lattices), _lattice_rank(k), execution).scores
+
+    def _learn_in_smaller(
+        self, matrix: WindowMatrix, pixels: NDArray[np.int32], k: int, problem: Problem
+    ) -> list[Learnt]:
+        """What smaller windows learn from a map, with points at the centres of the windows of the maps.
+
+        Where too many of them are mistaken, boundaries are in noise. Then it is what medium windows learn.
+        """
+
+        def learn(scores: Array, grid: Grid) -> Learnt | None:
+            return _learn(scores, grid, pixels, k, problem.execution)
+
+        grid = Grid.of(matrix)
+        learnt = learn(problem.on(matrix, self.frequencies).scores(whiten=False), grid)
+        found = [learnt]
+        if learnt is not None and learnt.mistaken > NOISY and self.medium_spectra and self.medium_moduli:
+            grid = Grid.of(self.medium_spectra)
+            found = [
+                learn(problem.on(self.medium_spectra, self.frequencies).scores(whiten=False), grid),
+                learn(self._lattices(self.medium_moduli, k, problem), grid),
+            ]
+        return [replace(some, points=_resampled(some.points, grid, problem.grid)) for some in found if some is not None]
+
+
+def _lattice_rank(k: int) -> int:
+    """Scores that lattices of k phases are told apart by."""
+    return max(LATTICE_RANK, k + SPARE_RANK)
+
+
+def _label_bytes(matrix: WindowMatrix) -> int:
+    """Memory of a map of the pixels."""
+    return 4 * matrix.image.shape[-2] * matrix.image.shape[-1]
+
+
+def _map_of_clusters_bytes(matrix: WindowMatrix, rank: int, k: int, n_threads: int) -> float:
+    """Memory of `_map_of_clusters` beside the rows."""
+    n = matrix.shape[0]
+    return max(kmeans_bytes(n, rank, k, n_threads), 4 * n * k + _label_bytes(matrix))
 
 
 def _surest(
-    scores: Array, grid: Grid, maps: Sequence[NDArray[np.int32]], n_phases: int, threads: dict[str, Any]
-) -> tuple[NDArray[np.int32], Learnt] | None:
-    """The one of some maps of pixels that leads to the largest mean confidence, the first of equals, and `_learn`."""
-    surest: tuple[NDArray[np.int32], Learnt] | None = None
+    scores: Array, grid: Grid, maps: Sequence[NDArray[np.int32]], n_phases: int, execution: Execution
+) -> Teacher | None:
+    """The map of pixels that leads to the largest mean confidence, the first of equals; None if none teaches."""
+    surest: Teacher | None = None
     most = -1.0
     for pixels in maps:
-        learnt = _learn(scores, grid, pixels, n_phases, threads)
+        learnt = _learn(scores, grid, pixels, n_phases, execution)
         if learnt is not None:
-            first_two = np.partition(_memberships(learnt[0], learnt[1], grid), -2, axis=1)[:, -2:]
+            first_two = np.partition(_memberships(learnt.points, learnt.means, grid), -2, axis=1)[:, -2:]
             confidence = float(np.diff(first_two, axis=1).mean(dtype=np.float64))
             if confidence > most:
-                surest, most = (pixels, learnt), confidence
+                surest, most = Teacher(pixels, learnt), confidence
     return surest
 
 
 def _memberships(points: Array, means: Array, grid: Grid) -> NDArray[np.float32]:
+    """Memberships (n, k) from coordinates of windows and phases, thin rims dissolved."""
     return memberships_of(points, without_rims(points, means, grid.included, grid.window, grid.step))
 
 
-def _learn(
-    scores: Array, grid: Grid, pixels: NDArray[np.int32], n_phases: int, threads: dict[str, Any]
-) -> Learnt | None:
-    """`discriminate` from the windows deep in the phases of `pixels`, and the share of these that it mistakes."""
+def _learn(scores: Array, grid: Grid, pixels: NDArray[np.int32], n_phases: int, execution: Execution) -> Learnt | None:
+    """What windows learn from those deep in the phases of a map of pixels; None if a phase has fewer than two."""
     labels = _at_centers(pixels, grid)
-    taught = np.where(deep_windows(labels), labels, -1)[grid.included]
-    found = discriminate(scores, taught, n_phases, grid.noise_covariance(scores), Execution.of(**threads))
+    known = np.where(deep_windows(labels), labels, -1)[grid.included]
+    found = discriminate(scores, known, n_phases, grid.noise_covariance(scores), execution)
     if found is None:
         return None
-    points, means = found.points, found.means.astype(np.float32)
-    deep = taught >= 0
-    wrong = squares_to(points[deep], means).argmin(axis=1) != taught[deep]
-    return points, means, float(np.mean([wrong[taught[deep] == phase].mean() for phase in range(n_phases)]))
+    means, deep = found.means.astype(np.float32), known >= 0
+    wrong = squares_to(found.points[deep], means).argmin(axis=1) != known[deep]
+    mistaken = float(np.mean([wrong[known[deep] == phase].mean() for phase in range(n_phases)]))
+    return Learnt(found.points, means, mistaken)
 
 
-def _largest_first(sizes: set[Size]) -> list[Size]:
-    return sorted(sizes, key=lambda size: (-size[0] * size[1], size))
-
-
-def step_of(window: Size, step: Any) -> Size:
-    """`step`, or an eighth of the window."""
-    return (max(1, window[0] // 8), max(1, window[1] // 8)) if step is None else pair("step", step)
-
-
-def _apart(step: Size, window: Size, parts: int) -> Size:
-    return max(step[0], window[0] // parts), max(step[1], window[1] // parts)
-
-
-def _around(window: Size, shape: tuple[int, ...]) -> list[Size]:
-    """Sizes of windows: that of the maps, that for the lattices, and a smaller one for the boundaries."""
-    (y, x), (height, width) = window, shape[-2:]
-    large = max(y, min(2 * y, height // 2)), max(x, min(2 * x, width // 2))
-    return [window, large, (3 * y // 4, 3 * x // 4)]
+def _learn_bytes(matrix: WindowMatrix, rank: int, n_threads: int) -> float:
+    """Memory of scores of a matrix, and of learning among them."""
+    known = matrix.included.size * 40  # labels, and distances to the boundaries of phases
+    smoothing = Grid.of(matrix).smooth_bytes(rank, matrix.dtype)
+    beside = 4 * matrix.shape[0] * rank + max(smoothing, 8 * matrix.shape[0], known)
+    return max(leading_bytes(matrix, rank, n_threads), beside)
 
 
 def _modulus(matrix: WindowMatrix) -> float:
     """About the modulus of the transform of a window: powers in units of its square neither overflow nor vanish."""
-    some = np.asarray(matrix.image[..., ::7, ::7], dtype=np.float64)
+    some = np.asarray(matrix.image[..., ::SCATTER_STEP, ::SCATTER_STEP], dtype=np.float64)
     some = some[np.isfinite(some)]
-    spread = float(some.std()) if some.size else 0.0
-    return spread * float(np.sqrt(matrix.window[0] * matrix.window[1])) or 1.0
+    scatter = float(some.std()) if some.size else 0.0
+    return scatter * float(np.sqrt(matrix.window[0] * matrix.window[1])) or 1.0
 
 
 def _at_centers(pixels: NDArray[np.int32], grid: Grid) -> NDArray[np.int32]:

@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from numbers import Integral, Real
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stemseg_core.phases.frequencies import Frequencies, check_k_max, check_windows
+from stemseg_core.phases.frequencies import check_windows
 from stemseg_core.phases.memberships import margin, order_by_size
-from stemseg_core.phases.methods import AUTO, MAX_PHASES, METHODS, Settings, find_phases, phases_bytes
-from stemseg_core.phases.multiscale import Scales, step_of, window_sizes
+from stemseg_core.phases.methods import OneSize, method_of
+from stemseg_core.phases.multiscale import Multiscale
+from stemseg_core.phases.parameters import Parameters
 from stemseg_core.phases.patterns import patterns
 from stemseg_core.phases.regions import without_small_regions, without_small_regions_bytes
 from stemseg_core.phases.regularize import regularized, regularized_bytes
-from stemseg_core.phases.segmentation import PhaseWarning, Segmentation
+from stemseg_core.phases.scores import AUTO, PhaseMap, Problem
+from stemseg_core.phases.segmentation import Segmentation, phase_warnings
 from stemseg_core.phases.spectra import Spectra
-from stemseg_core.rows.base import check_whole
-from stemseg_core.rows.sources import BLOCK_BYTES, cached
+from stemseg_core.phases.window_sizes import step_of, window_sizes
+from stemseg_core.rows import sources
+from stemseg_core.stages.compress import RANK
+from stemseg_core.system.docs import shared_docs
+from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.execution import Execution
-from stemseg_core.system.memory import require_memory, spare_memory
-from stemseg_core.system.random import check_random_state
+from stemseg_core.system.memory import MemoryLimit
 from stemseg_core.system.threads import Progress, one_blas_thread
+from stemseg_core.system.types import Array
 from stemseg_core.system.versions import versions
 from stemseg_core.windows.grid import Grid
 from stemseg_core.windows.images import Frames, refuse_names
-from stemseg_core.windows.matrix import WindowMatrix
-from stemseg_core.windows.windows import WindowFFT
+
+#: Blocks of rows that a thread holds beside what it works on: transforms of image rows, products, sums. A prediction
+#: alone depends on it; twice as many: images are refused that would fit.
+SCRATCH_BLOCKS = 8
 
 
+@shared_docs
 def segment(
     image: ArrayLike,
     n_phases: int | str,
@@ -48,7 +56,7 @@ def segment(
     k_max: float | None = None,
     rotation_invariant: bool = False,
     normalize: float = 0.5,
-    rank: int = 32,
+    rank: int = RANK,
     smooth: float = 12,
     whiten: bool = False,
     regularize: float = 0,
@@ -59,7 +67,7 @@ def segment(
     units: str = "nm",
     random_state: int | None = 0,
     n_jobs: int | None = None,
-    max_memory: int | str | None = None,
+    max_memory: MemoryLimit = None,
     progress: Progress | None = None,
 ) -> Segmentation:
     """Segment an atomic-resolution image into phases by their local lattices.
@@ -134,8 +142,7 @@ def segment(
         Unit of length.
     random_state : int or None, default=0
         Seed; None draws one, which is recorded in ``params``.
-    n_jobs, max_memory, progress
-        Threads, memory limit, ``progress(done, total, stage)``, see `WindowFFT`.
+    {execution}
 
     Returns
     -------
@@ -187,214 +194,201 @@ def segment(
     >>> bool(max(agreement, 1 - agreement) > 0.95)
     True
     """
-    _check_phases(image, n_phases, method, rank)
-    if windows is not None and method != "kmeans":
-        raise ValueError(
-            f"windows must be left out with method={method!r}, which uses one size of windows; give window instead"
+    parameters = Parameters(
+        n_phases=n_phases,
+        method=method,
+        window=window,
+        windows=windows,
+        step=step,
+        taper=taper,
+        detrend=detrend,
+        zoom=zoom,
+        scale=scale,
+        k_min=k_min,
+        k_max=k_max,
+        rotation_invariant=rotation_invariant,
+        normalize=normalize,
+        rank=rank,
+        smooth=smooth,
+        whiten=whiten,
+        regularize=regularize,
+        min_area=min_area,
+        mask=mask,
+        invalid=invalid,
+        pixel_size=pixel_size,
+        units=units,
+        random_state=random_state,
+    )
+    result = _segment(image, parameters, Execution.of(n_jobs, max_memory, progress))
+    for warning in phase_warnings(result):
+        warnings.warn(warning, stacklevel=2)
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is to be done with an image.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        Checked, with the sizes and steps of the windows.
+    windows : OneSize or Multiscale
+        Windows over the image, in which phases are found.
+    problem : Problem
+        Spectra and grid of those that the maps have an entry for.
+    """
+
+    parameters: Parameters
+    windows: OneSize | Multiscale
+    problem: Problem
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """Where phases are, the largest first.
+
+    Attributes
+    ----------
+    memberships : ndarray of shape (n, k), float32
+        Of the included windows.
+    labels : ndarray of shape (n,), int32
+        Phase of each window.
+    label_image : ndarray of shape (y, x), int32
+        Phase of each pixel; -1: excluded.
+    """
+
+    memberships: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    label_image: NDArray[np.int32]
+
+
+def _segment(image: ArrayLike, parameters: Parameters, execution: Execution) -> Segmentation:
+    """`segment`, without its warnings."""
+    refuse_names(image)
+    if np.ndim(image) != 2:
+        raise ParameterError(
+            f"`image` must be 2-D (y, x), got {np.ndim(image)}-D; segment one image of a stack at a time",
+            image=np.shape(image),
         )
-    _check_numbers(k_min=k_min, normalize=normalize, smooth=smooth, regularize=regularize, min_area=min_area)
-    _check_others(whiten=whiten, rotation_invariant=rotation_invariant, units=units, progress=progress)
-    check_random_state(random_state)
-    calibration = _pixel_size(pixel_size)
-    check_k_max(k_max, zoom, calibration, units)
-    if random_state is None:
-        random_state = int(np.random.SeedSequence().generate_state(1)[0])
-    features = WindowFFT(step=step, taper=taper, detrend=detrend, zoom=zoom, scale=scale, invalid=invalid)
-    execution = Execution.of(n_jobs, max_memory, progress)
-    frames = Frames.survey(image, mask, invalid)
-    sizes = window_sizes(frames, window, windows, pixel_size=calibration, execution=execution)
-    frequencies = Frequencies(k_min, k_max, calibration or (1.0, 1.0), bool(rotation_invariant))
-    check_windows(sizes, frequencies, zoom, np.shape(image), units, chosen=window is None and windows is None)
-    scales = Scales(sizes, features, frames, frequencies=frequencies) if method == "kmeans" else None
-    features.set_params(window=sizes[0], step=step_of(sizes[0], step))
-    used = {name: value for name, value in features.get_params().items() if name not in _SETTINGS} | {
-        "n_phases": n_phases,
-        "method": method if isinstance(method, str) else repr(method),
-        "windows": tuple(scales.sizes) if scales else None,
-        "k_min": k_min,
-        "k_max": k_max,
-        "rotation_invariant": rotation_invariant,
-        "normalize": normalize,
-        "rank": rank,
-        "smooth": smooth,
-        "whiten": whiten,
-        "regularize": regularize,
-        "min_area": min_area,
-        "random_state": random_state,
-    }
-    if calibration and (k_max is not None or rotation_invariant):
-        used["pixel_size"] = calibration  # of which the result does not depend otherwise
-    params = {name: value.item() if isinstance(value, np.generic) else value for name, value in used.items()}
-    matrix = scales.maps if scales else features.matrix_of(frames)
-    _check_pixels(frames, min_area)
-    most = MAX_PHASES if n_phases == AUTO else int(n_phases)
-    if n_phases != AUTO and matrix.shape[0] < most:
-        raise ValueError(
-            f"n_phases={n_phases} needs as many windows, the image has {matrix.shape[0]}; take a smaller step or window"
-        )
-    if scales:
-        finding = scales.needed_bytes(most, rank, execution.n_threads)
-    else:
-        n_features = frequencies.n_features(matrix.half_plane)
-        finding = phases_bytes(matrix, n_features, method, most, rank=rank, n_threads=execution.n_threads)
-    if regularize:
-        finding = max(finding, regularized_bytes(matrix.included.size, most))
-    finding += frequencies.moments_bytes((scales.large if scales else matrix).half_plane, matrix.dtype)
-    needed = _needed_memory(matrix, finding, most, execution.n_threads, regions=min_area > 1)
-    require_memory(needed, max_memory, f"segmenting {matrix.shape[0]} windows", "take a larger step or a smaller rank")
-    # NMF, which passes over the spectra many times, keeps them itself.
-    rows = matrix if method == "nmf" else cached(matrix, spare_memory(needed, max_memory))
-    spectra = Spectra(rows, matrix.half_plane, frequencies, normalize)
-    grid = Grid.of(matrix)
-    settings = Settings(rank, smooth, bool(whiten), random_state, n_jobs, max_memory, progress)
+    plan = _plan(image, parameters.checked(), execution)
+    problem = plan.problem
     with one_blas_thread():
-        memberships, partition, estimate, separation = (
-            scales.find_phases(spectra, grid, n_phases, settings)
-            if scales
-            else find_phases(method, spectra, grid, n_phases, settings)
+        found = plan.windows.find_phases(problem)
+        memberships = regularized(found.memberships, problem.grid, plan.parameters.regularize, execution)
+        found = replace(found, memberships=memberships)
+        del memberships
+        placed = _place(found, plan)
+        labels = placed.labels if found.partition else None
+        components, residual = patterns(problem.spectra.rows, placed.memberships, labels, execution)
+    found = replace(found, memberships=placed.memberships)  # those before are in memory no longer
+    return _described(plan, found, placed, components, residual)
+
+
+def _plan(image: ArrayLike, parameters: Parameters, execution: Execution) -> Plan:
+    """Lay windows over the image; whatever is refused, memory included, is refused here."""
+    features, frequencies, method = parameters.features(), parameters.frequencies(), method_of(parameters.method)
+    frames = Frames.survey(image, parameters.mask, parameters.invalid)
+    window, windows = parameters.window, parameters.windows
+    sizes = window_sizes(frames, window, windows, pixel_size=parameters.pixel_size, execution=execution)
+    chosen = window is None and windows is None
+    check_windows(sizes, frequencies, parameters.zoom, np.shape(image), parameters.units, chosen=chosen)
+    size, step = sizes[0], step_of(sizes[0], parameters.step)
+    features.set_params(window=size, step=step)
+    laid: OneSize | Multiscale
+    if method.of_several_sizes:
+        laid = Multiscale.over(frames, sizes, features, frequencies)
+    else:
+        laid = OneSize(method, features.matrix_of(frames), frequencies)
+    matrix = laid.maps
+    _check_pixels(frames, parameters.min_area)
+    n = matrix.shape[0]
+    if parameters.n_phases != AUTO and n < int(parameters.n_phases):
+        raise ParameterError(
+            f"`n_phases=` needs as many windows, the image has {n}; take a smaller step or window",
+            n_phases=parameters.n_phases,
         )
-        memberships = regularized(memberships, grid, regularize, execution)
-        memberships, labels, label_image = _place(memberships, matrix, min_area, n_jobs)
-        components, residual = patterns(rows, memberships, labels if partition else None, execution)
-    planes = grid.to_planes(memberships)
-    del memberships
-    result = Segmentation(
+    needed = _needed_bytes(laid, parameters, execution.n_threads)
+    execution.require(needed, f"segmenting {n} windows", "take a larger step or a smaller rank")
+    rows = matrix if method.keeps_rows else sources.cached(matrix, execution.spare(needed))
+    spectra = Spectra(rows, matrix.half_plane, frequencies, parameters.normalize)
+    problem = Problem(spectra, Grid.of(matrix), parameters, execution)
+    return Plan(replace(parameters, window=size, step=step, windows=laid.sizes), laid, problem)
+
+
+def _check_pixels(frames: Frames, min_area: int) -> None:
+    """Refuse an image without a lattice, and regions that it has no room for."""
+    (height, width), area = frames.image.shape[1:], frames.image.size
+    if min_area > area:
+        raise ParameterError(
+            f"`min_area` must be at most the area of the image, {height} x {width} = {area} pixels; got {min_area}",
+            min_area=min_area,
+        )
+    low, high = frames.extremes[0]
+    if low == high:
+        raise ParameterError(
+            f"`image` is {low} in every pixel: there is no lattice to see; leave such images out", image=low
+        )
+
+
+def _needed_bytes(windows: OneSize | Multiscale, parameters: Parameters, n_threads: int) -> float:
+    """Memory that `segment` holds at once beside the image: while phases are found, or when the maps are made."""
+    matrix, k = windows.maps, parameters.most_phases
+    n, n_grid, n_pixels = matrix.shape[0], matrix.included.size, matrix.image.size
+    finding = windows.predicted_bytes(k, parameters.rank, n_threads)
+    if parameters.regularize:
+        finding = max(finding, regularized_bytes(n_grid, k))
+    finding += parameters.frequencies().moments_bytes(windows.largest.half_plane, matrix.dtype)
+    # Labels of the pixels, twice while they are put in order, of a masked image with what finds the nearest pixels;
+    # memberships twice while they are put in order, then with labels, confidence, residual and centres.
+    placing = 4 * n_pixels * (2 if matrix.mask is None else 5) + n * 4 * k
+    if parameters.min_area > 1:
+        placing = max(placing, without_small_regions_bytes(n_pixels) + n * 4 * k)
+    describing = 4 * n_pixels + n_grid * (8 * k + 28)
+    return max(finding, placing, describing) + n_threads * SCRATCH_BLOCKS * sources.BLOCK_BYTES
+
+
+def _place(found: PhaseMap, plan: Plan) -> Placed:
+    """Phases of the windows and of the pixels, without small regions."""
+    matrix, grid, execution = plan.windows.maps, plan.problem.grid, plan.problem.execution
+    memberships = found.memberships
+    label_image = grid.label_image(memberships, matrix.image.shape[-2:], execution)
+    if matrix.mask is not None:
+        label_image[matrix.mask[0]] = -1
+    cleaned = without_small_regions(label_image, plan.parameters.min_area)
+    moved = None if cleaned is label_image else grid.at_centers(cleaned != label_image)[grid.included]
+    order = order_by_size(cleaned, memberships.shape[1])
+    label_image = np.append(np.argsort(order), -1).astype(np.int32)[cleaned]
+    del cleaned
+    memberships = memberships[:, order]
+    labels = memberships.argmax(axis=1).astype(np.int32)
+    if moved is not None:
+        labels[moved] = grid.at_centers(label_image)[grid.included][moved]
+    return Placed(memberships, labels, label_image)
+
+
+def _described(plan: Plan, found: PhaseMap, placed: Placed, components: Array, residual: Array) -> Segmentation:
+    """The result, with all that a reader needs to make it again."""
+    parameters, matrix, grid = plan.parameters, plan.windows.maps, plan.problem.grid
+    planes = grid.to_planes(placed.memberships)
+    k = len(planes)
+    sizes = np.array([np.count_nonzero(placed.label_image == phase) for phase in range(k)])
+    return Segmentation(
         image=matrix.image[0],
-        labels=grid.to_map(labels, fill=-1),
-        label_image=label_image,
+        labels=grid.to_map(placed.labels, fill=-1),
+        label_image=placed.label_image,
         abundances=planes,
         components=matrix.to_image(components),
-        fractions=_shares_of(label_image, len(planes)),
+        fractions=sizes / max(1, sizes.sum()),
         confidence=margin(planes),
         residual=grid.to_map(residual),
         centers=grid.centers(),
         ky=matrix.ky,
         kx=matrix.kx,
-        pixel_size=calibration,
-        units=units,
-        params=params | {"n_phases": len(planes)},
+        pixel_size=parameters.pixel_size,
+        units=parameters.units,
+        params=replace(parameters, n_phases=k).to_dict(),
         versions=versions(),
-        estimate=estimate,
-        separation=separation,
+        estimate=found.estimate,
+        separation=found.separation,
     )
-    return _with_warnings(result)
-
-
-#: Blocks of rows that a thread holds beside what it works on: transforms of image rows, products, sums.
-SCRATCH_BLOCKS = 8
-#: Parameters of `WindowFFT` that do not decide the result.
-_SETTINGS = ("dtype", "n_jobs", "max_memory", "progress")
-
-
-def _shares_of(label_image: NDArray[np.int32], k: int) -> NDArray[np.float64]:
-    """Of the pixels that are not excluded, the share of each phase."""
-    counted = np.array([np.count_nonzero(label_image == phase) for phase in range(k)])
-    return counted / max(1, counted.sum())
-
-
-def _with_warnings(result: Segmentation) -> Segmentation:
-    """The result, once its doubts are told to the caller of `segment`."""
-    for doubt in result.doubts:
-        warnings.warn(doubt, PhaseWarning, stacklevel=3)
-    return result
-
-
-def _check_phases(image: ArrayLike, n_phases: Any, method: Any, rank: Any) -> None:
-    """Refuse wrong images, numbers of phases and methods before any work."""
-    refuse_names(image)
-    if np.ndim(image) != 2:
-        raise ValueError(f"image must be 2-D (y, x), got {np.ndim(image)}-D; segment one image of a stack at a time")
-    check_whole(rank=rank)
-    if isinstance(n_phases, str):
-        if n_phases != AUTO:
-            raise ValueError(f"n_phases must be a whole number, at least 1, or {AUTO!r}; got {n_phases!r}")
-        if not isinstance(method, str):
-            raise ValueError(f"n_phases={AUTO!r} needs one of the methods {METHODS}: an estimator has its own number")
-        n_phases = 1
-    check_whole(n_phases=n_phases)
-    if isinstance(method, str) and method not in METHODS:
-        raise ValueError(f"method must be one of {METHODS} or a scikit-learn estimator, got {method!r}")
-    if isinstance(method, str) and method in ("nfindr", "vca", "spa") and n_phases > rank + 1:
-        raise ValueError(f"method={method!r} finds at most rank + 1 = {rank + 1} phases, got n_phases={n_phases}")
-    if isinstance(method, str) and method in ("atgp", "ica") and n_phases > rank:
-        raise ValueError(f"method={method!r} finds at most rank = {rank} phases, got n_phases={n_phases}")
-    if not isinstance(method, str) and not hasattr(method, "fit"):
-        raise TypeError(f"method must be one of {METHODS} or an object with fit(), got {type(method).__name__}")
-
-
-def _check_numbers(**parameters: object) -> None:
-    """Refuse other wrong numbers before any work."""
-    for name, number in parameters.items():
-        high = {"normalize": 1, "regularize": 1e6, "min_area": 1e15}.get(name, np.inf)
-        whole = name == "min_area"
-        wanted, kind = ("whole number", Integral) if whole else ("number", Real)
-        if isinstance(number, bool) or not isinstance(number, kind) or not 0 <= float(number) <= high:
-            raise ValueError(f"{name} must be a {wanted} from 0 to {high:g}, got {number!r}")
-
-
-def _check_pixels(frames: Frames, min_area: int) -> None:
-    """Refuse an image without a lattice, and regions that it has no room for."""
-    height, width = frames.image.shape[1:]
-    if min_area > frames.image.size:
-        raise ValueError(
-            f"min_area must be at most the area of the image, {height} x {width} = {frames.image.size} pixels; "
-            f"got {min_area}"
-        )
-    low, high = frames.extremes[0]
-    if low == high:
-        raise ValueError(f"image is {low} in every pixel: there is no lattice to see; leave such images out")
-
-
-def _check_others(*, whiten: object, rotation_invariant: object, units: object, progress: object) -> None:
-    for name, switch in (("whiten", whiten), ("rotation_invariant", rotation_invariant)):
-        if not isinstance(switch, bool | np.bool_):
-            raise TypeError(f"{name} must be True or False, got {switch!r}")
-    if not isinstance(units, str):
-        raise TypeError(f"units must be the name of a unit of length, got {units!r}")
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress must be a function of (done, total, stage), got {progress!r}")
-
-
-def _pixel_size(value: float | Sequence[float] | None) -> tuple[float, float] | None:
-    if value is None:
-        return None
-    try:
-        sizes = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        sizes = np.empty(0)
-    if sizes.shape not in ((), (2,)) or not (np.isfinite(sizes).all() and (sizes > 0).all()):
-        raise ValueError(f"pixel_size must be a positive number, or a (y, x) pair of them; got {value!r}")
-    y, x = np.broadcast_to(sizes, 2)
-    return float(y), float(x)
-
-
-def _place(
-    memberships: NDArray[np.float32], matrix: WindowMatrix, min_area: int, n_jobs: int | None
-) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
-    """Memberships (n, k), the largest phase first; phases of the windows (n,); and of the pixels (y, x)."""
-    grid = Grid.of(matrix)
-    label_image = grid.label_image(memberships, matrix.image.shape[-2:], Execution.of(n_jobs))
-    if matrix.mask is not None:
-        label_image[matrix.mask[0]] = -1
-    found = without_small_regions(label_image, min_area)
-    moved = None if found is label_image else grid.at_centers(found != label_image)[grid.included]
-    order = order_by_size(found, memberships.shape[1])
-    label_image = np.append(np.argsort(order), -1).astype(np.int32)[found]
-    del found
-    memberships = memberships[:, order]
-    labels = memberships.argmax(axis=1).astype(np.int32)
-    if moved is not None:
-        labels[moved] = grid.at_centers(label_image)[grid.included][moved]
-    return memberships, labels, label_image
-
-
-def _needed_memory(matrix: WindowMatrix, finding: float, n_phases: int, n_threads: int, *, regions: bool) -> float:
-    """Bytes that `segment` holds at once beside the image: while phases are found, or when the maps are made."""
-    n_grid, n_pixels = matrix.included.size, matrix.image.size
-    # Labels of the pixels, twice while they are put in order, of a masked image with what finds the nearest pixels;
-    # memberships twice while they are put in order, then with labels, confidence, residual and centres.
-    ordered = 4 * n_pixels * (2 if matrix.mask is None else 5) + matrix.shape[0] * 4 * n_phases
-    maps = 4 * n_pixels + n_grid * (4 * n_phases + max(12 + 4 * n_phases, 28))
-    if regions:
-        ordered = max(ordered, without_small_regions_bytes(n_pixels) + matrix.shape[0] * 4 * n_phases)
-    return max(finding, ordered, maps) + n_threads * SCRATCH_BLOCKS * BLOCK_BYTES

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.stages.estimates import ComponentEstimate, Separation
+from stemseg_core.system.errors import Message
 from stemseg_core.system.extras import require_extra
 from stemseg_core.system.files import atomic
 
@@ -27,7 +28,7 @@ MIN_PHASE_AREA = 0.25
 ENOUGH_WINDOWS = 5.0
 
 
-class PhaseWarning(UserWarning):
+class PhaseWarning(Message, UserWarning):
     """Some of the phases of a map may be none, see `Segmentation.doubts`."""
 
 
@@ -119,25 +120,7 @@ class Segmentation:
     @property
     def doubts(self) -> tuple[str, ...]:
         """What speaks against the phases, in words: no better separated than chance, or hardly a pixel."""
-        k, found = len(self.fractions), []
-        if self.separation is not None and self.by_chance:
-            found.append(
-                f"the {k} phases are {self.separation.words}; the image may have fewer, or one that changes "
-                f"gradually{self._few_windows}"
-            )
-        least = MIN_PHASE_AREA * float(np.prod(self.window))
-        areas = self.fractions * np.count_nonzero(self.label_image >= 0)
-        if k > 1 and (few := np.count_nonzero(areas < least)) and areas.any():
-            empty = np.count_nonzero(areas == 0)
-            none = f", {empty} of them none at all" if empty else ""
-            have = "has" if few == 1 else "have"
-            used = [f"{name}={value:g}" for name in ("regularize", "min_area") if (value := self.params.get(name))]
-            less = f", or less than {' and '.join(used)}" if used else ""
-            found.append(
-                f"{few} of the {k} phases {have} fewer than {least:.0f} pixels, a quarter of a window{none}: ask for "
-                f"fewer phases{less}"
-            )
-        return tuple(found)
+        return tuple(map(str, phase_warnings(self)))
 
     @property
     def by_chance(self) -> bool:
@@ -254,6 +237,35 @@ class Segmentation:
         from stemseg_core.plot.report import write_report
 
         write_report(self, path)
+
+
+def phase_warnings(segmentation: Segmentation) -> list[PhaseWarning]:
+    """What speaks against the phases of a segmentation."""
+    s, found = segmentation, []
+    k = len(s.fractions)
+    if s.separation is not None and s.by_chance:
+        found.append(
+            PhaseWarning(
+                f"the {k} phases are {s.separation.words}; the image may have fewer, or one that changes "
+                f"gradually{s._few_windows}"
+            )
+        )
+    least = MIN_PHASE_AREA * float(np.prod(s.window))
+    areas = s.fractions * np.count_nonzero(s.label_image >= 0)
+    if k > 1 and (few := np.count_nonzero(areas < least)) and areas.any():
+        empty = np.count_nonzero(areas == 0)
+        none = f", {empty} of them none at all" if empty else ""
+        have = "has" if few == 1 else "have"
+        used = {name: value for name in ("regularize", "min_area") if (value := s.params.get(name))}
+        less = " and ".join(f"`{name}={value:g}`" for name, value in used.items())
+        found.append(
+            PhaseWarning(
+                f"{few} of the {k} phases {have} fewer than {least:.0f} pixels, a quarter of a window{none}: ask for "
+                f"fewer phases{', or less than ' * bool(used)}{less}",
+                **used,
+            )
+        )
+    return found
 
 
 def _tuple(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stemseg_core import plot
-from stemseg_core.command.option_names import OPTIONS, SWITCHES, joined, option
 from stemseg_core.io.signals import nanometres
-from stemseg_core.phases.methods import AUTO, METHODS
-from stemseg_core.phases.segment import segment
+from stemseg_core.phases.methods import METHODS
+from stemseg_core.phases.parameters import TABLE, Parameter, joined, option_of
+from stemseg_core.phases.scores import AUTO
 from stemseg_core.plot.layout import Picture, draw_picture
 from stemseg_core.system.files import atomic
 
@@ -253,7 +252,7 @@ def _instructions(s: Segmentation, source: str | None, reading: Sequence[str]) -
     if s.estimate is not None:
         parts.append(
             f"<p>The number of phases, {s.estimate.n_components}, was found: it was asked for as "
-            f'<code>"{AUTO}"</code>, in a shell <code>{OPTIONS["n_phases"]} {AUTO}</code>.</p>'
+            f'<code>"{AUTO}"</code>, in a shell <code>{TABLE["n_phases"].option} {AUTO}</code>.</p>'
         )
     return "\n".join(parts)
 
@@ -261,7 +260,7 @@ def _instructions(s: Segmentation, source: str | None, reading: Sequence[str]) -
 def _snippet(s: Segmentation, source: str | None, reading: Sequence[str]) -> str:
     """Python that reads the image, if its file is known, and segments it again."""
     given = {key: repr(value) for key, value in s.params.items()}
-    if s.params.get("method", METHODS[0]) not in METHODS:  # an estimator, in the words that make it
+    if "method" in given and s.params["method"] not in METHODS:  # an estimator, in the words that make it
         given["method"] = s.params["method"]
     if s.pixel_size is not None:
         given |= {"pixel_size": repr(s.pixel_size), "units": repr(s.units)}
@@ -270,12 +269,13 @@ def _snippet(s: Segmentation, source: str | None, reading: Sequence[str]) -> str
         lines += ["", "# image: its pixels as a 2-D array"]
     else:
         read = dict(zip(reading[::2], reading[1::2], strict=True))
-        chosen = [f"{name}={_literal(read[OPTIONS[name]])}" for name in ("signal", "frame") if OPTIONS[name] in read]
+        options = {name: option_of(name) for name in ("signal", "frame")}
+        chosen = [f"{name}={_literal(read[option])}" for name, option in options.items() if option in read]
         lines += ["from stemseg_core.io import read_image", ""]
         lines.append(f"image = read_image({', '.join([repr(source), *chosen])})")
         image = "image.data"
-        if OPTIONS["mask"] in read:
-            given["mask"] = f"read_image({read[OPTIONS['mask']]!r}).data != 0"
+        if (mask := TABLE["mask"].option) in read:
+            given["mask"] = f"read_image({read[mask]!r}).data != 0"
     arguments = [image, *(f"{key}={value}" for key, value in given.items())]
     lines += ["segmentation = segment(", *(f"    {argument}," for argument in arguments), ")"]
     return "\n".join(lines)
@@ -288,27 +288,33 @@ def _literal(word: str) -> str:
 
 def _command(s: Segmentation, name: str, reading: Sequence[str]) -> tuple[str, list[str]]:
     """The command line, and the parameters that differ from their defaults but have no option."""
-    defaults = inspect.signature(segment).parameters
     # Each option with its value: a line does not end between them.
     parts = ["stemseg segment", quote(name), "-o OUT"]
     parts += [f"{flag} {quote(value)}" for flag, value in zip(reading[::2], reading[1::2], strict=True)]
     beyond = []
     for key, value in s.params.items():
-        if key == "k_max" and value is not None:  # of the command it is in 1/nm
-            nm = 1.0 if s.pixel_size is None else nanometres(1, s.units)
-            parts += [] if nm is None else [option(key, f"{value / nm:.12g}")]
-            beyond += [key] if nm is None else []
-        elif key == "pixel_size":  # in the file, if it is not among what was given
-            parts += [] if OPTIONS[key] in reading else [f"{option(key, value)}{s.units}"]
-        elif key == "method" and value not in METHODS:
-            beyond.append(key)
-        elif key in SWITCHES:
-            parts += [OPTIONS[key]] * value
-        elif key in OPTIONS and value is not None:
-            parts.append(" ".join(map(quote, option(key, value).split(" ", 1))))
-        elif key in defaults and not _same(value, defaults[key].default):
+        parameter = TABLE.get(key)
+        if parameter is None or parameter.option in reading or (value is None and parameter.default is None):
+            continue
+        words = _option(parameter, value, s)
+        if words is not None:
+            parts += [words] if words else []
+        elif not _same(value, parameter.default):
             beyond.append(key)
     return _lines(parts), beyond
+
+
+def _option(parameter: Parameter, value: Any, s: Segmentation) -> str | None:
+    """The option of a parameter with its value, quoted; None if the command does not take that value."""
+    if value is None or not parameter.group or (parameter.kind == "choice" and value not in parameter.choices):
+        return None
+    if parameter.kind == "length":
+        return f"{parameter.with_value(value)}{s.units}"
+    if parameter.kind == "frequency":  # of the command it is in 1/nm
+        nm = 1.0 if s.pixel_size is None else nanometres(1, s.units)
+        return None if nm is None else parameter.with_value(f"{value / nm:.12g}")
+    words = parameter.with_value(value)
+    return " ".join(map(quote, words.split(" ", 1))) if words else ""
 
 
 def _lines(parts: Sequence[str], width: int = 88) -> str:

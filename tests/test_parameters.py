@@ -1,4 +1,7 @@
-"""Options of segment(): frequencies, orientations that do not count, short boundaries, small regions."""
+"""Parameters of segment(): their table, and what some do: frequencies, orientations, short boundaries, regions."""
+
+import inspect
+import re
 
 import numpy as np
 import pytest
@@ -6,6 +9,10 @@ from scipy.ndimage import label, rotate
 from sklearn.metrics import adjusted_rand_score
 
 from stemseg_core import KMeans, PhaseWarning, WindowFFT, datasets, segment
+from stemseg_core.command.options import OPTIONS as COMMAND_OPTIONS
+from stemseg_core.phases.methods import METHODS as ALL_METHODS
+from stemseg_core.phases.parameters import TABLE, Parameters
+from stemseg_core.system.errors import ParameterError, ParameterTypeError
 
 METHODS = ("kmeans", "nfindr", "nmf", "ica")
 OPTIONS = {"window": 48, "step": 8}
@@ -69,6 +76,87 @@ def test_all_options_with_any_method_and_any_number_of_threads(two_phase, method
     np.testing.assert_allclose(one.fractions, counts / counts.sum())
     assert counts[0] >= counts[1]
     assert {name: one.params[name] for name in ALL} == ALL
+
+
+# The table.
+
+
+def test_signature_docstring_command_and_table_are_one():
+    signature = dict(list(inspect.signature(segment).parameters.items())[1:])
+    assert list(signature) == list(TABLE)
+    described = segment.__doc__.split("Parameters\n    ----------\n")[1].split("    Returns\n")[0]
+    lines = re.findall(r"(?m)^    (\w+(?:, \w+)*)(?: : (.+))?$", described)
+    documented = {name: kind for names, kind in lines for name in names.split(", ")}
+    assert set(documented) == {"image", *TABLE}
+    for name, parameter in TABLE.items():
+        default = signature[name].default
+        if default is inspect.Parameter.empty:
+            assert name == "n_phases"
+            continue
+        assert default == parameter.default
+        assert type(default) is type(parameter.default)
+        if documented[name] and default is not None:
+            shown = f'"{default}"' if isinstance(default, str) else default
+            assert documented[name].endswith(f", default={shown}")
+        elif documented[name]:
+            assert documented[name].endswith("optional")
+    assert set(COMMAND_OPTIONS) - {"signal", "frame"} == {name for name, row in TABLE.items() if row.group}
+    assert len({row.option for row in COMMAND_OPTIONS.values()}) == len(COMMAND_OPTIONS)
+
+
+def test_every_method_is_documented():
+    described = segment.__doc__.split("method : {")[1].split("}")[0]
+    assert described.split(", ") == [f'"{name}"' for name in ALL_METHODS]
+
+
+def test_checked_parameters():
+    checked = Parameters(n_phases=2, pixel_size=0.5, random_state=None).checked()
+    assert checked.pixel_size == (0.5, 0.5)
+    assert isinstance(checked.random_state, int)
+    assert Parameters(n_phases=2, random_state=7).checked().random_state == 7
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name", "value"),
+    [
+        ({"smooth": -1}, "smooth", -1),
+        ({"normalize": 1.5}, "normalize", 1.5),
+        ({"min_area": 2.5}, "min_area", 2.5),
+        ({"rank": 0}, "rank", 0),
+        ({"zoom": 0}, "zoom", 0),
+        ({"n_phases": 0}, "n_phases", 0),
+        ({"n_phases": "many"}, "n_phases", "many"),
+        ({"n_phases": "auto", "method": KMeans(2)}, "n_phases", "auto"),
+        ({"method": "k-means"}, "method", "k-means"),
+        ({"method": "atgp", "n_phases": 33}, "method", "atgp"),
+        ({"method": "spa", "n_phases": 34}, "method", "spa"),
+        ({"method": "nmf", "windows": [32]}, "windows", [32]),
+        ({"pixel_size": -1}, "pixel_size", -1),
+        ({"k_max": 7}, "k_max", 7),
+        ({"random_state": -1}, "random_state", -1),
+    ],
+    ids=repr,
+)
+def test_errors_know_their_parameter(parameters, name, value):
+    with pytest.raises(ParameterError) as raised:
+        Parameters(**({"n_phases": 2} | parameters)).checked()
+    assert (raised.value.name, raised.value.value) == (name, value)
+
+
+@pytest.mark.parametrize("parameters", [{"whiten": 1}, {"units": 3}, {"method": 3}])
+def test_wrong_types_are_type_errors(parameters):
+    with pytest.raises(ParameterTypeError, match=next(iter(parameters))):
+        Parameters(n_phases=2, **parameters).checked()
+
+
+def test_what_is_recorded():
+    """All that decides the result, the pixel size only where it does, and nothing that is no number or text."""
+    recorded = Parameters(n_phases=np.int64(2), smooth=np.float32(3), pixel_size=(1.0, 2.0)).to_dict()
+    assert set(recorded) == set(TABLE) - {"mask", "units", "pixel_size", "n_jobs", "max_memory", "progress"}
+    assert type(recorded["n_phases"]) is int
+    assert type(recorded["smooth"]) is float
+    assert Parameters(n_phases=2, k_max=0.1, pixel_size=(1.0, 2.0)).to_dict()["pixel_size"] == (1.0, 2.0)
+    assert Parameters(n_phases=2, method=KMeans(3)).to_dict()["method"] == "KMeans(n_clusters=3)"
 
 
 # k_max.

@@ -1,0 +1,124 @@
+"""Values of options of the command: from the words of a command line."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from stemseg_core.io.signals import nanometres
+from stemseg_core.phases.parameters import Parameter
+from stemseg_core.phases.scores import AUTO
+from stemseg_core.system.memory import memory_limit
+
+#: (y, x) and their unit, "px" or "nm".
+Size = tuple[tuple[float, float], str]
+
+
+def parse_size(text: str) -> Size:
+    """``"64"``, ``"3nm"``, ``"64x96"``, ``"0.2x0.3A"`` as ((y, x), unit): "px" without a unit, any length in "nm"."""
+    number = r"(\d+\.?\d*(?:e[-+]?\d+)?|\.\d+)"
+    match = re.fullmatch(rf"\s*{number}(?:\s*[x*]\s*{number})?\s*([^\d\s.]*)\s*", text)
+    sizes = [float(match[1]), float(match[2] or match[1])] if match else []
+    if 0 in sizes:
+        raise argparse.ArgumentTypeError(f"expected a size larger than 0, got {text!r}")
+    unit = match[3] if match else ""
+    if unit.lower() not in ("", "px", "pixel", "pixels"):
+        sizes = [length for size in sizes if (length := nanometres(size, unit))]
+        unit = "nm"
+    if len(sizes) != 2 or not all(size < math.inf for size in sizes):
+        raise argparse.ArgumentTypeError(
+            f"expected a size such as 64, 64x96, 3nm or 0.2A (units px, nm, A, pm, um), got {text!r}"
+        )
+    return (sizes[0], sizes[1]), "nm" if unit == "nm" else "px"
+
+
+def parse_sizes(text: str) -> list[Size]:
+    """Sizes with commas between them."""
+    return [parse_size(part) for part in text.split(",")]
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """What reads whole numbers from `least` on."""
+
+    def number(text: str) -> int:
+        if not (text.isascii() and text.isdigit()) or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number, at least {least}, got {text!r}")
+        return int(text)
+
+    return number
+
+
+def parse_number(text: str) -> float:
+    """A number from 0 on."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number, at least 0, got {text!r}")
+    return number
+
+
+def parse_phases(text: str) -> int | str:
+    """How many phases, or `AUTO`."""
+    if text == AUTO:
+        return AUTO
+    try:
+        return whole(1)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}; or {AUTO!r}") from None
+
+
+def parse_taper(text: str) -> str | tuple[str | float, ...]:
+    """A name, or a name and its parameters."""
+    name, *parameters = text.split(",")
+    try:
+        return (name, *map(float, parameters)) if parameters else name
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a name, or name,number such as 'kaiser,8', got {text!r}") from None
+
+
+def parse_frame(text: str) -> int | str:
+    """The number of an image, or "mean"."""
+    return "mean" if text == "mean" else whole(0)(text)
+
+
+def parse_folder(text: str) -> Path:
+    """The name of a folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected the name of a folder, got an empty text")
+    return Path(text)
+
+
+def parse_memory(text: str) -> str:
+    """A size of memory."""
+    try:
+        memory_limit(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a size such as 4GB or 500MB, got {text!r}") from None
+    return text
+
+
+#: What reads the values of each kind of parameter that is no choice and no switch.
+READERS: dict[str, Callable[[str], object]] = {
+    "number": parse_number,
+    "frequency": parse_number,
+    "size": parse_size,
+    "length": parse_size,
+    "sizes": parse_sizes,
+    "file": Path,
+    "phases": parse_phases,
+    "taper": parse_taper,
+    "frame": parse_frame,
+    "seed": whole(0),
+    "jobs": int,
+    "memory": parse_memory,
+}
+
+
+def reader(parameter: Parameter) -> Callable[[str], object]:
+    """What reads the values of a parameter."""
+    return whole(int(parameter.low)) if parameter.kind == "whole" else READERS[parameter.kind]
