@@ -6,27 +6,30 @@ from libc.math cimport fabs, fmax, fmin, sqrt
 cdef extern from *:
     """
     #define ENUMERATED 6
-    #define REAL float
-    #define TYPED(name) name##_float
-    #include "few.h"
-    #undef REAL
-    #undef TYPED
-    #define REAL double
-    #define TYPED(name) name##_double
-    #include "few.h"
+    #define TEMPLATE "skinny.h"
+    #include "float_and_double.h"
     #include "abundances.h"
     """
     const Py_ssize_t ENUMERATED         # most components for `enumerate_block`
     const Py_ssize_t lanes_double       # rows side by side
     void best_supports(Py_ssize_t, const double*, const double*, const double*, Py_ssize_t, double*) nogil
-    void few_products_float(const float*, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, double, float*) nogil
-    void few_products_double(const double*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, double, double*) nogil
+    void skinny_products_float(const float*, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, double, float*) nogil
+    void skinny_products_double(const double*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, double, double*) nogil
 
-ENUMERATE_MOST = ENUMERATED
+include "shapes.pxi"
 
 cdef enum:
-    MOST = 6        # ENUMERATED, as a number that an array can have as its length
-    MOST_LANES = 8
+    MOST = 6        # ENUMERATED, as a constant for the length of an array
+    MOST_LANES = 8  # lanes_double at most
+    N_WORK = 6
+    N_INDEX = 2
+
+#: Most components for `enumerate_block`: it holds the rows of one support in registers.
+ENUMERATE_MOST = ENUMERATED
+#: Rows of the scratch `work` of `active_set_block`.
+WORK_ROWS = N_WORK
+#: Rows of the scratch `index` of `active_set_block`.
+INDEX_ROWS = N_INDEX
 
 
 def products_block(
@@ -35,46 +38,55 @@ def products_block(
     double scale,
     floating[:, ::1] B,             # OUT (m, k)
 ):
-    """``B = scale * X E'``.
+    """``B = scale * X E'`` for an E of few rows.
 
-    BLAS is made for more components: for a few it reads X at a third to a half of the speed of memory.
+    BLAS is made for more rows of E: for a few it reads X at a third to a half of the speed of memory.
 
     Cost: 2 m d k operations, one read of X.
     """
     cdef Py_ssize_t m = X.shape[0], d = X.shape[1], k = E.shape[0]
+    check_2d("E", E.shape, k, d)
+    check_2d("B", B.shape, m, k)
     with nogil:
         if d == 0:
             B[:] = 0
         elif m and k:
             if floating is float:
-                few_products_float(&X[0, 0], m, d, &E[0, 0], k, scale, &B[0, 0])
+                skinny_products_float(&X[0, 0], m, d, &E[0, 0], k, scale, &B[0, 0])
             else:
-                few_products_double(&X[0, 0], m, d, &E[0, 0], k, scale, &B[0, 0])
+                skinny_products_double(&X[0, 0], m, d, &E[0, 0], k, scale, &B[0, 0])
 
 
 def enumerate_block(
-    const floating[:, ::1] B,
-    const double[::1] offset,
-    const double[::1] scale,
+    const floating[:, ::1] B,       # IN (n, k), 1 <= k <= ENUMERATE_MOST
+    const double[::1] offset,       # IN (k,)
+    const double[::1] scale,        # IN (k,)
     bint sum_to_one,
-    const double[:, :, ::1] maps,
-    const double[:, ::1] members,
-    floating[:, ::1] out,
+    const double[:, :, ::1] maps,   # IN (m, k, k + 1), of m supports
+    const double[:, ::1] members,   # IN (m, k): 1 for the members of a support, else 0
+    floating[:, ::1] out,           # OUT (n, k)
 ):
     """``out = argmin_a a' G a / 2 - b' a`` over a >= 0, and c' a = 1 with sum 1, by trying every support.
 
     On a support the solution and the violations of the KKT conditions, a >= 0 and G a - b + mu c >= 0, are linear in b:
-    ``maps[s] [b, 1]`` has minus the solution where members[s] is 1, and b - mu c - G a where it is 0. The support whose
+    ``maps[s] [b, 1]`` is minus the solution where members[s] is 1, and b - mu c - G a where it is 0. The support whose
     largest violation is the least has the optimum. (The least objective would only find it to sqrt(eps).)
-    Here b = scale * (B row + offset - top), top = max(B row + offset) with sum 1, where a constant is free and this one
-    saves the digits of far rows, else 0; what is written is scale * a.
 
-    Shapes: B, out (n, k <= ENUMERATE_MOST); offset, scale (k,); of m supports maps (m, k, k + 1), members (m, k).
+    Here b = scale * (B row + offset - top), and scale * a is written. With sum 1 a constant may be subtracted: top =
+    max(B row + offset) saves the digits of far rows. Else top = 0.
+
     Cost: k (k + 2) multiply-adds a support and row, in vectors over rows.
     """
     cdef Py_ssize_t n = B.shape[0], k = B.shape[1], group, start, rows, row, q, r
     cdef double top, value
     cdef double[MOST * MOST_LANES] b, a
+    check_least("columns of B", k, 1)
+    check_most("columns of B", k, MOST)
+    check_1d("offset", offset.shape, k)
+    check_1d("scale", scale.shape, k)
+    check_3d("maps", maps.shape, maps.shape[0], k, k + 1)
+    check_2d("members", members.shape, maps.shape[0], k)
+    check_2d("out", out.shape, n, k)
     with nogil:
         for group in range((n + lanes_double - 1) // lanes_double):
             start = group * lanes_double
@@ -98,31 +110,38 @@ def enumerate_block(
 
 
 def active_set_block(
-    const floating[:, ::1] B,
-    const double[::1] offset,
-    const double[::1] scale,
-    const double[::1] c,
-    const double[:, ::1] G,
+    const floating[:, ::1] B,       # IN (n, k)
+    const double[::1] offset,       # IN (k,)
+    const double[::1] scale,        # IN (k,)
+    const double[::1] c,            # IN (k,): all positive with sum 1, else all 0
+    const double[:, ::1] G,         # IN (k, k): diagonal 1 or 0
     Py_ssize_t max_iter,
-    double[:, ::1] L,
-    double[:, ::1] work,
-    Py_ssize_t[:, ::1] index,
-    floating[:, ::1] out,
+    double[:, ::1] L,               # SCRATCH (k, k)
+    double[:, ::1] work,            # SCRATCH (WORK_ROWS, k)
+    Py_ssize_t[:, ::1] index,       # SCRATCH (INDEX_ROWS, k)
+    floating[:, ::1] out,           # OUT (n, k)
 ):
     """As `enumerate_block` for any k: the active-set method of Lawson & Hanson (1974, ch. 23) on the Gram matrix.
 
     The support grows by the component that violates the KKT conditions most and is independent of the others, and
     shrinks where the way to the solution on it meets a bound. Every row starts afresh, so its answer is its own.
 
-    Shapes: B, out (n, k); offset, scale, c (k,); G (k, k), diagonal 1 or 0. Scratch: L (k, k), work (6, k),
-    index (2, k).
-    Returns how many rows were left at a point that is only feasible after `max_iter` changes of their support.
+    Returns the number of rows that were not optimal after `max_iter` changes of their support; their `out` is feasible.
     Cost: about 2 k s^2 + s^3 flops a row with a support of s components.
     """
     cdef Py_ssize_t n = B.shape[0], k = B.shape[1], row, q, size, unfinished = 0
+    check_2d("work", work.shape, N_WORK, k)  # before rows are taken from it
+    check_2d("index", index.shape, N_INDEX, k)
     cdef double[::1] b = work[0], a = work[1], u = work[2], r = work[3], y = work[4], y_c = work[5]
     cdef Py_ssize_t[::1] members = index[0], closed = index[1]
     cdef double mu, target_mu, tolerance, top
+    check_least("columns of B", k, 1)
+    check_1d("offset", offset.shape, k)
+    check_1d("scale", scale.shape, k)
+    check_1d("c", c.shape, k)
+    check_2d("G", G.shape, k, k)
+    check_2d("L", L.shape, k, k)
+    check_2d("out", out.shape, n, k)
     with nogil:
         for row in range(n):
             tolerance = 0

@@ -1,4 +1,4 @@
-/* Inner loops of src/compress.pyx, for one type of number; see vectors.h for how to include it. */
+/* Inner loops of src/compress.pyx. A template, see float_and_double.h. */
 
 #include "vectors.h"
 
@@ -6,8 +6,11 @@
 typedef REAL TYPED(eight) __attribute__((vector_size(8 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 typedef double TYPED(eight_wide) __attribute__((vector_size(8 * sizeof(double)), aligned(8), may_alias));
 
-/* squares (rows) = sums of the squares of x (rows x d), sums (d) += sums of its columns; the rows that are `ahead`, if any
- * are, are asked for on the way. */
+/* squares (rows) = sums of squares of the rows of x (rows x d); sums (d) += column sums of x. If `ahead` is not NULL, the
+ * rows from there on are prefetched.
+ *
+ * `sum_piece` in compress.pyx computes the same of centred rows, piece by piece, in another order of additions: its
+ * last digits differ. Neither can become the other without a change of the bits of its results. */
 static inline __attribute__((always_inline)) void TYPED(sum_rows)(
     const int rows, const REAL *x, ptrdiff_t d, double *squares, double *sums, const REAL *ahead)
 {
@@ -38,7 +41,7 @@ static inline __attribute__((always_inline)) void TYPED(sum_rows)(
     }
 }
 
-/* squares (m) and sums (d) of x (m x d), four rows for one turn of the sums through registers. */
+/* squares (m) and sums (d) of x (m x d). Four rows are added to the sums at a time, which are loaded and stored once. */
 static inline void TYPED(sums_of)(const REAL *x, ptrdiff_t m, ptrdiff_t d, double *squares, double *sums)
 {
     enum { ahead = 8 };
@@ -49,11 +52,13 @@ static inline void TYPED(sums_of)(const REAL *x, ptrdiff_t m, ptrdiff_t d, doubl
         TYPED(sum_rows)(1, x + i * d, d, squares + i, sums, NULL);
 }
 
-/* out (8 x vectors) += tile (8 x d) b (d x vectors): a sum in registers of the type of the numbers, added in float64.
- * `ahead` points to the 8 rows, `row` bytes apart, that are wanted next, if there are any: their pieces as long as the
- * tile, of which a cache line holds `line` numbers, are asked for evenly between the products. In bursts they would wait
+/* out (8 x vectors) += tile (8 x d) b (d x vectors): products are summed in registers in the type of the numbers, and
+ * the sums are added to `out` in float64.
+ *
+ * If `ahead` is not NULL, it points to the next 8 rows, `row` bytes apart. Their pieces, as long as the tile, are
+ * prefetched one cache line (`line` numbers) at a time between the products. All at once, the prefetches would wait
  * for each other, and the products for them. */
-static inline __attribute__((always_inline)) void TYPED(multiply)(
+static inline __attribute__((always_inline)) void TYPED(project_vectors)(
     const int vectors, const REAL *tile, ptrdiff_t stride, ptrdiff_t d, const REAL *b, ptrdiff_t ldb, double *out,
     ptrdiff_t ldo, const char *ahead, ptrdiff_t row, ptrdiff_t line)
 {
@@ -79,37 +84,37 @@ static inline __attribute__((always_inline)) void TYPED(multiply)(
 }
 
 /* The same for n columns, a multiple of the lanes. */
-static inline void TYPED(multiply_tile)(
+static inline void TYPED(project_tile)(
     const REAL *tile, ptrdiff_t stride, ptrdiff_t d, ptrdiff_t n, const REAL *b, double *out, const char *ahead,
     ptrdiff_t row, ptrdiff_t line)
 {
     ptrdiff_t x = 0;
     for (; x + 2 * TYPED(lanes) <= n; x += 2 * TYPED(lanes), ahead = NULL)
-        TYPED(multiply)(2, tile, stride, d, b + x, n, out + x, n, ahead, row, line);
+        TYPED(project_vectors)(2, tile, stride, d, b + x, n, out + x, n, ahead, row, line);
     if (x < n)
-        TYPED(multiply)(1, tile, stride, d, b + x, n, out + x, n, ahead, row, line);
+        TYPED(project_vectors)(1, tile, stride, d, b + x, n, out + x, n, ahead, row, line);
 }
 
-/* Z (k x 64) += At (k x m) tile (m x 64), k a multiple of 4; `valid` columns of it are kept. */
-static inline void TYPED(add_products)(
+/* Z (k x valid) += At (k x m) tile (m x 64), k a multiple of 4: only `valid` columns are stored. */
+static inline void TYPED(scatter_tile)(
     const REAL *at, ptrdiff_t ldat, ptrdiff_t k, ptrdiff_t m, const REAL *tile, ptrdiff_t valid, REAL *z, ptrdiff_t ldz)
 {
     for (ptrdiff_t c = 0; c < k; c += 4)
-        for (ptrdiff_t x = 0; x < valid; x += PANEL_VECTORS * TYPED(lanes)) {
-            TYPED(vector) sum[4][PANEL_VECTORS];
+        for (ptrdiff_t x = 0; x < valid; x += TILE_VECTORS * TYPED(lanes)) {
+            TYPED(vector) sum[4][TILE_VECTORS];
             for (int i = 0; i < 4; i++)
-                for (int v = 0; v < PANEL_VECTORS; v++)
+                for (int v = 0; v < TILE_VECTORS; v++)
                     sum[i][v] = (TYPED(vector)){0};
             for (ptrdiff_t j = 0; j < m; j++) {
                 const TYPED(vector) *row = (const TYPED(vector) *)(tile + 64 * j + x);
                 for (int i = 0; i < 4; i++)
-                    for (int v = 0; v < PANEL_VECTORS; v++)
+                    for (int v = 0; v < TILE_VECTORS; v++)
                         sum[i][v] += at[(c + i) * ldat + j] * row[v];
             }
             for (int i = 0; i < 4; i++) {
-                REAL part[PANEL_VECTORS * TYPED(lanes)];
+                REAL part[TILE_VECTORS * TYPED(lanes)];
                 memcpy(part, sum[i], sizeof sum[i]);
-                const ptrdiff_t left = valid - x, n = PANEL_VECTORS * TYPED(lanes);
+                const ptrdiff_t left = valid - x, n = TILE_VECTORS * TYPED(lanes);
                 for (ptrdiff_t lane = 0; lane < (left < n ? left : n); lane++)
                     z[(c + i) * ldz + x + lane] += part[lane];
             }

@@ -1,55 +1,57 @@
-"""Kernels of `compress`: rows minus a vector, their sums, and their products with few directions, in one read of them.
+"""Kernels of `compress`: rows minus a vector, their sums, and their products with some directions, in one read of X.
 
-What is subtracted is near the mean, so that a large common offset costs no digits.
+The vector is near the mean of the rows, so that a large common offset costs no digits.
 """
 
 from cython cimport floating
 
 cdef extern from *:
     """
-    #define REAL float
-    #define TYPED(name) name##_float
-    #include "compress.h"
-    #undef REAL
-    #undef TYPED
-    #define REAL double
-    #define TYPED(name) name##_double
-    #include "compress.h"
+    #define TEMPLATE "compress.h"
+    #include "float_and_double.h"
     #define stemseg_prefetch(x) __builtin_prefetch(x)
     """
-    void multiply_tile_float(
+    void project_tile_float(
         const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, double*, const char*, Py_ssize_t,
         Py_ssize_t
     ) nogil
-    void multiply_tile_double(
+    void project_tile_double(
         const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, double*, const char*, Py_ssize_t,
         Py_ssize_t
     ) nogil
-    void add_products_float(
+    void scatter_tile_float(
         const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, float*, Py_ssize_t
     ) nogil
-    void add_products_double(
+    void scatter_tile_double(
         const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, double*, Py_ssize_t
     ) nogil
     void sums_of_float(const float*, Py_ssize_t, Py_ssize_t, double*, double*) nogil
     void sums_of_double(const double*, Py_ssize_t, Py_ssize_t, double*, double*) nogil
     void stemseg_prefetch(const void*) nogil
 
-cdef enum:
-    N_ROWS = 8  # rows of a tile: as many registers of sums are in flight, enough to hide the latency of a multiply-add
-    FEATURES = 256  # features of a tile: it stays in the first-level cache, at a stride known to the compiler
-    PARTS = 16  # independent float64 accumulators of one sum
-    AHEAD = 8  # rows that are asked for beforehand: a piece of a row is too short for the processor to foresee the next
+include "shapes.pxi"
 
 cdef enum:
-    HEIGHT = 64  # rows, and
-    WIDTH = 64  # features of the tile of `scatter_block`
+    N_ROWS = 8           # rows of a tile: each has a register of sums, enough to hide the latency of a multiply-add
+    TILE_FEATURES = 256  # features of a tile: it stays in the first-level cache, at a stride known to the compiler
+    PARTS = 16           # independent float64 accumulators of one sum
+    AHEAD = 8            # rows from the one at hand to the prefetched one: pieces of rows are too short to be foreseen
+    HEIGHT = 64          # rows of a tile of `scatter_block`
+    WIDTH = 64           # features of a tile of `scatter_block`
 
-ROWS, LANES = HEIGHT, PARTS  # what rows of A and columns of V are padded to a multiple of
+#: Columns of V are padded with zeros to a multiple of this.
+LANES = PARTS
+#: Rows of the scores of `project_block` are padded to a multiple of this.
+TILE_ROWS = N_ROWS
+#: Rows of the scratch of `scatter_block`.
+ROWS = HEIGHT
 
 
 cdef inline double sum_piece(const floating* x, Py_ssize_t d, double* sums) noexcept nogil:
-    """sums += x for d <= FEATURES; returns |x|^2, whose order of additions no vector width changes."""
+    """sums += x for d <= TILE_FEATURES; returns |x|^2. The order of additions is the same at every vector width.
+
+    `sum_rows` in compress.h does the same in another order, for rows that are not centred: the last digits differ.
+    """
     cdef double acc[PARTS]
     cdef double t, total = 0
     cdef Py_ssize_t b, j, part
@@ -74,7 +76,7 @@ cdef inline double sum_piece(const floating* x, Py_ssize_t d, double* sums) noex
 cdef inline double center_piece(
     const floating* x, const floating* mean, Py_ssize_t d, floating* y, double* sums
 ) noexcept nogil:
-    """y = x - mean, and `sum_piece` of it."""
+    """y = x - mean; returns `sum_piece` of y."""
     cdef Py_ssize_t j
     for j in range(d):
         y[j] = x[j] - mean[j]
@@ -82,6 +84,7 @@ cdef inline double center_piece(
 
 
 cdef inline void prefetch(const floating* x, Py_ssize_t d) noexcept nogil:
+    """Ask for d numbers, by cache lines of 64 bytes."""
     cdef Py_ssize_t j
     for j in range((d * <Py_ssize_t> sizeof(floating) + 63) // 64):
         stemseg_prefetch(<const char*> x + 64 * j)
@@ -96,6 +99,8 @@ def sum_block(
 
     Cost: 3 m d operations, one read of X.
     """
+    check_1d("squares", squares.shape, X.shape[0])
+    check_1d("sums", sums.shape, X.shape[1])
     with nogil:
         squares[:] = 0
         sums[:] = 0
@@ -113,22 +118,25 @@ def center_block(
     double[::1] squares,            # OUT (m,)
     double[::1] sums,               # OUT (d,)
 ):
-    """Subtract a vector from each row; row and column sums of the result, while it is in the first-level cache.
+    """Rows minus a vector, Y = X - mean, and the row and column sums of Y while it is in the first-level cache.
 
-    Y = X - mean;  squares[i] = sum_j Y[i, j]^2;  sums[j] = sum_i Y[i, j], both in float64.
+    squares[i] = sum_j Y[i, j]^2 and sums[j] = sum_i Y[i, j], both in float64.
 
     Cost: 4 m d operations, one read of X, one write of Y.
     """
     cdef Py_ssize_t m = X.shape[0], d = X.shape[1]
     cdef Py_ssize_t i, j, piece, start, width
-    cdef double part[FEATURES]
-
+    cdef double part[TILE_FEATURES]
+    check_1d("mean", mean.shape, d)
+    check_2d("Y", Y.shape, m, d)
+    check_1d("squares", squares.shape, m)
+    check_1d("sums", sums.shape, d)
     with nogil:
         for i in range(m):
             squares[i] = 0
-        for piece in range((d + FEATURES - 1) // FEATURES):
-            start = piece * FEATURES
-            width = d - start if d - start < FEATURES else FEATURES
+        for piece in range((d + TILE_FEATURES - 1) // TILE_FEATURES):
+            start = piece * TILE_FEATURES
+            width = d - start if d - start < TILE_FEATURES else TILE_FEATURES
             for j in range(width):
                 part[j] = 0
             for i in range(m):
@@ -143,17 +151,17 @@ cdef inline void project_rows(
     const floating* x, Py_ssize_t m, Py_ssize_t d, const floating* mean, const floating* V, Py_ssize_t k,
     double* A, double* squares, double* sums
 ) noexcept nogil:
-    """`project_block` on m rows; A (m rounded up to N_ROWS, k), `squares` and `sums`, if not NULL, are added to."""
+    """`project_block` on m rows. It adds to A (m rounded up to N_ROWS, k), and to `squares` and `sums` unless NULL."""
     cdef Py_ssize_t i, j, piece, r, start, tile_i, width
-    cdef double part[FEATURES]
-    cdef floating tile[N_ROWS * FEATURES]
+    cdef double part[TILE_FEATURES]
+    cdef floating tile[N_ROWS * TILE_FEATURES]
     cdef const char* ahead
     cdef Py_ssize_t bytes = d * <Py_ssize_t> sizeof(floating), line = 64 // <Py_ssize_t> sizeof(floating)
-    for j in range(N_ROWS * FEATURES):
+    for j in range(N_ROWS * TILE_FEATURES):
         tile[j] = 0
-    for piece in range((d + FEATURES - 1) // FEATURES):
-        start = piece * FEATURES
-        width = d - start if d - start < FEATURES else FEATURES
+    for piece in range((d + TILE_FEATURES - 1) // TILE_FEATURES):
+        start = piece * TILE_FEATURES
+        width = d - start if d - start < TILE_FEATURES else TILE_FEATURES
         for j in range(width):
             part[j] = 0
         for tile_i in range((m + N_ROWS - 1) // N_ROWS):
@@ -162,15 +170,15 @@ cdef inline void project_rows(
             for r in range(m - i if m - i < N_ROWS else N_ROWS):
                 if sums == NULL:
                     for j in range(width):
-                        tile[r * FEATURES + j] = x[(i + r) * d + start + j] - mean[start + j]
+                        tile[r * TILE_FEATURES + j] = x[(i + r) * d + start + j] - mean[start + j]
                 else:
                     squares[i + r] += center_piece(
-                        x + (i + r) * d + start, mean + start, width, &tile[r * FEATURES], part
+                        x + (i + r) * d + start, mean + start, width, &tile[r * TILE_FEATURES], part
                     )
             if floating is float:
-                multiply_tile_float(tile, FEATURES, width, k, V + start * k, A + i * k, ahead, bytes, line)
+                project_tile_float(tile, TILE_FEATURES, width, k, V + start * k, A + i * k, ahead, bytes, line)
             else:
-                multiply_tile_double(tile, FEATURES, width, k, V + start * k, A + i * k, ahead, bytes, line)
+                project_tile_double(tile, TILE_FEATURES, width, k, V + start * k, A + i * k, ahead, bytes, line)
         if sums != NULL:
             for j in range(width):
                 sums[start + j] += part[j]
@@ -180,50 +188,65 @@ def project_block(
     const floating[:, ::1] X,       # IN (m, d)
     const floating[::1] mean,       # IN (d,)
     const floating[:, ::1] V,       # IN (d, k), k a multiple of LANES
-    double[:, ::1] A,               # OUT (m rounded up to a multiple of ROWS, k)
-    double[::1] squares,            # OUT (m,), or empty if the sums are not wanted
-    double[::1] sums,               # OUT (d,), or empty
+    double[:, ::1] A,               # OUT (m rounded up to a multiple of TILE_ROWS, k): rows beyond m are scratch
+    double[::1] squares,            # OUT (m,), None if the sums are not wanted
+    double[::1] sums,               # OUT (d,), None if the sums are not wanted
 ):
     """Scores of rows minus a vector on k directions, ``A = (X - mean) V``, and the sums of `center_block`.
 
-    Products are formed in the type of X over FEATURES features, which are summed in float64. Rows of A beyond m are
-    scratch.
+    Products are summed in the type of X over TILE_FEATURES features, and these sums in float64.
 
     Cost: 2 m d (k + 2) operations, one read of X.
     """
+    cdef Py_ssize_t m = X.shape[0], d = X.shape[1], k = V.shape[1]
+    cdef bint summed = sums is not None
+    check_1d("mean", mean.shape, d)
+    check_2d("V", V.shape, d, k)
+    check_multiple("columns of V", k, PARTS)
+    check_2d("A", A.shape, (m + N_ROWS - 1) // N_ROWS * N_ROWS, k)
+    if summed:
+        check_1d("squares", squares.shape, m)
+        check_1d("sums", sums.shape, d)
     with nogil:
         A[:] = 0
-        squares[:] = 0
-        sums[:] = 0
-        if X.shape[0] and sums.shape[0]:
+        if summed:
+            squares[:] = 0
+            sums[:] = 0
+        if m and d and k:
             project_rows(
-                &X[0, 0], X.shape[0], X.shape[1], &mean[0], &V[0, 0], V.shape[1], &A[0, 0], &squares[0], &sums[0]
+                &X[0, 0], m, d, &mean[0], &V[0, 0], k, &A[0, 0],
+                &squares[0] if summed else NULL, &sums[0] if summed else NULL,
             )
-        elif X.shape[0]:
-            project_rows(&X[0, 0], X.shape[0], X.shape[1], &mean[0], &V[0, 0], V.shape[1], &A[0, 0], NULL, NULL)
 
 
 def scatter_block(
     const floating[:, ::1] X,       # IN (m, d)
     const floating[::1] mean,       # IN (d,)
     const floating[:, ::1] V,       # IN (d, k), k a multiple of LANES
-    double[:, ::1] A,               # SCRATCH (ROWS, k)
-    floating[:, ::1] At,            # SCRATCH (k, ROWS)
+    double[:, ::1] A,               # SCRATCH (ROWS, k): scores
+    floating[:, ::1] At,            # SCRATCH (k, ROWS): their transpose
     floating[:, ::1] Z,             # OUT (k, d)
     double[::1] squares,            # OUT (m,)
     double[::1] sums,               # OUT (d,)
 ):
     """The scatter matrix of rows minus a vector times k directions, ``Z' = Y' (Y V)`` with Y = X - mean.
 
-    HEIGHT rows are projected as by `project_block`, and multiplied by their scores while they are in the second-level
-    cache. Products are in the type of X, over HEIGHT rows at a time.
+    ROWS rows at a time are projected as by `project_block`, and multiplied by their scores while they are in the
+    second-level cache. Products are summed in the type of X.
 
     Cost: 4 m d (k + 1) operations, one read of X from memory.
     """
     cdef Py_ssize_t m = X.shape[0], d = X.shape[1], k = V.shape[1]
     cdef Py_ssize_t c, i, j, part, piece, r, rows, start, width
     cdef floating tile[HEIGHT * WIDTH]
-
+    check_1d("mean", mean.shape, d)
+    check_2d("V", V.shape, d, k)
+    check_multiple("columns of V", k, PARTS)
+    check_2d("A", A.shape, HEIGHT, k)
+    check_2d("At", At.shape, k, HEIGHT)
+    check_2d("Z", Z.shape, k, d)
+    check_1d("squares", squares.shape, m)
+    check_1d("sums", sums.shape, d)
     with nogil:
         Z[:] = 0
         squares[:] = 0
@@ -245,6 +268,6 @@ def scatter_block(
                     for j in range(width):
                         tile[r * WIDTH + j] = X[i + r, start + j] - mean[start + j]
                 if floating is float:
-                    add_products_float(&At[0, 0], HEIGHT, k, rows, tile, width, &Z[0, start], d)
+                    scatter_tile_float(&At[0, 0], HEIGHT, k, rows, tile, width, &Z[0, start], d)
                 else:
-                    add_products_double(&At[0, 0], HEIGHT, k, rows, tile, width, &Z[0, start], d)
+                    scatter_tile_double(&At[0, 0], HEIGHT, k, rows, tile, width, &Z[0, start], d)

@@ -1,12 +1,13 @@
-"""What the processor can do, and which CPU a thread runs on."""
+"""What the processor can do."""
 
 cdef extern from *:
     """
     #if defined(__x86_64__) && defined(__GNUC__)
     #include <cpuid.h>
 
-    /* The levels by name are not known to GCC before 11 and Clang before 16: what they add to each other. The builtin
-     * also asks whether the system saves the registers; the rest are instructions on ordinary ones. */
+    /* GCC before 11 and Clang before 16 do not know the levels by name: here are the features that each level adds.
+     * The builtin also asks whether the system saves the wide registers. The other features, read from cpuid, need no
+     * such support. */
     static int has_v3(void)
     {
         unsigned int a, b, c, d, extended;
@@ -26,17 +27,9 @@ cdef extern from *:
     static int has_v3(void) { return 0; }
     static int has_v4(void) { return 0; }
     #endif
-
-    #ifdef __linux__
-    #include <sched.h>
-    static int current(void) { return sched_getcpu(); }
-    #else
-    static int current(void) { return -1; }
-    #endif
     """
     bint has_v3()
     bint has_v4()
-    int current()
 
 
 def simd_levels():
@@ -47,8 +40,3 @@ def simd_levels():
     if has_v4():
         levels.append("v4")
     return levels
-
-
-def current_cpu():
-    """Number of the CPU that the calling thread runs on at this moment; -1 where the system does not say."""
-    return current()

@@ -1,32 +1,33 @@
-/* Fourier transforms of many columns at once: a vector of columns wide, real and imaginary parts in planes of
- * their own.
+/* Fourier transforms of a vector of columns at once: a column has a lane. Real and imaginary parts have their own vectors.
  *
- * Decimation in frequency, in place, with radices 2, 3, 4 and 5. Nothing is put in order at the end: the last
- * stage knows which frequencies it makes, and makes only those that are kept. For how to include it, see
- * vectors.h; REAL_BYTES is the size of REAL.
+ * Decimation in frequency, in place, with radices 2, 3, 4 and 5. The results are not reordered at the end: a table tells
+ * the last stage which frequencies it computes, and frequencies that are not kept are skipped. A template, see
+ * float_and_double.h.
  *
  * Source: C. Van Loan, Computational Frameworks for the Fast Fourier Transform, SIAM 1992,
  * 10.1137/1.9781611970999. */
 
 #include "vectors.h"
 
-#ifndef FFT
-#define FFT
+#ifndef STEMSEG_FFT_H
+#define STEMSEG_FFT_H
 /* Transform of length n = product of the radices, at least two of them.
  *
- * twiddles : of each stage but the last, of each p: real and imaginary parts of exp(-2 pi i p c / length), c = 1, 2, ..
- * frequencies : from its b-th few numbers, the last stage makes the frequencies q, q + n / radix, ..: q for each b */
+ * twiddles : for each stage but the last, for each p < length / radix, for c = 1..radix - 1: real and imaginary part of
+ *     exp(-2 pi i p c / length)
+ * frequencies : (n / radix,) of the last stage. This stage transforms groups of `radix` numbers. Group b gives the
+ *     frequencies q, q + n / radix, q + 2 n / radix, ... with q = frequencies[b] */
 typedef struct {
     ptrdiff_t n, stages;
     const int32_t *radices, *frequencies;
     const void *twiddles;
 } fft;
 
-/* Longer transforms are done part by part after the first stage, so that each part stays in the first-level cache. */
+/* Longer transforms are split after the first stage, so that each part stays in the first-level cache. */
 #define LONG_TRANSFORM_BYTES (1 << 14)
 #endif
 
-typedef TYPED(vector) *restrict TYPED(column); /* n pairs of vectors, real and imaginary */
+typedef TYPED(vector) *restrict TYPED(column); /* n pairs of vectors: real and imaginary parts */
 
 static inline __attribute__((always_inline)) void TYPED(butterfly)(
     const int radix, TYPED(vector) *restrict re, TYPED(vector) *restrict im)
@@ -67,7 +68,7 @@ static inline __attribute__((always_inline)) void TYPED(butterfly)(
     }
 }
 
-/* The first stage: columns from memory, rows `stride` apart, times their tapers. */
+/* The first stage: it reads columns from memory, rows `stride` apart, and multiplies them by their tapers. */
 static inline __attribute__((always_inline)) void TYPED(fft_first)(
     const int radix, ptrdiff_t n, const REAL *twiddle, const REAL *re, const REAL *im, ptrdiff_t stride,
     const REAL *taper_re, const REAL *taper_im, TYPED(column) x)
@@ -90,7 +91,7 @@ static inline __attribute__((always_inline)) void TYPED(fft_first)(
     }
 }
 
-/* A stage between: pieces of length `length`, in place. */
+/* A middle stage: pieces of length `length`, in place. */
 static inline __attribute__((always_inline)) void TYPED(fft_stage)(
     const int radix, ptrdiff_t n, ptrdiff_t length, const REAL *twiddle, TYPED(column) x)
 {
@@ -110,8 +111,8 @@ static inline __attribute__((always_inline)) void TYPED(fft_stage)(
         }
 }
 
-/* The last stage of a part, which starts with the `first` few numbers: in order, the frequencies k <= h and k >= n - h,
- * perhaps more. */
+/* The last stage, for `count` groups from group `first` on. It stores each frequency k at its place in `out`: at least
+ * those with k <= h and k >= n - h. With `outer`, only the lowest and the highest frequency of a group can be such. */
 static inline __attribute__((always_inline)) void TYPED(fft_last)(
     const int radix, const int outer, const fft *f, ptrdiff_t first, ptrdiff_t count, ptrdiff_t h,
     const TYPED(vector) *x, TYPED(column) out)
@@ -130,9 +131,9 @@ static inline __attribute__((always_inline)) void TYPED(fft_last)(
     }
 }
 
-/* Transform of a vector of columns in memory, rows `stride` apart: in order, the frequencies k <= h and k >= n - h.
+/* Transform of a vector of columns in memory, rows `stride` apart: out has the frequencies k <= h and k >= n - h.
  *
- * x, out : n pairs of vectors, the first as scratch */
+ * x : n pairs of vectors, scratch;  out : n pairs of vectors */
 static inline void TYPED(transform_column)(
     const fft *f, ptrdiff_t h, const REAL *re, const REAL *im, ptrdiff_t stride, const REAL *taper_re,
     const REAL *taper_im, TYPED(column) x, TYPED(column) out)
@@ -200,7 +201,7 @@ typedef int64_t TYPED(integers) __attribute__((vector_size(VECTOR_BYTES)));
 #define SHUFFLED(a, b, ...) __builtin_shuffle(a, b, (TYPED(integers)){__VA_ARGS__})
 #endif
 
-/* A square of as many vectors as they have lanes, turned about its diagonal: zipping halves is one step of it. */
+/* Transpose a square, one row a vector. Each step interleaves the first half of the vectors with the second. */
 static inline __attribute__((always_inline)) void TYPED(transpose)(TYPED(vector) *restrict a)
 {
     for (int step = 1; step < TYPED(lanes); step *= 2) {

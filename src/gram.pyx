@@ -1,21 +1,15 @@
-"""The Gram matrix of rows minus a vector, in one read of them.
+"""The Gram matrix of rows minus a vector, in one read of the rows.
 
-BLAS would need the differences as a copy of the rows, their sums as another read, and float32 products of some rows at
-a time that lose no digits; where it does not know the processor, it runs at half its speed (docs/decisions.md).
+BLAS would need a copy of the rows for the differences, another read for their sums, and float32 products of some rows
+at a time to lose no digits. On processors that it does not know it runs at half its speed (docs/decisions.md).
 """
 
 from cython cimport floating
 
 cdef extern from *:
     """
-    #define REAL float
-    #define TYPED(name) name##_float
-    #include "gram.h"
-    #undef REAL
-    #undef TYPED
-    #define REAL double
-    #define TYPED(name) name##_double
-    #include "gram.h"
+    #define TEMPLATE "gram.h"
+    #include "float_and_double.h"
     """
     double add_gram_float(
         const float*, Py_ssize_t, Py_ssize_t, const float*, float*, Py_ssize_t, double*, double*
@@ -25,29 +19,37 @@ cdef extern from *:
     ) nogil
     Py_ssize_t panel_width_float, panel_width_double
 
-cdef enum:
-    HEIGHT = 256  # rows of a panel: few enough to stay in the second-level cache, many for each sum that is added to G
+include "shapes.pxi"
 
-ROWS = HEIGHT  # products are summed in the type of X over so many rows, and
-PADDING = max(panel_width_float, panel_width_double)  # features of scratch beyond those of X
+cdef enum:
+    HEIGHT = 256  # rows of a panel: fewer would add to G more often, more would not stay in the second-level cache
+
+#: Rows of scratch: products are summed in the type of X over this number of rows.
+ROWS = HEIGHT
+#: Columns of scratch beyond the features of X: the last panel is a whole one.
+PADDING = max(panel_width_float, panel_width_double)
 
 
 def gram_block(
     const floating[:, ::1] X,       # IN (m, d)
     const floating[::1] mean,       # IN (d,)
     floating[:, ::1] panels,        # SCRATCH (ROWS, d + PADDING)
-    double[:, ::1] G,               # OUT (d, d), the upper triangle
+    double[:, ::1] G,               # OUT (d, d): the upper triangle, anything below it
     double[::1] sums,               # OUT (d,)
 ):
-    """``G = Y' Y`` and the column sums of Y = X - mean; returns the sum of squares of Y, in float64.
+    """``G = Y' Y`` and the column sums of Y = X - mean. Returns the sum of squares of Y, in float64.
 
-    ROWS rows at a time are copied into panels, as wide as a tile of sums in registers is. Products are summed in the
-    type of X over these rows, and these sums in float64. What G holds below the diagonal means nothing.
+    ROWS rows at a time are copied into panels that are as wide as a tile of sums in registers. Products are summed in
+    the type of X over these rows, and these sums in float64.
 
     Cost: m d (d + 5) operations, one read of X.
     """
     cdef Py_ssize_t m = X.shape[0], d = X.shape[1]
     cdef double squares = 0
+    check_1d("mean", mean.shape, d)
+    check_2d("panels", panels.shape, HEIGHT, d + PADDING)
+    check_2d("G", G.shape, d, d)
+    check_1d("sums", sums.shape, d)
     with nogil:
         G[:] = 0
         sums[:] = 0

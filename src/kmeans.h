@@ -1,26 +1,27 @@
-/* Inner loops of src/kmeans.pyx, for one type of number; see vectors.h for how to include it. */
+/* Inner loops of src/kmeans.pyx. A template, see float_and_double.h. */
 
 #include "vectors.h"
 
-#ifndef TILE_ROWS
-#define TILE_ROWS 8
+#ifndef STEMSEG_KMEANS_H
+#define STEMSEG_KMEANS_H
+#define KMEANS_ROWS 8 /* rows of a tile */
 /* Eight numbers: one for each row of a tile, or for each of eight centres. */
 typedef double eight __attribute__((vector_size(64)));
 typedef int64_t eight_masks __attribute__((vector_size(64)));
 
-/* As a macro: how vectors wider than registers are passed to functions depends on the SIMD level. */
+/* A macro, since the SIMD level decides how functions take vectors that are wider than registers. */
 #define CHOOSE(which, a, b) ((eight)(((which) & (eight_masks)(a)) | (~(which) & (eight_masks)(b))))
 #endif
 
 enum { TYPED(line) = 64 / sizeof(REAL) }; /* numbers of a cache line */
 
-/* tile (TILE_ROWS, features) = rows - origin, of which d features are there; norms (TILE_ROWS, lanes) += their squares,
- * lane by lane. */
+/* tile (KMEANS_ROWS, features) = rows - origin in its first d features; norms (KMEANS_ROWS, lanes) += their squares, lane
+ * by lane. */
 static inline void TYPED(subtract_origin)(
     const REAL *const *rows, const REAL *origin, ptrdiff_t d, REAL *tile, ptrdiff_t features, REAL *norms)
 {
     const ptrdiff_t lanes = TYPED(lanes);
-    for (ptrdiff_t r = 0; r < TILE_ROWS; r++) {
+    for (ptrdiff_t r = 0; r < KMEANS_ROWS; r++) {
         TYPED(vector) sum = *(const TYPED(vector) *)(norms + r * lanes);
         ptrdiff_t f = 0;
         for (; f + lanes <= d; f += lanes) {
@@ -38,36 +39,36 @@ static inline void TYPED(subtract_origin)(
 }
 
 /* sum[r] += tile[r, f] centers[f] for a stretch of d features. */
-static inline __attribute__((always_inline)) void TYPED(add_products)(
+static inline __attribute__((always_inline)) void TYPED(add_center_products)(
     const REAL *tile, ptrdiff_t features, ptrdiff_t d, const REAL *centers, ptrdiff_t stride, TYPED(vector) *sum)
 {
     for (ptrdiff_t f = 0; f < d; f++) {
         const TYPED(vector) c = *(const TYPED(vector) *)(centers + f * stride);
-        for (int r = 0; r < TILE_ROWS; r++)
+        for (int r = 0; r < KMEANS_ROWS; r++)
             sum[r] += tile[r * features + f] * c;
     }
 }
 
-/* products (TILE_ROWS, stride) += tile (TILE_ROWS, features) centers (features, stride), of which d features are there.
+/* products (KMEANS_ROWS, stride) += tile (KMEANS_ROWS, d) centers (d, stride); rows of `tile` are `features` apart.
  *
- * `next` are rows that come later: they are scattered in memory, where the processor does not look ahead.
- * They are to stay in the second-level cache: the first is full of centres. */
-static inline void TYPED(multiply_tile)(
+ * `next` are rows that come later. They are scattered in memory, which the processor does not foresee, so they are
+ * prefetched, into the second-level cache, as the first is full of centres. */
+static inline void TYPED(multiply_centers)(
     const REAL *tile, ptrdiff_t features, ptrdiff_t d, const REAL *centers, ptrdiff_t stride, REAL *products,
     const REAL *const *next)
 {
     const ptrdiff_t line = TYPED(line);
     for (ptrdiff_t x = 0; x < stride; x += TYPED(lanes)) {
-        TYPED(vector) sum[TILE_ROWS] = {{0}};
+        TYPED(vector) sum[KMEANS_ROWS] = {{0}};
         ptrdiff_t f = 0;
         for (; f + line <= d; f += line) {
             if (x == 0)
-                for (int r = 0; r < TILE_ROWS; r++)
+                for (int r = 0; r < KMEANS_ROWS; r++)
                     __builtin_prefetch(next[r] + f, 0, 2);
-            TYPED(add_products)(tile + f, features, line, centers + f * stride + x, stride, sum);
+            TYPED(add_center_products)(tile + f, features, line, centers + f * stride + x, stride, sum);
         }
-        TYPED(add_products)(tile + f, features, d - f, centers + f * stride + x, stride, sum);
-        for (int r = 0; r < TILE_ROWS; r++)
+        TYPED(add_center_products)(tile + f, features, d - f, centers + f * stride + x, stride, sum);
+        for (int r = 0; r < KMEANS_ROWS; r++)
             *(TYPED(vector) *)(products + r * stride + x) += sum[r];
     }
 }
@@ -81,7 +82,7 @@ static inline void TYPED(two_smallest)(
     eight a = zero + INFINITY, b = a, index = zero;
     for (ptrdiff_t j = 0; j < k; j++) {
         eight v;
-        for (int r = 0; r < TILE_ROWS; r++)
+        for (int r = 0; r < KMEANS_ROWS; r++)
             v[r] = products[r * stride + j];
         v = half_norms[j] - v;
         const eight_masks less = v < a;

@@ -11,20 +11,12 @@ from libc.math cimport INFINITY, sqrt
 
 cdef extern from *:
     """
-    #define REAL float
-    #define TYPED(name) name##_float
-    #include "kmeans.h"
-    #undef REAL
-    #undef TYPED
-    #define REAL double
-    #define TYPED(name) name##_double
-    #include "kmeans.h"
-    #undef REAL
-    #undef TYPED
+    #define TEMPLATE "kmeans.h"
+    #include "float_and_double.h"
     """
     enum:
-        LANES "lanes_float"
-        ROWS "TILE_ROWS"  # as many registers of sums are in flight, enough to hide the latency of a multiply-add
+        LANES_FLOAT "lanes_float"
+        N_ROWS "KMEANS_ROWS"  # rows of a tile: as many registers of sums hide the latency of a multiply-add
     void subtract_origin_float(
         const float **, const float *, Py_ssize_t, float *, Py_ssize_t, float *
     ) noexcept nogil
@@ -34,7 +26,7 @@ cdef extern from *:
     void distances_float(
         const float **, const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double **
     ) noexcept nogil
-    void multiply_tile_float(
+    void multiply_centers_float(
         const float *, Py_ssize_t, Py_ssize_t, const float *, Py_ssize_t, float *, const float **
     ) noexcept nogil
     void subtract_origin_double(
@@ -46,19 +38,24 @@ cdef extern from *:
     void distances_double(
         const double **, const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double **
     ) noexcept nogil
-    void multiply_tile_double(
+    void multiply_centers_double(
         const double *, Py_ssize_t, Py_ssize_t, const double *, Py_ssize_t, double *, const double **
     ) noexcept nogil
 
-cdef enum:
-    FEATURES = 128  # features of a tile: it stays in the first-level cache
-    AHEAD = 16  # rows from the one at hand to the one that is fetched from memory
-    PARTS = 32  # independent float64 accumulators of one sum
+include "shapes.pxi"
 
-#: Centres are padded to a multiple of this with zeros.
-PANEL_LANES = LANES
-#: Rows of a tile, which is as many rows of products.
-TILE_ROWS = ROWS
+cdef enum:
+    TILE_FEATURES = 128  # features of a tile: it stays in the first-level cache
+    AHEAD = 16           # rows from the one at hand to the prefetched one
+    PARTS = 32           # independent float64 accumulators of one sum
+    EIGHT = 8            # centres side by side in `distances_block`
+
+#: Columns of centres for `assign_block` are padded with zeros to a multiple of this.
+LANES = LANES_FLOAT
+#: Rows of products, the scratch of `assign_block`.
+TILE_ROWS = N_ROWS
+#: Columns of centres for `distances_block` are padded with zeros to a multiple of this.
+DISTANCE_LANES = EIGHT
 
 
 cdef inline double squared_distance(const floating* x, const double* c, Py_ssize_t d) noexcept nogil:
@@ -88,7 +85,7 @@ cdef inline double squared_distance(const floating* x, const double* c, Py_ssize
 cdef inline int nearest_within(
     const floating* x, const double[:, ::1] centers, const floating* products, const double* half_norms, double limit
 ) noexcept nogil:
-    """The nearest by float64 differences of the centres with half_norms[j] - products[j] <= limit."""
+    """Of the centres with half_norms[j] - products[j] <= limit the nearest, by float64 differences."""
     cdef Py_ssize_t j
     cdef int label = 0
     cdef double distance, smallest = INFINITY
@@ -101,10 +98,10 @@ cdef inline int nearest_within(
     return label
 
 
-cdef inline Py_ssize_t use_up(
+cdef inline Py_ssize_t shrink_gaps(
     const double[::1] moves, const int[::1] labels, floating[::1] gaps, double shrink, Py_ssize_t[::1] touched
 ) noexcept nogil:
-    """Take the moves of the centres from the gaps; write the rows that have none left to `touched`, return how many."""
+    """Subtract the moves of the centres from the gaps. Rows without a gap go to `touched`; returns their number."""
     cdef Py_ssize_t i, m = 0
     for i in range(labels.shape[0]):
         gaps[i] = <floating> ((gaps[i] - moves[max(labels[i], 0)]) * shrink)
@@ -113,97 +110,118 @@ cdef inline Py_ssize_t use_up(
     return m
 
 
+cdef inline void multiply_rows(
+    const floating[:, ::1] X, const floating[::1] origin, const floating[:, ::1] columns, const Py_ssize_t* row,
+    Py_ssize_t left, floating[:, ::1] products, double* norm,
+) noexcept nogil:
+    """Squared norms (N_ROWS,) and products (N_ROWS, p) of rows of X, relative to the origin, with the centres.
+
+    The rows are row[0], row[1], ..., of which `left` are there: the last one fills up the tile.
+    """
+    cdef Py_ssize_t d = X.shape[1], stride = columns.shape[1], piece, r, f, i, width
+    cdef floating tile[N_ROWS][TILE_FEATURES]
+    cdef const floating* rows[N_ROWS]
+    cdef const floating* following[N_ROWS]
+    cdef floating norms[N_ROWS * LANES_FLOAT]
+    cdef Py_ssize_t lanes = LANES_FLOAT if floating is float else LANES_FLOAT // 2
+    products[:, :] = 0
+    for r in range(N_ROWS):
+        norm[r] = 0
+        for i in range(LANES_FLOAT):
+            norms[r * LANES_FLOAT + i] = 0
+    for piece in range((d + TILE_FEATURES - 1) // TILE_FEATURES):
+        f = piece * TILE_FEATURES
+        width = min(<Py_ssize_t> TILE_FEATURES, d - f)
+        for r in range(N_ROWS):
+            rows[r] = &X[row[min(r, left - 1)], f]
+            following[r] = &X[row[min(r + AHEAD, left - 1)], f]
+        if floating is float:
+            subtract_origin_float(rows, &origin[f], width, tile[0], TILE_FEATURES, norms)
+            multiply_centers_float(
+                tile[0], TILE_FEATURES, width, &columns[f, 0], stride, &products[0, 0], following
+            )
+        else:
+            subtract_origin_double(rows, &origin[f], width, tile[0], TILE_FEATURES, norms)
+            multiply_centers_double(
+                tile[0], TILE_FEATURES, width, &columns[f, 0], stride, &products[0, 0], following
+            )
+    for r in range(N_ROWS):
+        for i in range(lanes):
+            norm[r] += norms[r * lanes + i]
+
+
 def assign_block(
-    const floating[:, ::1] X,
-    const floating[::1] origin,
-    const double[:, ::1] centers,
-    const floating[:, ::1] columns,
-    const double[::1] half_norms,
-    const double[::1] moves,
-    floating[:, ::1] products,
-    Py_ssize_t[::1] touched,
-    int[::1] labels,
-    floating[::1] gaps,
+    const floating[:, ::1] X,           # IN (n, d)
+    const floating[::1] origin,         # IN (d,)
+    const double[:, ::1] centers,       # IN (k, d)
+    const floating[:, ::1] columns,     # IN (d, p): (centers - origin)', zeros after column k; p a multiple of LANES
+    const double[::1] half_norms,       # IN (k,): squared norms of centers - origin, halved
+    const double[::1] moves,            # IN (k,): the way of centre j since the last call plus the longest of another
+    floating[:, ::1] products,          # SCRATCH (TILE_ROWS, p)
+    Py_ssize_t[::1] touched,            # SCRATCH (n,)
+    int[::1] labels,                    # IN and OUT (n,): -1 for rows that have no label yet
+    floating[::1] gaps,                 # IN and OUT (n,): 0 for rows that have no label yet
 ):
-    """Label every row with the nearest centre, as float64 distances have it, ties to the smallest index.
+    """Label every row with the nearest centre by float64 distances, ties to the smallest index.
 
     With x and c relative to `origin`, |x - c|^2 / 2 = |x|^2 / 2 + v, v = |c|^2 / 2 - x.c. Products are summed over
-    FEATURES at a time and these sums added up, so the computed v is right to E = (FEATURES + d / FEATURES + 16) eps |x|
-    max|c|: twice the bound on a dot product (Higham, 10.1137/1.9780898718027, section 3.1), plus what may underflow:
-    d times the smallest normal number for products, |x| and max|c| each. If the two smallest are 2 E apart, the label
-    is proved; else the centres within 2 E are compared by explicit float64 differences.
+    T = TILE_FEATURES features at a time and these sums added up, so the computed v is right to
+    E = (T + d / T + 16) eps |x| max|c|: twice the bound on a dot product (Higham, 10.1137/1.9780898718027, section
+    3.1), plus what may underflow: d times the smallest normal number for products, |x| and max|c| each. If the two
+    smallest v are 2 E apart, the label is proved; else the centres within 2 E are compared by explicit float64
+    differences.
 
-    gaps[i] is a lower bound on how much farther the second nearest centre is (a distance, not squared). No label
-    can change while the centres have moved less than that in all (Hamerly, 10.1137/1.9781611972801.12, with one bound a
-    row): such rows are not touched.
+    gaps[i] is a lower bound on how much farther the second nearest centre is (a distance, not squared). While the
+    centres have moved less than that in all, the label cannot change (Hamerly, 10.1137/1.9781611972801.12, with one
+    bound a row), and the row is not touched.
 
-    Parameters: X (n, d); origin (d,); centers (k, d); columns (d, p), the centres minus origin, transposed, zeros
-    after the k-th, p a multiple of PANEL_LANES; half_norms (k,) their squared norms halved; moves (k,): the way of
-    centre j since the last call plus the longest way of another; products (ROWS, p) and touched (n,) scratch; labels
-    (n,), -1: none yet, and gaps (n,), then 0, both changed. Returns the sum of the squared norms of the rows that were
-    touched, and their number. Cost: 2 d p flops for each of them.
+    Returns the sum of the squared norms of the rows that were touched, and their number.
+    Cost: 2 d p flops for each of them.
     """
-    cdef Py_ssize_t d = X.shape[1], k = half_norms.shape[0], stride = products.shape[1]
-    cdef Py_ssize_t m, tile_number, piece, t, r, f, i, width
-    cdef floating tile[ROWS][FEATURES]
-    cdef const floating* rows[ROWS]
-    cdef const floating* following[ROWS]
-    cdef floating norms[ROWS * LANES]
-    cdef double best[ROWS]
-    cdef double second[ROWS]
-    cdef double label[ROWS]
-    cdef double norm[ROWS]
-    cdef double error[ROWS]
-    cdef double gap[ROWS]
+    cdef Py_ssize_t d = X.shape[1], k = half_norms.shape[0], stride = columns.shape[1]
+    cdef Py_ssize_t m, tile_number, t, r, i
+    cdef double best[N_ROWS]
+    cdef double second[N_ROWS]
+    cdef double label[N_ROWS]
+    cdef double norm[N_ROWS]
+    cdef double error[N_ROWS]
+    cdef double gap[N_ROWS]
     cdef double eps = FLT_EPSILON if floating is float else DBL_EPSILON
     cdef double tiny = FLT_MIN if floating is float else DBL_MIN
-    cdef double slack = (min(d, <Py_ssize_t> FEATURES) + d // FEATURES + 16) * eps
-    cdef Py_ssize_t lanes = LANES if floating is float else LANES // 2
-    cdef double energy = 0, longest = 0, shrink = 1 - 4 * eps
+    cdef double slack = (min(d, <Py_ssize_t> TILE_FEATURES) + d // TILE_FEATURES + 16) * eps
+    cdef double squares = 0, longest = 0, shrink = 1 - 4 * eps
+    check_1d("origin", origin.shape, d)
+    check_least("rows of centers", k, 1)
+    check_2d("centers", centers.shape, k, d)
+    check_2d("columns", columns.shape, d, stride)
+    check_multiple("columns of columns", stride, LANES_FLOAT)
+    check_least("columns of columns", stride, k)
+    check_1d("moves", moves.shape, k)
+    check_2d("products", products.shape, N_ROWS, stride)
+    check_1d("touched", touched.shape, X.shape[0])
+    check_1d("labels", labels.shape, X.shape[0])
+    check_1d("gaps", gaps.shape, X.shape[0])
     with nogil:
         for i in range(k):
             longest = max(longest, sqrt(2 * half_norms[i]))
-        m = use_up(moves, labels, gaps, shrink, touched)
-        for tile_number in range((m + ROWS - 1) // ROWS):  # the last tile is filled up with its last row
-            t = tile_number * ROWS
-            products[:, :] = 0
-            for r in range(ROWS):
-                norm[r] = 0
-                for i in range(LANES):
-                    norms[r * LANES + i] = 0
-            for piece in range((d + FEATURES - 1) // FEATURES):
-                f = piece * FEATURES
-                width = min(<Py_ssize_t> FEATURES, d - f)
-                for r in range(ROWS):
-                    rows[r] = &X[touched[min(t + r, m - 1)], f]
-                    following[r] = &X[touched[min(t + r + AHEAD, m - 1)], f]
-                if floating is float:
-                    subtract_origin_float(rows, &origin[f], width, tile[0], FEATURES, norms)
-                    multiply_tile_float(
-                        tile[0], FEATURES, width, &columns[f, 0], stride, &products[0, 0], following
-                    )
-                else:
-                    subtract_origin_double(rows, &origin[f], width, tile[0], FEATURES, norms)
-                    multiply_tile_double(
-                        tile[0], FEATURES, width, &columns[f, 0], stride, &products[0, 0], following
-                    )
-            for r in range(ROWS):
-                for i in range(lanes):
-                    norm[r] += norms[r * lanes + i]
+        m = shrink_gaps(moves, labels, gaps, shrink, touched)
+        for tile_number in range((m + N_ROWS - 1) // N_ROWS):
+            t = tile_number * N_ROWS
+            multiply_rows(X, origin, columns, &touched[t], m - t, products, norm)
             if floating is float:
                 two_smallest_float(&products[0, 0], stride, &half_norms[0], k, best, second, label)
             else:
                 two_smallest_double(&products[0, 0], stride, &half_norms[0], k, best, second, label)
-            for r in range(min(<Py_ssize_t> ROWS, m - t)):
-                energy += norm[r]
-            for r in range(ROWS):
+            for r in range(min(<Py_ssize_t> N_ROWS, m - t)):
+                squares += norm[r]
+            for r in range(N_ROWS):
                 norm[r] = norm[r] * (1 + slack) + d * tiny
                 error[r] = slack * sqrt(norm[r]) * longest + d * tiny * (1 + sqrt(norm[r]) + longest)
                 gap[r] = 2 * (second[r] - best[r] - 2 * error[r]) / (
                     sqrt(max(0.0, norm[r] + 2 * (best[r] + error[r])))
                     + sqrt(max(0.0, norm[r] + 2 * (second[r] + error[r])))
                 ) * shrink
-            for r in range(min(<Py_ssize_t> ROWS, m - t)):
+            for r in range(min(<Py_ssize_t> N_ROWS, m - t)):
                 i = touched[t + r]
                 labels[i] = <int> label[r]
                 gaps[i] = <floating> gap[r]
@@ -212,23 +230,27 @@ def assign_block(
                     labels[i] = nearest_within(
                         &X[i, 0], centers, &products[r, 0], &half_norms[0], best[r] + 2 * error[r]
                     )
-    return energy, m
+    return squares, m
 
 
 def accumulate_block(
-    const floating[:, ::1] X,
-    const floating[::1] origin,
-    const int[::1] old,
-    const int[::1] new,
-    double[:, ::1] sums,
-    long long[::1] counts,
+    const floating[:, ::1] X,           # IN (n, d)
+    const floating[::1] origin,         # IN (d,)
+    const int[::1] old,                 # IN (n,): labels below k, negative for none
+    const int[::1] new,                 # IN (n,): labels from 0 to k - 1
+    double[:, ::1] sums,                # IN and OUT (k, d)
+    long long[::1] counts,              # IN and OUT (k,)
 ):
-    """Add the rows whose label changed to sums[new] (k, d) and counts[new] (k,), and take them from those of `old`.
+    """Move the rows whose label changed from the sums and counts of the old label to those of the new one.
 
-    Rows are taken relative to `origin` (d,), exactly. A negative old label means none. Cost: 2 d adds a changed row.
+    sums[c] = sum of X[i] - origin over the rows i of label c; the differences are exact. Cost: 2 d adds a changed row.
     """
     cdef Py_ssize_t n = X.shape[0], d = X.shape[1], i, f
     cdef double* target
+    check_1d("origin", origin.shape, d)
+    check_1d("old", old.shape, n)
+    check_1d("new", new.shape, n)
+    check_2d("sums", sums.shape, counts.shape[0], d)
     with nogil:
         for i in range(n):
             if old[i] == new[i]:
@@ -244,14 +266,22 @@ def accumulate_block(
                     target[f] -= <double> X[i, f] - <double> origin[f]
 
 
-def distances_block(const floating[:, ::1] X, const double[:, ::1] columns, double[:, ::1] out):
-    """out[i, j] = |x_i - c_j|^2 by explicit differences in float64.
+def distances_block(
+    const floating[:, ::1] X,           # IN (n, d)
+    const double[:, ::1] columns,       # IN (d, p): centres as columns, p a multiple of DISTANCE_LANES and at least k
+    double[:, ::1] out,                 # OUT (n, k)
+):
+    """Squared distances of rows to k centres, out[i, j] = |x_i - c_j|^2, by explicit differences in float64.
 
-    X (n, d); columns (d, p), the centres transposed, p a multiple of 8 and at least k; out (n, k). Cost: 3 n d p flops.
+    Cost: 3 n d p flops.
     """
     cdef Py_ssize_t n = X.shape[0], i, j, r
     cdef const floating* rows[4]
     cdef double* targets[4]
+    check_2d("columns", columns.shape, X.shape[1], columns.shape[1])
+    check_multiple("columns of columns", columns.shape[1], EIGHT)
+    check_least("columns of columns", columns.shape[1], out.shape[1])
+    check_2d("out", out.shape, n, out.shape[1])
     with nogil:
         for j in range((n + 3) // 4):
             for r in range(4):
@@ -265,10 +295,19 @@ def distances_block(const floating[:, ::1] X, const double[:, ::1] columns, doub
 
 
 def own_distances_block(
-    const floating[:, ::1] X, const double[:, ::1] centers, const int[::1] labels, double[::1] out
+    const floating[:, ::1] X,           # IN (n, d)
+    const double[:, ::1] centers,       # IN (k, d)
+    const int[::1] labels,              # IN (n,), from 0 to k - 1
+    double[::1] out,                    # OUT (n,)
 ):
-    """out[i] = |x_i - c_labels[i]|^2 by explicit differences: X (n, d), centers (k, d), out (n,). Cost: 3 n d flops."""
+    """Squared distance of each row to the centre of its label, by explicit differences in float64.
+
+    Cost: 3 n d flops.
+    """
     cdef Py_ssize_t n = X.shape[0], d = X.shape[1], i
+    check_2d("centers", centers.shape, centers.shape[0], d)
+    check_1d("labels", labels.shape, n)
+    check_1d("out", out.shape, n)
     with nogil:
         for i in range(n):
             out[i] = squared_distance(&X[i, 0], &centers[labels[i], 0], d)

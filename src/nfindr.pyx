@@ -3,11 +3,14 @@
 from cython cimport floating
 from libc.math cimport fabs
 
+include "shapes.pxi"
+
 cdef enum:
     HEIGHT = 64  # rows side by side
     LANES = 8    # independent maxima
 
-ROWS = HEIGHT  # columns of scratch
+#: Columns of scratch.
+ROWS = HEIGHT
 
 
 def extremes_block(
@@ -17,7 +20,7 @@ def extremes_block(
     double[::1] best,               # OUT (m,)
     Py_ssize_t[::1] row,            # OUT (m,)
 ):
-    """For m linear functions of a row z, ``f = z W``: the largest |f| over the rows, and where it is (first).
+    """For m linear functions of a row z, ``f = z W``: the largest |f| over the rows, and the first row that has it.
 
     With z = [1, y] and a column of W a row of the inverse of M = [1; vertices], |f| is a barycentric coordinate: the
     factor by which |det M| grows when z replaces that vertex (matrix determinant lemma).
@@ -28,6 +31,10 @@ def extremes_block(
     cdef double[HEIGHT] value
     cdef double[LANES] part
     cdef double w, top
+    check_2d("W", W.shape, q, W.shape[1])
+    check_2d("tile", tile.shape, q, HEIGHT)
+    check_1d("best", best.shape, W.shape[1])
+    check_1d("row", row.shape, W.shape[1])
     with nogil:
         for j in range(W.shape[1]):
             best[j] = -1

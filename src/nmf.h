@@ -1,7 +1,7 @@
-/* Inner loops of src/nmf.pyx, for one type of rows; vectors.h is included for that type, and for double, before. */
+/* Inner loops of src/nmf.pyx. A template, see float_and_double.h; vectors.h must be included for both types before. */
 
-/* Sweeps of `hals_block` over 64 columns of b and z, whose rows lie `stride` apart; g (k x k). Eight vectors of columns
- * at a time: what a component changes by is summed up in registers. */
+/* Sweeps of `hals_block` over 64 columns of b and z, whose rows are `stride` apart; g (k x k). Up to eight vectors of
+ * columns at a time: the change of a component is summed in registers. */
 static inline void TYPED(sweep_columns)(
     ptrdiff_t k, const REAL *b, const REAL *g, ptrdiff_t n_sweeps, REAL *z, ptrdiff_t stride)
 {
@@ -30,20 +30,20 @@ static inline void TYPED(add_squares)(
 {
     typedef REAL loaded
         __attribute__((vector_size(lanes_double * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
-    for (int start = 0; start < 64; start += PANEL_VECTORS * lanes_double) {
-        vector_double *target = (vector_double *)(sums + start), sum[PANEL_VECTORS], rest[PANEL_VECTORS];
-        for (int v = 0; v < PANEL_VECTORS; v++)
+    for (int start = 0; start < 64; start += TILE_VECTORS * lanes_double) {
+        vector_double *target = (vector_double *)(sums + start), sum[TILE_VECTORS], rest[TILE_VECTORS];
+        for (int v = 0; v < TILE_VECTORS; v++)
             sum[v] = target[v];
         for (ptrdiff_t i = 0; i < n; i++) {
-            for (int v = 0; v < PANEL_VECTORS; v++)
+            for (int v = 0; v < TILE_VECTORS; v++)
                 rest[v] = __builtin_convertvector(((const loaded *)(x + i * ldx + start))[v], vector_double);
             for (ptrdiff_t p = 0; p < k; p++)
-                for (int v = 0; v < PANEL_VECTORS; v++)
+                for (int v = 0; v < TILE_VECTORS; v++)
                     rest[v] -= (double)w[i * k + p] * ((const vector_double *)(h + p * ldh + start))[v];
-            for (int v = 0; v < PANEL_VECTORS; v++)
+            for (int v = 0; v < TILE_VECTORS; v++)
                 sum[v] += rest[v] * rest[v];
         }
-        for (int v = 0; v < PANEL_VECTORS; v++)
+        for (int v = 0; v < TILE_VECTORS; v++)
             target[v] = sum[v];
     }
 }

@@ -5,22 +5,16 @@ from libc.string cimport memcpy
 
 cdef extern from *:
     """
-    #define REAL double
-    #define TYPED(name) name##_double
-    #include "compress.h"
-    #include "nmf.h"
-    #undef REAL
-    #undef TYPED
-    #define REAL float
-    #define TYPED(name) name##_float
-    #include "vectors.h"
-    #include "nmf.h"
+    #define TEMPLATE "compress.h"
+    #include "float_and_double.h"
+    #define TEMPLATE "nmf.h"
+    #include "float_and_double.h"
     """
-    void multiply_tile_double(
+    void project_tile_double(
         const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, double*, const char*, Py_ssize_t,
         Py_ssize_t
     ) nogil
-    void add_products_double(
+    void scatter_tile_double(
         const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, double*, Py_ssize_t
     ) nogil
     void sweep_columns_float(
@@ -36,14 +30,19 @@ cdef extern from *:
         const double*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*, Py_ssize_t, double*
     ) nogil
 
-cdef enum:
-    HEIGHT = 64     # rows that are swept side by side: they stay in the first-level cache for all sweeps
-    N_ROWS = 8      # rows of a tile of products, in as many accumulators
-    FEATURES = 256  # features of a tile of products: it stays in the first-level cache
-    WIDTH = 64      # features of a tile for the products with W'
-    MULTIPLE = 8    # whole vectors at every SIMD level, and groups of four rows of W'
+include "shapes.pxi"
 
-LANES, ROWS = MULTIPLE, HEIGHT  # what components, and rows of scratch, are padded to a multiple of
+cdef enum:
+    HEIGHT = 64          # rows that are swept side by side: they stay in the first-level cache for all sweeps
+    N_ROWS = 8           # rows of a tile of products: each has an accumulator
+    TILE_FEATURES = 256  # features of a tile of products: it stays in the first-level cache
+    WIDTH = 64           # features of a tile for the products with W'
+    MULTIPLE = 8         # whole vectors at every SIMD level, and groups of four rows of W'
+
+#: Components are padded with zeros to a multiple of this.
+LANES = MULTIPLE
+#: Rows that are taken at a time, and so the length of scratch.
+ROWS = HEIGHT
 
 
 cdef inline void sweep(
@@ -56,11 +55,11 @@ cdef inline void sweep(
         sweep_columns_double(k, B, G, n_sweeps, Z, stride)
 
 
-cdef inline void sweep_few(
+cdef inline void sweep_rest(
     Py_ssize_t k, Py_ssize_t width, const floating* B, const floating* G, Py_ssize_t n_sweeps, floating* Z,
     Py_ssize_t stride,
 ) noexcept nogil:
-    """The same over `width` < HEIGHT columns."""
+    """`sweep` over `width` < HEIGHT columns."""
     cdef Py_ssize_t _sweep, p, m, i
     cdef floating[HEIGHT] step
     cdef floating g, inverse, value
@@ -102,16 +101,19 @@ def hals_block(
     repeated sweeps: N. Gillis, F. Glineur, Neural Comput. 24, 1085 (2012), doi:10.1162/NECO_a_00256.
     """
     cdef Py_ssize_t k = B.shape[0], n = B.shape[1], group, start
+    check_2d("G", G.shape, k, k)
+    check_2d("Z", Z.shape, k, n)
     with nogil:
         for group in range(n // HEIGHT):
             start = group * HEIGHT
             sweep(k, &B[0, start], &G[0, 0], n_sweeps, &Z[0, start], n)
         if n % HEIGHT:
             start = n - n % HEIGHT
-            sweep_few(k, n % HEIGHT, &B[0, start], &G[0, 0], n_sweeps, &Z[0, start], n)
+            sweep_rest(k, n % HEIGHT, &B[0, start], &G[0, 0], n_sweeps, &Z[0, start], n)
 
 
 cdef inline void to_double(const floating* x, Py_ssize_t n, double* out) noexcept nogil:
+    """Copy n numbers as float64."""
     cdef Py_ssize_t j
     if floating is double:
         memcpy(out, x, n * sizeof(double))  # the compiler makes a `rep movs` of a loop, which takes long to begin
@@ -131,13 +133,13 @@ cdef inline void project(
         A[i] = 0
     for group in range((rows + N_ROWS - 1) // N_ROWS):
         i = group * N_ROWS
-        for piece in range((d + FEATURES - 1) // FEATURES):
-            start = piece * FEATURES
-            width = min(d - start, <Py_ssize_t> FEATURES)
+        for piece in range((d + TILE_FEATURES - 1) // TILE_FEATURES):
+            start = piece * TILE_FEATURES
+            width = min(d - start, <Py_ssize_t> TILE_FEATURES)
             for r in range(N_ROWS):
-                to_double(X + min(i + r, rows - 1) * d + start, width, tile + r * FEATURES)
+                to_double(X + min(i + r, rows - 1) * d + start, width, tile + r * TILE_FEATURES)
             ahead = <const char*> (X + (i + N_ROWS) * d + start) if i + 2 * N_ROWS <= rows else NULL
-            multiply_tile_double(tile, FEATURES, width, k, V + start * k, A + i * k, ahead, bytes, line)
+            project_tile_double(tile, TILE_FEATURES, width, k, V + start * k, A + i * k, ahead, bytes, line)
 
 
 cdef inline void add_scatter(
@@ -150,7 +152,7 @@ cdef inline void add_scatter(
         width = min(d - start, <Py_ssize_t> WIDTH)
         for r in range(rows):
             to_double(X + r * d + start, width, tile + r * WIDTH)
-        add_products_double(Wt, HEIGHT, k, rows, tile, width, WtX + start, d)
+        scatter_tile_double(Wt, HEIGHT, k, rows, tile, width, WtX + start, d)
 
 
 cdef inline void add_gram(const double* Wt, Py_ssize_t k, double* WtW, Py_ssize_t ldw) noexcept nogil:
@@ -183,17 +185,27 @@ def sweep_block(
     double[:, ::1] WtX,             # OUT (K, d): out' X
     double[:, ::1] WtW,             # OUT (k, k): out' out
 ):
-    """A pass of NMF over the rows of a block: their products with H, sweeps of W, and what the next H is made of.
+    """A pass of NMF over the rows of a block: their products with H, sweeps of W, and the products for the next H.
 
-    HEIGHT rows are taken at a time: they are read from memory once, and all that is made of them stays in the
-    second-level cache. Everything is float64: float32 would blur the squared error, a small difference of large sums.
+    ROWS rows are taken at a time: they are read from memory once, and all their products stay in the second-level
+    cache. Everything is float64: float32 would blur the squared error, a small difference of large sums.
 
     Cost: 4 m d K + n_sweeps m k (k + 2) multiply-adds. Source: as of `hals_block`.
     """
     cdef Py_ssize_t m = X.shape[0], d = X.shape[1], k = G.shape[0], wide = V.shape[1]
     cdef Py_ssize_t group, start, rows, r, p
-    cdef double tile[HEIGHT * WIDTH]  # also N_ROWS * FEATURES
-
+    cdef double tile[HEIGHT * WIDTH]  # at least N_ROWS * TILE_FEATURES
+    check_2d("V", V.shape, d, wide)
+    check_multiple("columns of V", wide, MULTIPLE)
+    check_least("columns of V", wide, k)
+    check_2d("G", G.shape, k, k)
+    check_2d("W", W.shape, m, k)
+    check_2d("A", A.shape, HEIGHT, wide)
+    check_2d("B", B.shape, wide, HEIGHT)
+    check_2d("Wt", Wt.shape, wide, HEIGHT)
+    check_2d("out", out.shape, m, k)
+    check_2d("WtX", WtX.shape, wide, d)
+    check_2d("WtW", WtW.shape, k, k)
     with nogil:
         for r in range(HEIGHT * WIDTH):
             tile[r] = 0
@@ -249,6 +261,9 @@ def residual_block(
     """
     cdef Py_ssize_t n = X.shape[0], d = X.shape[1], k = H.shape[0]
     cdef Py_ssize_t group, piece, i, start, rows
+    check_2d("W", W.shape, n, k)
+    check_2d("H", H.shape, k, d)
+    check_1d("out", out.shape, d)
     with nogil:
         out[:] = 0
         for group in range((n + HEIGHT - 1) // HEIGHT):

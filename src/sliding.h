@@ -1,9 +1,9 @@
-/* Sliding sums along y: the transform of a window without its taper is a sum over its rows, and of the rows of the
- * next window most are the same. A window that starts in one block of w rows and ends in the next is the sum of a
- * suffix of the one and a prefix of the other, so that nothing is ever subtracted and no rounding is carried on. A
- * taper that is a sum of cosines mixes neighbouring frequencies.
+/* Sliding sums along y. A template, see float_and_double.h.
  *
- * For how to include it, see fft.h. */
+ * The transform of a window without its taper is a sum over its rows, and the next window shares most of them. A window
+ * that starts in one block of w rows and ends in the next is the sum of the last rows of the one block and the first
+ * rows of the other: nothing is ever subtracted, and rounding errors do not accumulate. A taper that is a sum of cosines
+ * mixes neighbouring frequencies. */
 
 #include "windows.h"
 
@@ -26,7 +26,7 @@ static inline __attribute__((always_inline)) TYPED(sums) TYPED(sum_of)(const TYP
 
 /* Sums of one frequency for m windows of w rows, which start at row 0, step, 2 step, ...
  *
- * Eight rows at a time are summed for themselves: a sum of all, one by one, would round twice as much.
+ * Rows are summed in groups of eight, and then the groups: one long sum would have twice the rounding error.
  *
  * rows : pairs of vectors, real and imaginary;  cosines, sines : (w,), of 2 pi k j / w */
 static inline void TYPED(slide)(
@@ -66,7 +66,7 @@ static inline void TYPED(slide)(
     }
 }
 
-/* Add the sums at k - t (low) and k + t (high) to those at k; `sign` is that of k - t, in which sine sums are odd. */
+/* Add the sums at k - t (low) and k + t (high) to those at k. `sign` is the sign of k - t: sine sums are odd in it. */
 static inline __attribute__((always_inline)) void TYPED(mix)(
     TYPED(sums) *s, REAL c, REAL d, REAL sign, const TYPED(sums) *low, const TYPED(sums) *high)
 {
@@ -76,13 +76,19 @@ static inline __attribute__((always_inline)) void TYPED(mix)(
     s->im_sin += c * (high->im_sin + sign * low->im_sin) - d * (high->im_cos - low->im_cos);
 }
 
+/* Vectors of scratch of `slide_windows` for m windows of w rows: pairs of vectors for the rows, and sums of four vectors. */
+static inline ptrdiff_t TYPED(slide_vectors)(ptrdiff_t m, ptrdiff_t step, ptrdiff_t w, ptrdiff_t terms)
+{
+    return 2 * ((m - 1) * step + w) + 4 * (2 * terms + 1) * m;
+}
+
 /* Features of the windows of a tile by sliding sums.
  *
  * terms : T, of a taper a_0 + sum_t a_t cos(2 pi t j / w), j from the first row of the window
  * cosines, sines : (hy + 1 + T, w), of 2 pi k j / w
  * mixing : (m, 1 + 2 T): a_0, then a_t / 2 cos(2 pi t y step / w) and a_t / 2 sin(..) for t = 1..T
- * rows : (m - 1) step + w pairs of vectors, scratch: a vector of columns, as it is read for every frequency
- * planes : (2 T + 1, m), scratch
+ * rows : (slide_vectors, lanes), scratch: (m - 1) step + w pairs of vectors, a copy of a vector of columns that every
+ *     frequency reads; behind it the sums (2 T + 1, m) of neighbouring frequencies
  *
  * With C(k) the cosine and D(k) the sine sums of a column, those of the tapered column are
  *     C'(k) = a_0 C(k) + sum_t a_t / 2 [cos(t phi) (C(k-t) + C(k+t)) + sin(t phi) (D(k+t) - D(k-t))]
@@ -106,7 +112,7 @@ static inline __attribute__((always_inline)) void TYPED(slide_terms)(
             for (ptrdiff_t newest = 0; newest <= f.hy + terms; newest++) {
                 TYPED(slide)(
                     rows, g.w, g.step, g.m, cosines + newest * g.w, sines + newest * g.w, planes + newest % ring * g.m);
-                if (newest == 0) /* a constant sums up to 0 over the rows of a window at every frequency but this */
+                if (newest == 0) /* at all other frequencies the sum of a constant over the rows is 0 */
                     for (ptrdiff_t y = 0; y < g.m; y++) {
                         const REAL *uniform = (const REAL *)f.uniform + f.hy * f.ld + kx;
                         const REAL less = shift[y * g.n] / mixing[0];
@@ -127,9 +133,9 @@ static inline __attribute__((always_inline)) void TYPED(slide_terms)(
                         const TYPED(sums) *high = planes + (k + t) % ring * g.m + y;
                         TYPED(mix)(&s, mix[2 * t - 1], mix[2 * t], k < t ? -1 : 1, low, high);
                     }
-                    TYPED(put)(f, k, kx, s.re_cos + s.im_sin, s.im_cos - s.re_sin, window + y * g.down);
+                    TYPED(store_features)(f, k, kx, s.re_cos + s.im_sin, s.im_cos - s.re_sin, window + y * g.down);
                     if (k > 0)
-                        TYPED(put)(f, -k, kx, s.re_cos - s.im_sin, s.im_cos + s.re_sin, window + y * g.down);
+                        TYPED(store_features)(f, -k, kx, s.re_cos - s.im_sin, s.im_cos + s.re_sin, window + y * g.down);
                 }
             }
         }
@@ -139,7 +145,7 @@ static inline void TYPED(slide_windows)(
     int terms, const tile *g, const features *f, const REAL *cosines, const REAL *sines, const REAL *mixing,
     void *scratch)
 {
-    switch (terms) { /* as constants, for the compiler to unroll */
+    switch (terms) { /* as constants, so that the compiler unrolls the loops over them */
     case 0: TYPED(slide_terms)(0, *g, *f, cosines, sines, mixing, scratch); break;
     case 1: TYPED(slide_terms)(1, *g, *f, cosines, sines, mixing, scratch); break;
     case 2: TYPED(slide_terms)(2, *g, *f, cosines, sines, mixing, scratch); break;

@@ -1,10 +1,5 @@
-/* Vectors of the widest registers of the SIMD level, by the vector extension of GCC and Clang.
- *
- * A template: it is included once for each type of number, with REAL and TYPED defined,
- *
- *     #define REAL float
- *     #define TYPED(name) name##_float
- *     #include "vectors.h"
+/* Vectors as wide as the registers of the SIMD level, by the vector extension of GCC and Clang. A template: it is
+ * included for each type of number, see float_and_double.h.
  *
  * The compiler does not keep accumulators of an ordinary loop nest in registers: products of the shapes of the window
  * transforms run at 13 GF/s as plain loops, at 50-95 in OpenBLAS, which packs its operands first, and at 165-205 here,
@@ -17,15 +12,16 @@
 #include <string.h>
 
 #ifndef VECTOR_BYTES
+#define WIDEST_VECTOR_BYTES 64 /* of any SIMD level */
 #if defined(__AVX512F__)
 #define VECTOR_BYTES 64
-#define PANEL_VECTORS 4 /* 4 x 4 accumulators of 32 registers */
+#define TILE_VECTORS 4 /* 4 x 4 accumulators in 32 registers */
 #elif defined(__AVX__)
 #define VECTOR_BYTES 32
-#define PANEL_VECTORS 2 /* 4 x 2 of 16 */
+#define TILE_VECTORS 2 /* 4 x 2 accumulators in 16 registers */
 #else
 #define VECTOR_BYTES 16
-#define PANEL_VECTORS 2
+#define TILE_VECTORS 2
 #endif
 #endif
 
@@ -34,11 +30,11 @@ typedef REAL TYPED(vector) __attribute__((vector_size(VECTOR_BYTES), aligned(siz
 
 enum { TYPED(lanes) = VECTOR_BYTES / sizeof(REAL) };
 
-/* A vector of as many float64 numbers as a vector of REAL has: what sums of products are added in. */
+/* A vector of float64 numbers with the lanes of a vector of REAL: sums of products are added in it. */
 typedef double TYPED(wide) __attribute__((vector_size(sizeof(double) * TYPED(lanes)), aligned(8), may_alias));
 
-/* c (rows x vectors) = a (rows x k) b (k x vectors), accumulated in registers, of which `valid` columns are stored. */
-static inline __attribute__((always_inline)) void TYPED(panel)(
+/* c (rows x vectors) = a (rows x k) b (k x vectors), accumulated in registers. The first `valid` columns are stored. */
+static inline __attribute__((always_inline)) void TYPED(product_tile)(
     const int rows, const int vectors, const REAL *a, ptrdiff_t lda, ptrdiff_t k, const REAL *b, ptrdiff_t ldb, REAL *c,
     ptrdiff_t ldc, ptrdiff_t valid)
 {
@@ -68,19 +64,19 @@ static inline void TYPED(product)(
     ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const REAL *a, ptrdiff_t lda, const REAL *b, ptrdiff_t ldb, REAL *c,
     ptrdiff_t ldc)
 {
-    const ptrdiff_t wide = PANEL_VECTORS * TYPED(lanes), lanes = TYPED(lanes);
+    const ptrdiff_t wide = TILE_VECTORS * TYPED(lanes), lanes = TYPED(lanes);
     ptrdiff_t x = 0, i;
     for (; x + wide <= n; x += wide) {
         for (i = 0; i + 4 <= m; i += 4)
-            TYPED(panel)(4, PANEL_VECTORS, a + i * lda, lda, k, b + x, ldb, c + i * ldc + x, ldc, wide);
+            TYPED(product_tile)(4, TILE_VECTORS, a + i * lda, lda, k, b + x, ldb, c + i * ldc + x, ldc, wide);
         for (; i < m; i++)
-            TYPED(panel)(1, PANEL_VECTORS, a + i * lda, lda, k, b + x, ldb, c + i * ldc + x, ldc, wide);
+            TYPED(product_tile)(1, TILE_VECTORS, a + i * lda, lda, k, b + x, ldb, c + i * ldc + x, ldc, wide);
     }
     for (; x < n; x += lanes) {
         const ptrdiff_t valid = n - x < lanes ? n - x : lanes;
         for (i = 0; i + 8 <= m; i += 8)
-            TYPED(panel)(8, 1, a + i * lda, lda, k, b + x, ldb, c + i * ldc + x, ldc, valid);
+            TYPED(product_tile)(8, 1, a + i * lda, lda, k, b + x, ldb, c + i * ldc + x, ldc, valid);
         for (; i < m; i++)
-            TYPED(panel)(1, 1, a + i * lda, lda, k, b + x, ldb, c + i * ldc + x, ldc, valid);
+            TYPED(product_tile)(1, 1, a + i * lda, lda, k, b + x, ldb, c + i * ldc + x, ldc, valid);
     }
 }
