@@ -64,7 +64,7 @@ def rows(matrix: WindowMatrix, kind: type[Any], rounds: int, least: float) -> fl
     pixels = matrix.frames.pixels(0, slice(0, 64), columns, matrix.dtype)
     transform = kind(matrix.plan.axis_x)
     scratch = transform.scratch(pixels.shape[1], across)
-    lanes = transforms.VECTOR_LANES
+    lanes = transforms.window_kernels.WIDEST_LANES
     out = transforms.aligned((2, 64, (-(-across * (matrix.hx + 1) // lanes) + 1 | 1) * lanes), matrix.dtype)
     sums = np.empty((64, across))
     return seconds(lambda: transform(pixels, 0, out, sums, scratch), rounds, least) / (64 * across)

@@ -1,10 +1,9 @@
 /* The inner loop of `enumerate_block` in src/abundances.pyx; vectors.h must be included for double before.
  *
- * For each of `n_supports` supports, its maps (k x (k + 1)) times [b, 1] are the violations of the KKT conditions: minus
- * the amounts of its members, and what the other components would still gain. The result is the amounts of the support
- * whose largest violation is the least. The lanes of a vector are rows. A group of rows stays in registers, so there is
- * a function for each k.
- */
+ * For each of `n_supports` supports, its maps (k x (k + 1)) times [b, 1] are the violations of the KKT conditions:
+ * minus the amounts of its members, and what the other components would still gain. The result is the amounts of the
+ * support whose largest violation is the least. The lanes of a vector are rows. A group of rows stays in registers,
+ * so there is a function for each k. */
 
 typedef int64_t masks __attribute__((vector_size(VECTOR_BYTES)));
 

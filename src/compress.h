@@ -6,8 +6,8 @@
 typedef REAL TYPED(eight) __attribute__((vector_size(8 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 typedef double TYPED(eight_wide) __attribute__((vector_size(8 * sizeof(double)), aligned(8), may_alias));
 
-/* squares (rows) = sums of squares of the rows of x (rows x d); sums (d) += column sums of x. If `ahead` is not NULL, the
- * rows from there on are prefetched.
+/* squares (rows) = sums of squares of the rows of x (rows x d); sums (d) += column sums of x. If `ahead` is not NULL,
+ * the rows from there on are prefetched.
  *
  * `sum_piece` in compress.pyx computes the same of centred rows, piece by piece, in another order of additions: its
  * last digits differ. Neither can become the other without a change of the bits of its results. */
@@ -41,7 +41,7 @@ static inline __attribute__((always_inline)) void TYPED(sum_rows)(
     }
 }
 
-/* squares (m) and sums (d) of x (m x d). Four rows are added to the sums at a time, which are loaded and stored once. */
+/* squares (m) and sums (d) of x (m x d). Four rows are added to the sums at a time: fewer loads and stores of sums. */
 static inline void TYPED(sums_of)(const REAL *x, ptrdiff_t m, ptrdiff_t d, double *squares, double *sums)
 {
     enum { ahead = 8 };

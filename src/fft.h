@@ -1,11 +1,11 @@
-/* Fourier transforms of a vector of columns at once: a column has a lane. Real and imaginary parts have their own vectors.
+/* Fourier transforms of a vector of columns at once: a column has a lane. Real and imaginary parts have their own
+ * vectors.
  *
- * Decimation in frequency, in place, with radices 2, 3, 4 and 5. The results are not reordered at the end: a table tells
- * the last stage which frequencies it computes, and frequencies that are not kept are skipped. A template, see
+ * Decimation in frequency, in place, with radices 2, 3, 4 and 5. The results are not reordered at the end: a table
+ * tells the last stage which frequencies it computes, and frequencies that are not kept are skipped. A template, see
  * float_and_double.h.
  *
- * Source: C. Van Loan, Computational Frameworks for the Fast Fourier Transform, SIAM 1992,
- * 10.1137/1.9781611970999. */
+ * Source: C. Van Loan, Computational Frameworks for the Fast Fourier Transform, SIAM 1992, 10.1137/1.9781611970999. */
 
 #include "vectors.h"
 

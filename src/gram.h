@@ -62,8 +62,8 @@ static inline __attribute__((always_inline)) void TYPED(add_tile)(
     }
 }
 
-/* Panels of y = x - mean for m rows of x; sums (d) += column sums of y. Returns the sum of squares of y, in float64: the
- * diagonal of the products has it only with the rounding of their type. */
+/* Panels of y = x - mean for m rows of x; sums (d) += column sums of y. Returns the sum of squares of y, in float64:
+ * the diagonal of the products has it only with the rounding of their type. */
 static inline double TYPED(fill_panels)(
     const REAL *x, ptrdiff_t m, ptrdiff_t d, const REAL *mean, REAL *panels, ptrdiff_t height, double *sums)
 {
@@ -123,8 +123,8 @@ static inline void TYPED(add_column)(
     }
 }
 
-/* g (d x d) += y' y in the upper triangle, for panels of m rows y. Tiles on the diagonal also write below it. Memory from
- * `ahead` to `end` is needed next: a share of it is prefetched with every tile. */
+/* g (d x d) += y' y in the upper triangle, for panels of m rows y. Tiles on the diagonal also write below it. Memory
+ * from `ahead` to `end` is needed next: a share of it is prefetched with every tile. */
 static inline void TYPED(add_panels)(
     const REAL *panels, ptrdiff_t m, ptrdiff_t d, ptrdiff_t height, double *g, const REAL *ahead, const REAL *end)
 {
@@ -142,7 +142,8 @@ static inline void TYPED(add_panels)(
             const ptrdiff_t skipped = i > j ? (i - j) / lanes * lanes : 0, valid = tiled - j - skipped;
             const ptrdiff_t wanted = valid < width - skipped ? valid : width - skipped;
             const ptrdiff_t rows = tiled - i < GRAM_ROWS ? tiled - i : GRAM_ROWS;
-            const REAL *a = panels + TYPED(panel_start)(i, height), *b = panels + TYPED(panel_start)(j + skipped, height);
+            const REAL *a = panels + TYPED(panel_start)(i, height);
+            const REAL *b = panels + TYPED(panel_start)(j + skipped, height);
             double *sums = g + i * d + j + skipped;
             if (GRAM_VECTORS == 3 && wanted > 2 * lanes)
                 TYPED(add_tile)(GRAM_VECTORS, a, b, m, sums, d, rows, wanted);
@@ -155,13 +156,13 @@ static inline void TYPED(add_panels)(
         TYPED(add_column)(panels, m, d, height, j, g);
 }
 
-/* g (d x d) += y' y and sums (d) += column sums of y = x - mean for m rows of x, through panels of `height` rows. Returns
- * the sum of squares of y. */
+/* g (d x d) += y' y and sums (d) += column sums of y = x - mean for m rows of x, through panels of `height` rows.
+ * Returns the sum of squares of y. */
 static inline double TYPED(add_gram)(
     const REAL *x, ptrdiff_t m, ptrdiff_t d, const REAL *mean, REAL *panels, ptrdiff_t height, double *g, double *sums)
 {
-    /* The last panel is multiplied as a whole, also beyond the last feature. It starts from zeros, since some processors
-     * are slow on the denormal numbers that memory may hold. */
+    /* The last panel is multiplied as a whole, also beyond the last feature. It starts from zeros, since some
+     * processors are slow on the denormal numbers that memory may hold. */
     memset(panels + (d - 1) / TYPED(panel_width) * TYPED(panel_width) * height, 0,
            TYPED(panel_width) * height * sizeof(REAL));
     double squares = 0;

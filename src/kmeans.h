@@ -15,8 +15,8 @@ typedef int64_t eight_masks __attribute__((vector_size(64)));
 
 enum { TYPED(line) = 64 / sizeof(REAL) }; /* numbers of a cache line */
 
-/* tile (KMEANS_ROWS, features) = rows - origin in its first d features; norms (KMEANS_ROWS, lanes) += their squares, lane
- * by lane. */
+/* tile (KMEANS_ROWS, features) = rows - origin in its first d features; norms (KMEANS_ROWS, lanes) += their squares,
+ * lane by lane. */
 static inline void TYPED(subtract_origin)(
     const REAL *const *rows, const REAL *origin, ptrdiff_t d, REAL *tile, ptrdiff_t features, REAL *norms)
 {

@@ -1,5 +1,6 @@
-# The door of a kernel: once a block it compares the shapes of its arguments with those its loops rely on. Loops go
-# through raw pointers, so a wrong shape would read or write memory of others. Values (labels, indices) are not looked at.
+# The door of a kernel: once a block it compares the shapes of its arguments with those that its loops rely on. Loops go
+# through raw pointers, so with a wrong shape they would read or write memory of others. Values, such as labels, are not
+# checked.
 
 
 cdef int refuse_shape(str name, tuple expected, tuple got) except -1:

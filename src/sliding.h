@@ -1,9 +1,9 @@
 /* Sliding sums along y. A template, see float_and_double.h.
  *
- * The transform of a window without its taper is a sum over its rows, and the next window shares most of them. A window
- * that starts in one block of w rows and ends in the next is the sum of the last rows of the one block and the first
- * rows of the other: nothing is ever subtracted, and rounding errors do not accumulate. A taper that is a sum of cosines
- * mixes neighbouring frequencies. */
+ * The transform of a window without its taper is a sum over its rows, and the next window shares most of them. A
+ * window that starts in one block of w rows and ends in the next is the sum of the last rows of the one block and the
+ * first rows of the other: nothing is ever subtracted, and rounding errors do not accumulate. A taper that is a sum
+ * of cosines mixes neighbouring frequencies. */
 
 #include "windows.h"
 
@@ -76,7 +76,8 @@ static inline __attribute__((always_inline)) void TYPED(mix)(
     s->im_sin += c * (high->im_sin + sign * low->im_sin) - d * (high->im_cos - low->im_cos);
 }
 
-/* Vectors of scratch of `slide_windows` for m windows of w rows: pairs of vectors for the rows, and sums of four vectors. */
+/* Vectors of scratch of `slide_windows` for m windows of w rows: pairs of vectors for the rows, and sums of four
+ * vectors. */
 static inline ptrdiff_t TYPED(slide_vectors)(ptrdiff_t m, ptrdiff_t step, ptrdiff_t w, ptrdiff_t terms)
 {
     return 2 * ((m - 1) * step + w) + 4 * (2 * terms + 1) * m;
@@ -114,10 +115,10 @@ static inline __attribute__((always_inline)) void TYPED(slide_terms)(
                     rows, g.w, g.step, g.m, cosines + newest * g.w, sines + newest * g.w, planes + newest % ring * g.m);
                 if (newest == 0) /* at all other frequencies the sum of a constant over the rows is 0 */
                     for (ptrdiff_t y = 0; y < g.m; y++) {
-                        const REAL *uniform = (const REAL *)f.uniform + f.hy * f.ld + kx;
+                        const REAL *taper_spectrum = (const REAL *)f.taper_spectrum + f.hy * f.ld + kx;
                         const REAL less = shift[y * g.n] / mixing[0];
-                        planes[y].re_cos -= less * *(const TYPED(vector) *)uniform;
-                        planes[y].im_cos -= less * *(const TYPED(vector) *)(uniform + (2 * f.hy + 1) * f.ld);
+                        planes[y].re_cos -= less * *(const TYPED(vector) *)taper_spectrum;
+                        planes[y].im_cos -= less * *(const TYPED(vector) *)(taper_spectrum + (2 * f.hy + 1) * f.ld);
                     }
                 const ptrdiff_t k = newest - terms;
                 if (k < 0)

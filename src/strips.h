@@ -4,9 +4,9 @@
 
 /* Fold a piece of w numbers minus `mean`: even (w / 2 + 1), odd ((w - 1) / 2).
  *
- * mirror[j] is piece[w - j] and taper_mirror[j] is taper[w - j]: reversed copies, so that all loads go forward. The last
- * vector overlaps the one before and stores the same numbers again where they overlap, since the number of pairs is
- * seldom a multiple of the lanes. */
+ * mirror[j] is piece[w - j] and taper_mirror[j] is taper[w - j]: reversed copies, so that all loads go forward. The
+ * last vector overlaps the one before and stores the same numbers again where they overlap, since the number of pairs
+ * is seldom a multiple of the lanes. */
 static inline void TYPED(fold_piece)(
     const REAL *piece, const REAL *mirror, ptrdiff_t w, REAL mean, const REAL *taper, const REAL *taper_mirror,
     REAL *even, REAL *odd)
@@ -48,8 +48,8 @@ static inline double TYPED(sum)(const REAL *x, ptrdiff_t n)
     return total;
 }
 
-/* Frequencies 0..h of real pieces of length 2 n, one piece a lane. Numbers at even and odd places are transformed as the
- * real and imaginary parts of n complex numbers, whose frequencies k and n - k give frequency k of the piece.
+/* Frequencies 0..h of real pieces of length 2 n, one piece a lane. Numbers at even and odd places are transformed as
+ * the real and imaginary parts of n complex numbers, whose frequencies k and n - k give frequency k of the piece.
  *
  * pieces : (2 n, lanes);  halved : (2, n), half the taper at even and at odd places
  * turns : (h + 1, 2), exp(-2 pi i k / (2 n)), real and imaginary part
@@ -68,8 +68,8 @@ static inline void TYPED(transform_pieces)(
     }
 }
 
-/* Store the frequencies of pieces, one piece a lane, in the first `valid` rows, `ld` apart. Whole vectors are stored: up
- * to lanes - 1 numbers behind the `count` of a row are overwritten. */
+/* Store the frequencies of pieces, one piece a lane, in the first `valid` rows, `ld` apart. Whole vectors are stored:
+ * up to lanes - 1 numbers behind the `count` of a row are overwritten. */
 static inline void TYPED(store_pieces)(
     const TYPED(vector) *frequencies, ptrdiff_t count, REAL *rows, ptrdiff_t ld, ptrdiff_t valid)
 {

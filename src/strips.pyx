@@ -165,7 +165,7 @@ def transform_rows_products_block(
     Py_ssize_t step,
     const floating[:, ::1] cosines,      # IN (w // 2 + 1, h + 1 and up to a whole vector), of 2 pi u j / w
     const floating[:, ::1] minus_sines,  # IN ((w - 1) // 2, as of cosines), its first row j = 1
-    const floating[:, ::1] uniform,      # IN (2, h + 1): DFT of the taper, real and imaginary part
+    const floating[:, ::1] taper_spectrum,  # IN (2, h + 1): real and imaginary part
     floating[::1] mirror,                # SCRATCH (at least nx + 1 + w,): an image row and the taper, reversed
     floating[:, ::1] even,               # SCRATCH (at least n, w // 2 + 1): for the pieces of some image rows
     floating[:, ::1] odd,                # SCRATCH (as of even, (w - 1) // 2)
@@ -177,20 +177,20 @@ def transform_rows_products_block(
     """Transforms and sums of the n pieces of every image row that start at 0, step, 2 step, ..., by products.
 
     `rows` gets the real and the imaginary parts of one piece after the other. The mean of a piece is transformed by
-    itself, by `uniform`: in sums with it the rest would lose digits.
+    itself, by `taper_spectrum`: in sums with it the rest would lose digits.
 
     Cost: 2 w (h + 1) operations a piece.
     """
     cdef Py_ssize_t batch, i, x, y, start, count, image_rows
     cdef floating mean
-    cdef Py_ssize_t nx = image.shape[1], w = taper.shape[0], n = sums.shape[1], m = uniform.shape[1]
+    cdef Py_ssize_t nx = image.shape[1], w = taper.shape[0], n = sums.shape[1], m = taper_spectrum.shape[1]
     cdef Py_ssize_t n_even = w // 2 + 1, n_odd = (w - 1) // 2, padded = cosines.shape[1]
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating)
     check_strip(image, w, step, first, m - 1, rows, sums)
     check_2d("cosines", cosines.shape, n_even, padded)
     check_least("columns of cosines", padded, (m + lanes - 1) // lanes * lanes)
     check_2d("minus_sines", minus_sines.shape, n_odd, padded)
-    check_2d("uniform", uniform.shape, 2, m)
+    check_2d("taper_spectrum", taper_spectrum.shape, 2, m)
     check_least("mirror", mirror.shape[0], nx + 1 + w)
     check_least("rows of even", even.shape[0], n)
     check_2d("even", even.shape, even.shape[0], n_even)
@@ -219,8 +219,8 @@ def transform_rows_products_block(
                 y = first + start + i // n
                 mean = sums[y, i % n] / w
                 for x in range(m):
-                    rows[0, y, i % n * m + x] = re[i * m + x] + mean * uniform[0, x]
-                    rows[1, y, i % n * m + x] = im[i * m + x] + mean * uniform[1, x]
+                    rows[0, y, i % n * m + x] = re[i * m + x] + mean * taper_spectrum[0, x]
+                    rows[1, y, i % n * m + x] = im[i * m + x] + mean * taper_spectrum[1, x]
 
 
 def fft_rows_scratch(Py_ssize_t width, Py_ssize_t w, Py_ssize_t h, Py_ssize_t itemsize):

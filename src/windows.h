@@ -27,12 +27,13 @@ static inline void TYPED(fold_columns)(
 #define STEMSEG_WINDOWS_H
 /* How features are computed from the spectrum of a window.
  *
- * uniform : (2, 2 hy + 1, ld), DFT of the taper, ky from -hy to hy, rows padded so that a vector can start at any kx
- * reach : the highest ky at which `uniform` is not zero
+ * taper_spectrum : (2, 2 hy + 1, ld), DFT of the taper, ky from -hy to hy, rows padded so that a vector can start at
+ *     any kx
+ * reach : the highest ky at which `taper_spectrum` is not zero
  * roots : whether a feature is factor |F|^(1/2), else factor |F|^2 */
 typedef struct {
     ptrdiff_t hy, hx, ld, reach;
-    const void *uniform;
+    const void *taper_spectrum;
     int roots;
     double factor;
 } features;
@@ -99,9 +100,9 @@ static inline __attribute__((always_inline)) void TYPED(store_features)(
 static inline __attribute__((always_inline)) void TYPED(store_features_less_mean)(
     const features f, ptrdiff_t ky, ptrdiff_t kx, TYPED(vector) re, TYPED(vector) im, REAL shift, REAL *window)
 {
-    const REAL *uniform = (const REAL *)f.uniform + (f.hy + ky) * f.ld + kx;
-    re -= shift * *(const TYPED(vector) *)uniform;
-    im -= shift * *(const TYPED(vector) *)(uniform + (2 * f.hy + 1) * f.ld);
+    const REAL *taper_spectrum = (const REAL *)f.taper_spectrum + (f.hy + ky) * f.ld + kx;
+    re -= shift * *(const TYPED(vector) *)taper_spectrum;
+    im -= shift * *(const TYPED(vector) *)(taper_spectrum + (2 * f.hy + 1) * f.ld);
     TYPED(store_features)(f, ky, kx, re, im, window);
 }
 

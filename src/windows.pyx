@@ -27,7 +27,7 @@ cdef extern from *:
 
     ctypedef struct features:
         Py_ssize_t hy, hx, ld, reach
-        const void *uniform
+        const void *taper_spectrum
         int roots
         double factor
 
@@ -67,28 +67,29 @@ cdef enum:
 
 #: Bytes of the widest vector of any SIMD level. Buffers are aligned to it.
 WIDEST_BYTES = WIDEST_VECTOR_BYTES
-#: Numbers of the widest vector. Rows of buffers are padded to a multiple of it, and costs of the ways are counted in it,
-#: at every level alike: which way is taken must not depend on the level.
+#: Numbers of the widest vector. At every level rows of buffers are padded to a multiple of it and costs are counted in
+#: it: which of the transforms is taken must not depend on the level.
 WIDEST_LANES = WIDEST_VECTOR_BYTES // <Py_ssize_t> sizeof(float)
-#: Most cosines of a taper of `transform_windows_sliding_block`, its mean not counted.
+#: Most cosines of a taper of `transform_windows_sliding_block`, its mean not counted; flat-top tapers have four. For
+#: more of them mixing the frequencies would cost more than a transform.
 MAX_TERMS = MOST_TERMS
 
 
 cdef inline int set_features(
-    features* f, Py_ssize_t hx, const floating[:, :, ::1] uniform, Py_ssize_t reach, bint roots, double factor
+    features* f, Py_ssize_t hx, const floating[:, :, ::1] taper_spectrum, Py_ssize_t reach, bint roots, double factor
 ) except -1:
     """How features are computed; see src/windows.h."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating)
-    f.hy = (uniform.shape[1] - 1) // 2
+    f.hy = (taper_spectrum.shape[1] - 1) // 2
     check_least("hx", hx, 0)
-    check_3d("uniform", uniform.shape, 2, 2 * f.hy + 1, uniform.shape[2])
-    check_least("columns of uniform", uniform.shape[2], hx + lanes)
+    check_3d("taper_spectrum", taper_spectrum.shape, 2, 2 * f.hy + 1, taper_spectrum.shape[2])
+    check_least("columns of taper_spectrum", taper_spectrum.shape[2], hx + lanes)
     check_least("reach", reach, 0)
     check_most("reach", reach, f.hy)
     f.reach = reach
     f.hx = hx
-    f.ld = uniform.shape[2]
-    f.uniform = &uniform[0, 0, 0]
+    f.ld = taper_spectrum.shape[2]
+    f.taper_spectrum = &taper_spectrum[0, 0, 0]
     f.roots = roots
     f.factor = factor
     return 0
@@ -144,8 +145,8 @@ def transform_windows_products_block(
     Py_ssize_t first,                    # the windows of the tile start at rows first, first + step, ...
     Py_ssize_t step,
     const floating[:, ::1] shift,        # IN (m, n): the number to subtract from every pixel of a window
-    const floating[:, :, ::1] uniform,   # IN (2, 2 hy + 1, at least hx and a vector): DFT of the taper, ky = -hy..hy
-    Py_ssize_t reach,                    # the highest ky at which `uniform` is not zero
+    const floating[:, :, ::1] taper_spectrum,  # IN (2, 2 hy + 1, at least hx and a vector), ky from -hy to hy
+    Py_ssize_t reach,                    # the highest ky at which `taper_spectrum` is not zero
     Py_ssize_t hx,
     bint roots,
     double factor,
@@ -167,7 +168,7 @@ def transform_windows_products_block(
     cdef tile t
     cdef features f
     cdef Py_ssize_t w = taper.shape[0], n_even = w // 2 + 1, n_odd = (w - 1) // 2, chunk = even.shape[1]
-    set_features(&f, hx, uniform, reach, roots, factor)
+    set_features(&f, hx, taper_spectrum, reach, roots, factor)
     set_tile(&t, rows, first, w, step, shift, out, &f)
     check_2d("cosines", cosines.shape, f.hy + 1, n_even)
     check_2d("sines", sines.shape, f.hy + 1, n_odd)
@@ -202,7 +203,7 @@ def transform_windows_fft_block(
     Py_ssize_t first,
     Py_ssize_t step,
     const floating[:, ::1] shift,        # IN
-    const floating[:, :, ::1] uniform,   # IN
+    const floating[:, :, ::1] taper_spectrum,  # IN
     Py_ssize_t reach,
     Py_ssize_t hx,
     bint roots,
@@ -223,7 +224,7 @@ def transform_windows_fft_block(
     cdef features f
     cdef fft p
     cdef Py_ssize_t w = taper.shape[0], n_vectors
-    set_features(&f, hx, uniform, reach, roots, factor)
+    set_features(&f, hx, taper_spectrum, reach, roots, factor)
     set_tile(&t, rows, first, w, step, shift, out, &f)
     set_fft(&p, w, radices, frequencies, twiddles)
     n_vectors = fft_windows_vectors_float(w) if floating is float else fft_windows_vectors_double(w)
@@ -237,7 +238,7 @@ def transform_windows_fft_block(
 
 
 def sliding_scratch(Py_ssize_t m, Py_ssize_t step, Py_ssize_t w, Py_ssize_t terms, Py_ssize_t itemsize):
-    """Least length of `vectors` of `transform_windows_sliding_block`, for m windows down and a taper of `terms` cosines."""
+    """Least length of `vectors` of `transform_windows_sliding_block`, for m windows down and `terms` cosines."""
     if itemsize == sizeof(float):
         return VECTOR_BYTES // itemsize * slide_vectors_float(m, step, w, terms)
     return VECTOR_BYTES // itemsize * slide_vectors_double(m, step, w, terms)
@@ -248,7 +249,7 @@ def transform_windows_sliding_block(
     Py_ssize_t first,
     Py_ssize_t step,
     const floating[:, ::1] shift,        # IN
-    const floating[:, :, ::1] uniform,   # IN
+    const floating[:, :, ::1] taper_spectrum,  # IN
     Py_ssize_t reach,
     Py_ssize_t hx,
     bint roots,
@@ -268,7 +269,7 @@ def transform_windows_sliding_block(
     cdef features f
     cdef Py_ssize_t w = cosines.shape[1], n_vectors
     cdef int terms = mixing.shape[1] // 2
-    set_features(&f, hx, uniform, reach, roots, factor)
+    set_features(&f, hx, taper_spectrum, reach, roots, factor)
     set_tile(&t, rows, first, w, step, shift, out, &f)
     check_2d("cosines", cosines.shape, f.hy + 1 + terms, w)
     check_2d("sines", sines.shape, f.hy + 1 + terms, w)

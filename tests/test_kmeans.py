@@ -82,7 +82,7 @@ def test_kernels_agree_with_their_twins(level, n, d, k, dtype, reference):
     centers = (rng.standard_normal((k, d)) + 3).astype(dtype)
     origin = np.full(d, 3, dtype)
     exact = centers.astype(np.float64)
-    lanes = kernels.PANEL_LANES
+    lanes = kernels.LANES
     columns = np.zeros((d, -(-k // lanes) * lanes), dtype)
     columns[:, :k] = (centers - origin).T
     half_norms = ((exact - origin) ** 2).sum(axis=1) / 2

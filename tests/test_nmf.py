@@ -46,7 +46,7 @@ def test_scikit_learn_checks(estimator, check):
 @pytest.mark.parametrize("level", available_levels())
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("k", "n"), [(1, 1), (2, 63), (3, 64), (4, 65), (7, 200), (32, 130)])
-def test_hals_block_equals_numpy(reference, level, dtype, k, n):
+def test_hals_kernel_is_its_twin(reference, level, dtype, k, n):
     kernels = importlib.import_module(f"stemseg_core._kernels.nmf_{level}")
     rng = np.random.default_rng(k)
     C = rng.random((k, 3 * k)).astype(dtype)
@@ -68,7 +68,7 @@ def test_hals_block_equals_numpy(reference, level, dtype, k, n):
 @pytest.mark.parametrize(
     ("m", "d", "k"), [(1, 1, 1), (5, 17, 3), (64, 64, 4), (65, 63, 8), (130, 300, 9), (200, 16, 20)]
 )
-def test_sweep_block_equals_numpy(reference, level, dtype, m, d, k):
+def test_sweep_kernel_is_its_twin(reference, level, dtype, m, d, k):
     kernels = importlib.import_module(f"stemseg_core._kernels.nmf_{level}")
     rng = np.random.default_rng(d)
     X, W, H = rng.random((m, d)).astype(dtype), rng.random((m, k)), rng.random((k, d))
@@ -88,7 +88,7 @@ def test_sweep_block_equals_numpy(reference, level, dtype, m, d, k):
 @pytest.mark.parametrize("level", available_levels())
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("n", "d", "k"), [(1, 1, 1), (5, 17, 3), (40, 64, 8), (130, 200, 5)])
-def test_residual_block_equals_numpy(reference, level, dtype, n, d, k):
+def test_residual_kernel_is_its_twin(reference, level, dtype, n, d, k):
     kernels = importlib.import_module(f"stemseg_core._kernels.nmf_{level}")
     rng = np.random.default_rng(d)
     X, W, H = rng.random((n, d)).astype(dtype), rng.random((n, k)).astype(dtype), rng.random((k, d))

@@ -44,13 +44,14 @@ def test_row_kernels_match_their_twins(reference, level, dtype, way, data):
     image = rng.standard_normal((height, (n - 1) * axis.step + axis.w)).astype(dtype)
     image.setflags(write=False)
     transform, first, columns = way(axis), data.draw(st.integers(0, 3), "first"), n * (axis.h + 1)
-    results = []
-    for module in (import_module(f"stemseg_core._kernels.windows_{level}"), reference("windows")):
+    results, scratch = [], None
+    for module in (import_module(f"stemseg_core._kernels.strips_{level}"), reference("strips")):
         rows = np.full((2, first + height, -(-columns // 16) * 16 + 16), np.nan, dtype)
         sums = np.full((first + height, n), np.nan)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(transforms, "kernels", module)
-            transform(image, first, rows, sums, transform.scratch(image.shape[1], n))
+            patch.setattr(transforms, "strip_kernels", module)
+            scratch = scratch or transform.scratch(image.shape[1], n)  # as large as this level needs
+            transform(image, first, rows, sums, scratch)
         assert np.isnan(rows[:, :first]).all()
         assert np.isnan(sums[:first]).all()
         results.append((rows[:, first:, :columns], sums[first:]))
@@ -87,20 +88,50 @@ def test_window_kernels_match_their_twins(reference, level, dtype, way, data):
         array.setflags(write=False)
     transform, d = way(axis, hx + 1), ((2 * h + 1) * (2 * hx + 1) + 1) // 2
     for roots in (False, True):
-        results = []
+        results, scratch = [], None
         for module in (import_module(f"stemseg_core._kernels.windows_{level}"), reference("windows")):
             # Windows are stored in vectors: what is around them must stay as it is.
             frame = np.full((m + 2, n + 2, d), np.nan, dtype)
             out = frame[1:-1, 1:-1]
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(transforms, "kernels", module)
+                patch.setattr(transforms, "window_kernels", module)
+                scratch = scratch or transform.scratch(ld, m)  # as large as this level needs
                 source = transforms.Source(rows, first, step, shift, taper_spectrum, axis.reach, hx, roots, 1.5, 0.7)
-                transform(source, out, transform.scratch(ld, m))
+                transform(source, out, scratch)
             results.append(out.copy())
             out[:] = np.nan
             assert np.isnan(frame).all()
         # A fourth root turns a rounding error of the power into its root.
         close(*((result**4 if roots else result) for result in results), dtype)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("way", transforms.WINDOW_TRANSFORMS)
+def test_every_feature_is_stored_in_its_place(level, dtype, way, monkeypatch):
+    """Vectors overlap where a window stores ky < 0: for every number of columns around whole vectors.
+
+    The amplitude of each column is its number, so that a feature that is not overwritten in time has a wrong value.
+    """
+    kernels = import_module(f"stemseg_core._kernels.windows_{level}")
+    monkeypatch.setattr(transforms, "window_kernels", kernels)
+    w = 12
+    axis = Axis(np.ones(w), 5, 3, np.dtype(dtype))
+    ky = np.arange(-5, 6)
+    # Of each row only the first pixel is not zero: all ky have the modulus of the column.
+    for hx in (*range(20), *range(29, 36)):
+        columns = 1 + np.arange(hx + 1.0)
+        rows = np.zeros((2, w, -(-2 * (hx + 1) // 16) * 16 + 16), dtype)
+        rows[0, 0, : 2 * (hx + 1)] = np.tile(columns, 2)
+        transform = way(axis, hx + 1)
+        frame = np.full((1, 4, 11 * (hx + 1) - 5), -1, dtype)
+        spectrum = np.zeros((2, 11, hx + 16), dtype)
+        source = transforms.Source(rows, 0, 3, np.zeros((1, 2), dtype), spectrum, 0, hx, False, 1.0, 1.0)
+        transform(source, frame[:, 1:3], transform.scratch(rows.shape[2], 1))
+        want = np.broadcast_to(columns**2, (11, hx + 1))[(np.arange(hx + 1) > 0) | (ky[:, None] >= 0)]
+        for window in frame[0, 1:3]:
+            np.testing.assert_allclose(window, want, rtol=1e-5)
+        assert (frame[0, [0, 3]] == -1).all()
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -121,7 +152,7 @@ def test_row_buffer_kernels_match_their_twins(reference, level, dtype):
     rng = np.random.default_rng(0)
     rows, sums = rng.random((2, 50, 48)).astype(dtype), rng.random((50, 3)) + 100
     results = []
-    for module in (import_module(f"stemseg_core._kernels.windows_{level}"), reference("windows")):
+    for module in (import_module(f"stemseg_core._kernels.strips_{level}"), reference("strips")):
         means, r, s = np.empty((4, 3), dtype), rows.copy(), sums.copy()
         module.window_means_block(s, 5, 7, 20, 11, np.empty((50, 3)), means)
         for start, count in ((9, 30), (45, 5), (3, 0)):

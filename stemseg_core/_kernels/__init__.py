@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 from stemseg_core._kernels.cpu import simd_levels
 
-STAGES = ("abundances", "compress", "gram", "kmeans", "nfindr", "nmf", "windows")
+STAGES = ("abundances", "compress", "gram", "kmeans", "nfindr", "nmf", "strips", "windows")
 
 
 def available_levels() -> list[str]:

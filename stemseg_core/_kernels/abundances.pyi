@@ -1,4 +1,4 @@
-"""abundances kernels."""
+"""Kernels of abundances: see src/abundances.pyx."""
 
 from typing import TypeVar
 
@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 _Floating = TypeVar("_Floating", np.float32, np.float64)
 
 ENUMERATE_MOST: int
+WORK_ROWS: int
+INDEX_ROWS: int
 
 def products_block(X: NDArray[_Floating], E: NDArray[_Floating], scale: float, B: NDArray[_Floating]) -> None: ...
 def enumerate_block(

@@ -1,1 +1,3 @@
+"""SIMD levels of the processor: see src/cpu.pyx."""
+
 def simd_levels() -> list[str]: ...

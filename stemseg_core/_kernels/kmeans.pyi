@@ -1,24 +1,37 @@
-from typing import Any
+"""Kernels of k-means: see src/kmeans.pyx."""
 
+from typing import TypeVar
+
+import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+_Floating = TypeVar("_Floating", np.float32, np.float64)
 
-PANEL_LANES: int
+LANES: int
 TILE_ROWS: int
+DISTANCE_LANES: int
 
 def assign_block(
-    X: Array,
-    origin: Array,
-    centers: Array,
-    columns: Array,
-    half_norms: Array,
-    moves: Array,
-    products: Array,
-    touched: Array,
-    labels: Array,
-    gaps: Array,
+    X: NDArray[_Floating],
+    origin: NDArray[_Floating],
+    centers: NDArray[np.float64],
+    columns: NDArray[_Floating],
+    half_norms: NDArray[np.float64],
+    moves: NDArray[np.float64],
+    products: NDArray[_Floating],
+    touched: NDArray[np.intp],
+    labels: NDArray[np.int32],
+    gaps: NDArray[_Floating],
 ) -> tuple[float, int]: ...
-def accumulate_block(X: Array, origin: Array, old: Array, new: Array, sums: Array, counts: Array) -> None: ...
-def distances_block(X: Array, columns: Array, out: Array) -> None: ...
-def own_distances_block(X: Array, centers: Array, labels: Array, out: Array) -> None: ...
+def accumulate_block(
+    X: NDArray[_Floating],
+    origin: NDArray[_Floating],
+    old: NDArray[np.int32],
+    new: NDArray[np.int32],
+    sums: NDArray[np.float64],
+    counts: NDArray[np.int64],
+) -> None: ...
+def distances_block(X: NDArray[_Floating], columns: NDArray[np.float64], out: NDArray[np.float64]) -> None: ...
+def own_distances_block(
+    X: NDArray[_Floating], centers: NDArray[np.float64], labels: NDArray[np.int32], out: NDArray[np.float64]
+) -> None: ...

@@ -1,4 +1,4 @@
-"""nfindr kernels."""
+"""Kernel of N-FINDR: see src/nfindr.pyx."""
 
 from typing import TypeVar
 

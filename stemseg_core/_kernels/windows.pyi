@@ -1,101 +1,70 @@
+"""Kernels of the window features: see src/windows.pyx."""
+
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-Float = TypeVar("Float", np.float32, np.float64)
+_Floating = TypeVar("_Floating", np.float32, np.float64)
 
-def move_rows_block(rows: NDArray[Float], sums: NDArray[np.float64], start: int, count: int) -> None: ...
-def window_means_block(
-    sums: NDArray[np.float64],
-    first: int,
-    step: int,
-    wy: int,
-    wx: int,
-    totals: NDArray[np.float64],
-    means: NDArray[Float],
-) -> None: ...
-def transform_rows_products_block(
-    image: NDArray[Float],
-    taper: NDArray[Float],
-    step: int,
-    cosines: NDArray[Float],
-    minus_sines: NDArray[Float],
-    uniform: NDArray[Float],
-    turned: NDArray[Float],
-    even: NDArray[Float],
-    odd: NDArray[Float],
-    products: NDArray[Float],
-    first: int,
-    rows: NDArray[Float],
-    sums: NDArray[np.float64],
-) -> None: ...
-def transform_rows_fft_block(
-    image: NDArray[Float],
-    halved: NDArray[Float],
-    step: int,
-    radices: NDArray[np.int32],
-    frequencies: NDArray[np.int32],
-    twiddles: NDArray[Float],
-    turns: NDArray[Float],
-    vectors: NDArray[Float],
-    totals: NDArray[np.float64],
-    first: int,
-    rows: NDArray[Float],
-    sums: NDArray[np.float64],
-) -> None: ...
+WIDEST_BYTES: int
+WIDEST_LANES: int
+MAX_TERMS: int
+
 def transform_windows_products_block(
-    rows: NDArray[Float],
+    rows: NDArray[_Floating],
     first: int,
     step: int,
-    shift: NDArray[Float],
-    uniform: NDArray[Float],
+    shift: NDArray[_Floating],
+    taper_spectrum: NDArray[_Floating],
     reach: int,
     hx: int,
     roots: bool,
     factor: float,
     zero: float,
-    taper: NDArray[Float],
-    cosines: NDArray[Float],
-    sines: NDArray[Float],
-    even: NDArray[Float],
-    odd: NDArray[Float],
-    products: NDArray[Float],
-    out: NDArray[Float],
+    taper: NDArray[_Floating],
+    cosines: NDArray[_Floating],
+    sines: NDArray[_Floating],
+    even: NDArray[_Floating],
+    odd: NDArray[_Floating],
+    products: NDArray[_Floating],
+    out: NDArray[_Floating],
 ) -> None: ...
+def fft_windows_scratch(w: int, itemsize: int) -> int: ...
 def transform_windows_fft_block(
-    rows: NDArray[Float],
+    rows: NDArray[_Floating],
     first: int,
     step: int,
-    shift: NDArray[Float],
-    uniform: NDArray[Float],
+    shift: NDArray[_Floating],
+    taper_spectrum: NDArray[_Floating],
     reach: int,
     hx: int,
     roots: bool,
     factor: float,
     zero: float,
-    taper: NDArray[Float],
+    taper: NDArray[_Floating],
     radices: NDArray[np.int32],
     frequencies: NDArray[np.int32],
-    twiddles: NDArray[Float],
-    vectors: NDArray[Float],
-    out: NDArray[Float],
+    twiddles: NDArray[_Floating],
+    vectors: NDArray[_Floating],
+    out: NDArray[_Floating],
 ) -> None: ...
+def sliding_scratch(m: int, step: int, w: int, terms: int, itemsize: int) -> int: ...
 def transform_windows_sliding_block(
-    rows: NDArray[Float],
+    rows: NDArray[_Floating],
     first: int,
     step: int,
-    shift: NDArray[Float],
-    uniform: NDArray[Float],
+    shift: NDArray[_Floating],
+    taper_spectrum: NDArray[_Floating],
     reach: int,
     hx: int,
     roots: bool,
     factor: float,
     zero: float,
-    cosines: NDArray[Float],
-    sines: NDArray[Float],
-    mixing: NDArray[Float],
-    vectors: NDArray[Float],
-    out: NDArray[Float],
+    cosines: NDArray[_Floating],
+    sines: NDArray[_Floating],
+    mixing: NDArray[_Floating],
+    vectors: NDArray[_Floating],
+    out: NDArray[_Floating],
 ) -> None: ...
-def finish_block(out: NDArray[Float], scale: str, gain: float, weight: float, zero: int) -> None: ...
+def finish_block(out: NDArray[_Floating], scale: str, gain: float, weight: float, zero: int) -> None: ...

@@ -83,13 +83,13 @@ def project(block: Array, mean: Array, columns: Array) -> Projection:
 
 def scores_on(block: Array, mean: Array, columns: Array) -> Array:
     """``(block - mean) @ columns`` alone, in float64."""
-    scores = _products(block, mean, columns, np.empty(0), np.empty(0))  # the kernel leaves out sums without room
+    scores = _products(block, mean, columns, None, None)
     refuse_non_finite(block, scores)
     return scores
 
 
-def _products(block: Array, mean: Array, columns: Array, squares: Array, sums: Array) -> Array:
-    padded = np.empty((-(-len(block) // kernels.ROWS) * kernels.ROWS, columns.shape[1]))
+def _products(block: Array, mean: Array, columns: Array, squares: Array | None, sums: Array | None) -> Array:
+    padded = np.empty((-(-len(block) // kernels.TILE_ROWS) * kernels.TILE_ROWS, columns.shape[1]))
     kernels.project_block(block.astype(mean.dtype, copy=False), mean, columns, padded, squares, sums)
     return padded[: len(block)]
 

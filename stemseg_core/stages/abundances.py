@@ -250,7 +250,7 @@ class GramSolver:
             kernels.enumerate_block(B, self.offset, self.scale, bool(self.c.any()), *self._supports, A)
         else:
             problem = (B, self.offset, self.scale, self.c, self.G)
-            scratch = np.empty((k, k)), np.empty((6, k)), np.empty((2, k), np.intp)
+            scratch = np.empty((k, k)), np.empty((kernels.WORK_ROWS, k)), np.empty((kernels.INDEX_ROWS, k), np.intp)
             unfinished = kernels.active_set_block(*problem, self.max_iter, *scratch, A)
             if unfinished:
                 warnings.warn(

@@ -22,8 +22,6 @@ from stemseg_core.system.merging import add
 from stemseg_core.system.threads import one_blas_thread
 from stemseg_core.system.types import Array, Partial
 
-#: Centres that `distances_block` takes at a time. A property of the kernel: another number gives wrong results.
-DISTANCE_LANES = 8
 #: Blocks of an array that an assignment takes as one. Twice as many: threads wait less often for the interpreter, but
 #: longer for the last of them. The order of sums changes, and with it the last bits of results.
 BLOCKS = 8
@@ -239,13 +237,13 @@ class _Targets(NamedTuple):
 def _targets(centers: Array, origin: Array) -> _Targets:
     exact = centers.astype(np.float64)
     relative = exact - origin
-    columns = as_columns(relative, centers.dtype, kernels.PANEL_LANES)
+    columns = as_columns(relative, centers.dtype, kernels.LANES)
     return _Targets(origin, exact, columns, (relative**2).sum(axis=1) / 2)
 
 
 def distance_columns(centers: Array) -> Array:
     """Centres (k, d) as `squared_distances` takes them."""
-    return as_columns(centers, np.float64, DISTANCE_LANES)
+    return as_columns(centers, np.float64, kernels.DISTANCE_LANES)
 
 
 def squared_distances(block: Array, columns: Array, k: int) -> NDArray[np.float64]:

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-#: Most cosines of a taper for sliding sums; flat-top tapers have four. Twice as many: tapers of many terms, for which
-#: mixing their frequencies costs more than a transform.
-MAX_TERMS = 4
+from stemseg_core._kernels import windows as kernels
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +65,7 @@ class Axis:
         skew = np.abs(spectrum.imag).max() > 1e-13 * np.abs(self.taper).max()
         # At w / 2 a cosine has no sine to pair with: short windows are left to the other transforms. The mean is taken
         # off by way of a_0, which must not drown in the other terms.
-        if last > MAX_TERMS or 2 * last >= self.w or skew or abs(a[0]) < 0.01 * np.abs(a).max():
+        if last > kernels.MAX_TERMS or 2 * last >= self.w or skew or abs(a[0]) < 0.01 * np.abs(a).max():
             return None
         return np.asarray(a[: last + 1])
 

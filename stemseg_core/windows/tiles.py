@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stemseg_core._kernels import windows as kernels
+from stemseg_core._kernels import strips as strip_kernels
+from stemseg_core._kernels import windows as window_kernels
 from stemseg_core.system.types import Array
 from stemseg_core.windows.images import Frames
 from stemseg_core.windows.plan import WindowPlan
-from stemseg_core.windows.transforms import VECTOR_LANES, Source, aligned
+from stemseg_core.windows.transforms import Source, aligned
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,9 @@ class TileReader:
 
     def __init__(self, plan: WindowPlan, frames: Frames, tile_shape: tuple[int, int], out: Array | None = None) -> None:
         self.plan, self.frames, self.tile_shape, self.out = plan, frames, tile_shape, out
-        hx = plan.half_plane.hx
+        hx, lanes = plan.half_plane.hx, window_kernels.WIDEST_LANES
         spectrum = np.outer(plan.axis_y.taper_spectrum, plan.axis_x.taper_spectrum[hx:])
-        padded = (hx // VECTOR_LANES + 2) * VECTOR_LANES  # any kx starts a whole vector
+        padded = (hx // lanes + 2) * lanes  # any kx starts a whole vector
         self.taper_spectrum = aligned((2, len(spectrum), padded), plan.dtype)
         self.taper_spectrum[:, :, : hx + 1] = spectrum.real, spectrum.imag
         n_windows = math.prod(tile_shape) if out is None else 0
@@ -130,7 +131,7 @@ class TileReader:
             out = self.out[tile.frame, tile.y0 : tile.y1, tile.x0 : tile.x1]
         shift = strip.shift[:m]
         if plan.detrend is not None:
-            kernels.window_means_block(strip.sums, first, plan.step[0], *plan.window, strip.totals, shift)
+            strip_kernels.window_means_block(strip.sums, first, plan.step[0], *plan.window, strip.totals, shift)
         weight = math.sqrt(2)
         # Roots of moduli and powers come from the kernel, the other scales from its powers.
         exponent = {"sqrt": 0.5, "power": 2.0}.get(plan.scale)
@@ -149,7 +150,7 @@ class TileReader:
         )
         plan.along_y(source, out, strip.y_scratch)
         if exponent is None:
-            kernels.finish_block(out, plan.scale, gain, weight, plan.half_plane.zero)
+            window_kernels.finish_block(out, plan.scale, gain, weight, plan.half_plane.zero)
         return out
 
     def _start_strip(self, tile: Tile) -> _Strip:
@@ -159,8 +160,9 @@ class TileReader:
         height = (down - 1) * plan.step[0] + plan.window[0]
         # Room for a vector more at the end of each row; an odd number of vectors, so that neighbours in a column do
         # not fall into the same few sets of the cache.
-        vectors = -(-n * (plan.half_plane.hx + 1) // VECTOR_LANES) + 1 | 1
-        shape = (2, height + VECTOR_LANES, vectors * VECTOR_LANES)
+        lanes = window_kernels.WIDEST_LANES
+        vectors = -(-n * (plan.half_plane.hx + 1) // lanes) + 1 | 1
+        shape = (2, height + lanes, vectors * lanes)
         reusable = None if self.strip is None or self.strip.rows.shape != shape else self.strip.rows
         begin = tile.y0 * plan.step[0]
         return _Strip(
@@ -189,11 +191,11 @@ class TileReader:
             strip = self.strip = self._start_strip(tile)
         if end > strip.last:
             if begin > strip.first:
-                kernels.move_rows_block(strip.rows, strip.sums, begin - strip.first, strip.last - begin)
+                strip_kernels.move_rows_block(strip.rows, strip.sums, begin - strip.first, strip.last - begin)
                 strip.first = begin
             # Image rows are transformed a vector of them at a time.
-            n_vectors = -(-(end - strip.last) // VECTOR_LANES)
-            stop = min(strip.last + n_vectors * VECTOR_LANES, self.frames.image.shape[1])
+            n_vectors = -(-(end - strip.last) // window_kernels.WIDEST_LANES)
+            stop = min(strip.last + n_vectors * window_kernels.WIDEST_LANES, self.frames.image.shape[1])
             columns = slice(tile.x0 * plan.step[1], (tile.x1 - 1) * plan.step[1] + plan.window[1])
             pixels = self.frames.pixels(tile.frame, slice(strip.last, stop), columns, plan.dtype)
             plan.along_x(pixels, strip.last - strip.first, strip.rows, strip.sums, strip.x_scratch)

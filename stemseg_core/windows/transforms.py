@@ -15,12 +15,11 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from stemseg_core._kernels import windows as kernels
+from stemseg_core._kernels import strips as strip_kernels
+from stemseg_core._kernels import windows as window_kernels
 from stemseg_core.system.types import Array
 from stemseg_core.windows.axes import FFT, Axis
 
-#: No vector is longer than so many numbers, nor than so many bytes.
-VECTOR_LANES, VECTOR_BYTES = 16, 64
 #: Pieces of image rows that are multiplied at once: a factor is used often while it is in the first-level cache. Twice
 #: as many: pieces may push the factor out of that cache.
 BATCH = 32
@@ -41,8 +40,8 @@ def aligned(shape: int | tuple[int, ...], dtype: DTypeLike) -> Array:
     """
     dtype = np.dtype(dtype)
     size = int(np.prod(shape))
-    raw = np.zeros(size * dtype.itemsize + VECTOR_BYTES, np.uint8)
-    start = -raw.ctypes.data % VECTOR_BYTES
+    raw = np.zeros(size * dtype.itemsize + window_kernels.WIDEST_BYTES, np.uint8)
+    start = -raw.ctypes.data % window_kernels.WIDEST_BYTES
     return raw[start : start + size * dtype.itemsize].view(dtype).reshape(shape)
 
 
@@ -124,7 +123,9 @@ class ProductRows(RowTransform):
 
     def __init__(self, axis: Axis) -> None:
         self.step, self.h, self.taper = axis.step, axis.h, axis.taper.astype(axis.dtype)
-        angles = np.pad(axis.angles(axis.h, axis.w // 2 + 1), ((0, -(axis.h + 1) % VECTOR_LANES), (0, 0))).T
+        angles = np.pad(
+            axis.angles(axis.h, axis.w // 2 + 1), ((0, -(axis.h + 1) % window_kernels.WIDEST_LANES), (0, 0))
+        ).T
         self.cosines = np.cos(angles).astype(axis.dtype, order="C")
         self.minus_sines = -np.sin(angles[1 : (axis.w - 1) // 2 + 1]).astype(axis.dtype, order="C")
         spectrum = axis.taper_spectrum[axis.h :]
@@ -141,9 +142,9 @@ class ProductRows(RowTransform):
 
     def __call__(self, pixels: Array, first: int, rows: Array, sums: Array, scratch: tuple[Array, ...]) -> None:
         tables = self.cosines, self.minus_sines, self.taper_spectrum
-        turned, even, odd, products = scratch
-        kernels.transform_rows_products_block(
-            pixels, self.taper, self.step, *tables, turned, even, odd, products, first, rows, sums
+        mirror, even, odd, products = scratch
+        strip_kernels.transform_rows_products_block(
+            pixels, self.taper, self.step, *tables, mirror, even, odd, products, first, rows, sums
         )
 
 
@@ -166,13 +167,14 @@ class FFTRows(RowTransform):
         self.turns = turns.view(float).reshape(-1, 2).astype(axis.dtype)
 
     def scratch(self, width: int, n: int) -> tuple[Array, ...]:
-        size = VECTOR_LANES * (width + 2 * self.axis.w + 2 * self.axis.h + 3 * VECTOR_LANES)
-        return aligned(size, self.axis.dtype), np.empty(VECTOR_LANES * (width + 1))
+        axis = self.axis
+        n_vectors, n_totals = strip_kernels.fft_rows_scratch(width, axis.w, axis.h, axis.dtype.itemsize)
+        return aligned(n_vectors, axis.dtype), np.empty(n_totals)
 
     def __call__(self, pixels: Array, first: int, rows: Array, sums: Array, scratch: tuple[Array, ...]) -> None:
         tables = self.fft.radices, self.fft.frequencies, self.fft.twiddles, self.turns
         vectors, totals = scratch
-        kernels.transform_rows_fft_block(
+        strip_kernels.transform_rows_fft_block(
             pixels, self.halved, self.axis.step, *tables, vectors, totals, first, rows, sums
         )
 
@@ -199,7 +201,7 @@ class ProductWindows(WindowTransform):
 
     def __call__(self, source: Source, out: Array, scratch: tuple[Array, ...]) -> None:
         even, odd, products = scratch
-        kernels.transform_windows_products_block(
+        window_kernels.transform_windows_products_block(
             *source, self.taper, self.cosines, self.sines, even, odd, products, out
         )
 
@@ -213,7 +215,7 @@ class FFTWindows(WindowTransform):
     def terms(cls, axis: Axis, columns: int) -> tuple[float, ...] | None:
         if FFT.radices_of(axis.w) is None:
             return None
-        numbers = -(-columns // VECTOR_LANES) * axis.w
+        numbers = -(-columns // window_kernels.WIDEST_LANES) * axis.w
         return numbers * FFT.stages(axis.w), numbers * max(0, axis.w - LONG) / axis.w, *_stores(axis, columns)
 
     def __init__(self, axis: Axis, columns: int) -> None:
@@ -221,11 +223,12 @@ class FFTWindows(WindowTransform):
         self.fft = FFT(axis.w, axis.dtype)
 
     def scratch(self, ld: int, m: int) -> tuple[Array, ...]:
-        return (aligned(4 * VECTOR_LANES * len(self.taper), self.taper.dtype),)
+        size = window_kernels.fft_windows_scratch(len(self.taper), self.taper.dtype.itemsize)
+        return (aligned(size, self.taper.dtype),)
 
     def __call__(self, source: Source, out: Array, scratch: tuple[Array, ...]) -> None:
         tables = self.fft.radices, self.fft.frequencies, self.fft.twiddles
-        kernels.transform_windows_fft_block(*source, self.taper, *tables, scratch[0], out)
+        window_kernels.transform_windows_fft_block(*source, self.taper, *tables, scratch[0], out)
 
 
 class SlidingWindows(WindowTransform):
@@ -238,7 +241,7 @@ class SlidingWindows(WindowTransform):
         if axis.cosines is None:
             return None
         n, down = len(axis.cosines), cls._down(axis, columns)
-        sums = -(-columns // VECTOR_LANES) * (axis.h + n)
+        sums = -(-columns // window_kernels.WIDEST_LANES) * (axis.h + n)
         # The rows of two blocks, or of one and the windows that reach into the next, shared by the windows of a tile.
         rows = sums * (axis.w + (down - 1) * axis.step) / (2 * down)
         return rows, rows * (axis.w > 2 * LONG), sums * n, *_stores(axis, columns)
@@ -267,12 +270,15 @@ class SlidingWindows(WindowTransform):
 
     def scratch(self, ld: int, m: int) -> tuple[Array, ...]:
         mixing = self.mixing(m)
-        pairs = (m - 1) * self.axis.step + self.axis.w + 2 * mixing.size
-        return mixing, aligned(2 * VECTOR_LANES * pairs, self.axis.dtype)
+        axis, terms = self.axis, mixing.shape[1] // 2
+        size = window_kernels.sliding_scratch(m, axis.step, axis.w, terms, axis.dtype.itemsize)
+        return mixing, aligned(size, axis.dtype)
 
     def __call__(self, source: Source, out: Array, scratch: tuple[Array, ...]) -> None:
         mixing, vectors = scratch
-        kernels.transform_windows_sliding_block(*source, self.cosines, self.sines, mixing[: len(out)], vectors, out)
+        window_kernels.transform_windows_sliding_block(
+            *source, self.cosines, self.sines, mixing[: len(out)], vectors, out
+        )
 
 
 Transform = TypeVar("Transform", RowTransform, WindowTransform)
@@ -284,7 +290,7 @@ WINDOW_TRANSFORMS: tuple[type[WindowTransform], ...] = (ProductWindows, FFTWindo
 def _stores(axis: Axis, columns: int) -> tuple[float, float, float]:
     """Terms of the cost of storing the features of a window: one, vectors, and numbers where columns fill no vector."""
     ky = 2 * axis.h + 1
-    return 1, ky * -(-columns // VECTOR_LANES), ky * columns * (columns < VECTOR_LANES)
+    return 1, ky * -(-columns // window_kernels.WIDEST_LANES), ky * columns * (columns < window_kernels.WIDEST_LANES)
 
 
 def cost(kind: type[Transform], *geometry: Any) -> float | None:

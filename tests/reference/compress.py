@@ -1,4 +1,4 @@
-"""Plain NumPy twins of src/compress.pyx."""
+"""Pure-NumPy twins of the kernels in src/compress.pyx."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def center_block(X, mean, Y, squares, sums):
 def project_block(X, mean, V, A, squares, sums):
     Y = X - mean
     A[: len(X)] = Y.astype(np.float64) @ V
-    if len(sums):
+    if sums is not None:
         center_block(X, mean, Y, squares, sums)
 
 

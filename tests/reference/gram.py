@@ -1,4 +1,4 @@
-"""Plain NumPy twin of src/gram.pyx."""
+"""Pure-NumPy twin of the kernel in src/gram.pyx."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Pure-NumPy twins of the kernels of src/kmeans.pyx: same names, same signatures, everything in float64."""
+"""Pure-NumPy twins of the kernels in src/kmeans.pyx, in float64."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The window kernels in plain NumPy, and the features of a whole image by `numpy.fft` as their oracle."""
+"""Pure-NumPy twins of the kernels in src/windows.pyx, and the features of a whole image by `numpy.fft`."""
 
 import numpy as np
 from scipy.signal import get_window
@@ -8,47 +8,12 @@ def fold(pieces, taper):
     """Even and odd part of tapered pieces (.., w): (.., w // 2 + 1) and (.., (w - 1) // 2), the latter from j = 1."""
     w = len(taper)
     x = taper * pieces
-    turned = np.roll(x[..., ::-1], 1, axis=-1)  # x[-j]
-    even, odd = x + turned, x - turned
+    mirror = np.roll(x[..., ::-1], 1, axis=-1)  # x[-j]
+    even, odd = x + mirror, x - mirror
     even[..., 0] = x[..., 0]
     if w % 2 == 0:
         even[..., w // 2] = x[..., w // 2]
     return even[..., : w // 2 + 1], odd[..., 1 : (w - 1) // 2 + 1]
-
-
-def move_rows_block(rows, sums, start, count):
-    rows[:, :count], sums[:count] = rows[:, start : start + count].copy(), sums[start : start + count].copy()
-
-
-def window_means_block(sums, first, step, wy, wx, totals, means):
-    for y in range(len(means)):
-        means[y] = sums[first + y * step : first + y * step + wy].sum(axis=0) / (wy * wx)
-
-
-def transform_rows_products_block(
-    image, taper, step, cosines, minus_sines, uniform, turned, even, odd, products, first, rows, sums
-):
-    n, m, w = sums.shape[1], products.shape[2], len(taper)
-    for i in range(n):
-        pieces = image[:, i * step : i * step + w]
-        e, o = fold(pieces, taper)
-        place = slice(first, first + len(image)), slice(i * m, (i + 1) * m)
-        rows[0][place] = e @ cosines[:, :m]
-        rows[1][place] = o @ minus_sines[:, :m]
-        sums[place[0], i] = pieces.sum(axis=1, dtype=np.float64)
-
-
-def transform_rows_fft_block(
-    image, halved, step, radices, frequencies, twiddles, turns, vectors, totals, first, rows, sums
-):
-    taper = 2 * halved.T.ravel()
-    n, m, w = sums.shape[1], len(turns), len(taper)
-    for i in range(n):
-        pieces = image[:, i * step : i * step + w]
-        spectrum = np.fft.fft(taper * pieces)[:, :m]
-        place = slice(first, first + len(image)), slice(i * m, (i + 1) * m)
-        rows[0][place], rows[1][place] = spectrum.real, spectrum.imag
-        sums[place[0], i] = pieces.sum(axis=1, dtype=np.float64)
 
 
 def tapered_windows(rows, first, step, taper, hx, out):
@@ -59,24 +24,40 @@ def tapered_windows(rows, first, step, taper, hx, out):
     return taper[:, None] * windows.swapaxes(1, 2)
 
 
-def put(spectrum, shift, uniform, hx, roots, factor, zero, out):
+def store_features(spectrum, shift, taper_spectrum, hx, roots, factor, zero, out):
     """Features of spectra (m, n, 2 hy + 1, hx + 1)."""
     hy = spectrum.shape[2] // 2
     ky, kx = np.mgrid[-hy : hy + 1, 0 : hx + 1]
-    spectrum = spectrum - shift[:, :, None, None] * (uniform[0] + 1j * uniform[1])[:, : hx + 1]
+    spectrum = spectrum - shift[:, :, None, None] * (taper_spectrum[0] + 1j * taper_spectrum[1])[:, : hx + 1]
     power = (np.abs(spectrum) ** 2)[..., (kx > 0) | (ky >= 0)]
     out[:] = factor * (power**0.25 if roots else power)
     out[..., hy * hx] *= zero
 
 
 def transform_windows_products_block(
-    rows, first, step, shift, uniform, reach, hx, roots, factor, zero, taper, cosines, sines, even, odd, products, out
+    rows,
+    first,
+    step,
+    shift,
+    taper_spectrum,
+    reach,
+    hx,
+    roots,
+    factor,
+    zero,
+    taper,
+    cosines,
+    sines,
+    even,
+    odd,
+    products,
+    out,
 ):
     windows = tapered_windows(rows, first, step, np.ones(len(taper)), hx, out)
     e, o = fold(np.moveaxis(windows, 2, -1), taper)  # (m, n, kx, j)
     plus, minus = e @ cosines.T - 1j * (o @ sines.T), e @ cosines.T + 1j * (o @ sines.T)
     spectrum = np.concatenate([minus[..., :0:-1], plus], axis=-1).swapaxes(-1, -2)
-    put(spectrum, shift, uniform, hx, roots, factor, zero, out)
+    store_features(spectrum, shift, taper_spectrum, hx, roots, factor, zero, out)
 
 
 def transform_windows_fft_block(
@@ -84,7 +65,7 @@ def transform_windows_fft_block(
     first,
     step,
     shift,
-    uniform,
+    taper_spectrum,
     reach,
     hx,
     roots,
@@ -97,21 +78,21 @@ def transform_windows_fft_block(
     vectors,
     out,
 ):
-    hy = uniform.shape[1] // 2
+    hy = taper_spectrum.shape[1] // 2
     spectrum = np.fft.fft(tapered_windows(rows, first, step, taper, hx, out), axis=2)
-    put(spectrum[:, :, np.arange(-hy, hy + 1)], shift, uniform, hx, roots, factor, zero, out)
+    store_features(spectrum[:, :, np.arange(-hy, hy + 1)], shift, taper_spectrum, hx, roots, factor, zero, out)
 
 
 def transform_windows_sliding_block(
-    rows, first, step, shift, uniform, reach, hx, roots, factor, zero, cosines, sines, mixing, vectors, out
+    rows, first, step, shift, taper_spectrum, reach, hx, roots, factor, zero, cosines, sines, mixing, vectors, out
 ):
-    hy, w = uniform.shape[1] // 2, cosines.shape[1]
+    hy, w = taper_spectrum.shape[1] // 2, cosines.shape[1]
     # The first window of a tile is where its taper begins: a_0 + sum_t 2 (a_t / 2) cos(2 pi t j / w).
     taper = mixing[0, 0] + 2 * mixing[0, 1::2] @ np.cos(
         2 * np.pi * np.outer(np.arange(1, mixing.shape[1] // 2 + 1), np.arange(w)) / w
     )
     spectrum = np.fft.fft(tapered_windows(rows, first, step, taper, hx, out), axis=2)
-    put(spectrum[:, :, np.arange(-hy, hy + 1)], shift, uniform, hx, roots, factor, zero, out)
+    store_features(spectrum[:, :, np.arange(-hy, hy + 1)], shift, taper_spectrum, hx, roots, factor, zero, out)
 
 
 def finish_block(out, scale, gain, weight, zero):
