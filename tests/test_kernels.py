@@ -227,6 +227,13 @@ def in_guards(array):
     return copy, memory
 
 
+def refusal(kernel, arguments):
+    try:
+        return kernel(*arguments.values())
+    except ValueError as error:
+        return error
+
+
 def test_every_kernel_is_called_here():
     for stage in _kernels.STAGES:
         called = {param.values[0].__name__ for param in calls() if f".{stage}_" in param.values[0].__module__}
@@ -256,6 +263,4 @@ def test_arguments_that_are_too_small_are_refused(kernel, arguments):
                 continue
             shape = tuple(size - (i == axis) for i, size in enumerate(value.shape))
             smaller = arguments | {name: np.zeros(shape, value.dtype)}
-            with pytest.raises(ValueError, match="expected"):
-                kernel(*smaller.values())
-                pytest.fail(f"{name} of shape {shape} was not refused")
+            assert "expected" in str(refusal(kernel, smaller)), f"{name} of shape {shape}"
