@@ -21,7 +21,8 @@ import stemseg_core
 from stemseg_core import KMeans, datasets
 from stemseg_core.command import job
 from stemseg_core.command.cli import _trust_in_words, accuracy, main
-from stemseg_core.command.job import RESULTS, no_lattice
+from stemseg_core.command.info import no_lattice
+from stemseg_core.command.job import RESULTS
 from stemseg_core.command.options import OPTIONS, in_options, spelled
 from stemseg_core.command.parser import parser
 from stemseg_core.command.values import parse_size

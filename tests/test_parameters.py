@@ -110,9 +110,9 @@ def test_every_method_is_documented():
 
 
 def test_checked_parameters():
-    checked = Parameters(n_phases=2, pixel_size=0.5, random_state=None).checked()
-    assert checked.pixel_size == (0.5, 0.5)
-    assert isinstance(checked.random_state, int)
+    assert Parameters(n_phases=2, pixel_size=0.5).checked().pixel_size == (0.5, 0.5)
+    for random_state in (None, np.random.RandomState(0), np.random.default_rng(0)):
+        assert isinstance(Parameters(n_phases=2, random_state=random_state).checked().random_state, int)
     assert Parameters(n_phases=2, random_state=7).checked().random_state == 7
 
 

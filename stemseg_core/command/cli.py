@@ -17,7 +17,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.command.job import RESULTS, Job, describe, plural, times
+from stemseg_core.command.info import describe
+from stemseg_core.command.job import RESULTS, Job, plural, times
 from stemseg_core.command.options import OPTIONS, RefusedError
 from stemseg_core.command.parser import parse
 from stemseg_core.io import ImageReadError, write_tiff

@@ -19,16 +19,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stemseg_core.command.info import in_nm, no_lattice, too_coarse
 from stemseg_core.command.options import OPTIONS, RefusedError, spelled
 from stemseg_core.command.values import Size
-from stemseg_core.io import Image, ImageReadError, Signal, choose_signal, read_image, read_signals, write_tiff
+from stemseg_core.io import Image, ImageReadError, read_image, write_tiff
 from stemseg_core.phases.segment import segment
 from stemseg_core.phases.segmentation import Segmentation
-from stemseg_core.rows.transitional import tell
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.threads import Progress
 from stemseg_core.system.versions import VERSION
-from stemseg_core.windows.periods import pixels_along, strongest_period, strongest_reflection, suited_window
+from stemseg_core.windows.periods import strongest_period
 
 RESULTS = (
     "overlay.png",
@@ -39,8 +39,6 @@ RESULTS = (
     "segmentation.npz",
     "summary.json",
 )
-#: Larger pixels do not resolve the lattice of any crystal.
-LARGEST_LATTICE_PIXEL_NM = 0.15
 
 
 @dataclass
@@ -175,10 +173,11 @@ class Job:
             other = ThreadPoolExecutor(1)
             try:
                 arrays = [other.submit(step) for step in _arrays(result, stage)]
+                execution = Execution(progress=progress)
                 steps = [*_pictures(result, stage, self.path.name, self.reading), *(step.result for step in arrays)]
                 for done, step in enumerate(steps, start=1):
                     step()
-                    tell(progress, done, len(steps), "write")
+                    execution.report(done, len(steps), "write")
             finally:
                 other.shutdown(cancel_futures=True)
             for name, source in extra.items():
@@ -193,8 +192,7 @@ class Job:
 
     def _summary(self, result: Segmentation, output: Path, files: list[str]) -> dict[str, Any]:
         image = self.image
-        window, step, _ = _grid(result)
-        lengths = None if image.pixel_size is None else np.array(image.pixel_size)
+        window, step = result.window, result.step
         return {
             "stemseg_core": VERSION,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -217,10 +215,10 @@ class Job:
             },
             "windows": {
                 "grid": list(result.labels.shape),
-                "window": window.tolist(),
-                "step": step.tolist(),
-                "window_nm": None if lengths is None else (window * lengths).tolist(),
-                "step_nm": None if lengths is None else (step * lengths).tolist(),
+                "window": list(window),
+                "step": list(step),
+                "window_nm": in_nm(window, image.pixel_size),
+                "step_nm": in_nm(step, image.pixel_size),
             },
             "fractions": [float(share) for share in result.fractions],
             "n_phases_estimate": None if result.estimate is None else result.estimate.to_dict(),
@@ -236,81 +234,6 @@ class Job:
             "output": str(output),
             "files": files,
         }
-
-
-def describe(path: Path) -> dict[str, Any]:
-    """What a file holds, for `stemseg info`: JSON-able; one frame of each image is read."""
-    format_name, signals = read_signals(path)
-    taken = choose_signal(path, signals, None).index if any(s.n_frames for s in signals) else None
-    described = []
-    for s in signals:
-        about: dict[str, Any] = {
-            "index": s.index,
-            "title": s.title,
-            "shape": list(s.shape),
-            "dtype": s.dtype,
-            "kind": s.kind,
-            "frames": s.n_frames,
-            "axes": list(s.axes),
-            "pixel_size": None if s.pixel_size is None else list(s.pixel_size),
-            "units": s.units,
-            "taken": s.index == taken,
-            "range": None,
-            "not_finite": 0,
-            "window": None,
-            "period": None,
-            "order": None,
-            "notes": list(s.notes),
-        }
-        if s.n_frames:
-            about |= _pixels(path, s, taken=s.index == taken)
-        described.append(about)
-    return {"file": path.name, "format": format_name, "signals": described}
-
-
-def _pixels(path: Path, signal: Signal, taken: bool) -> dict[str, Any]:
-    """What a look at the pixels tells; of the image that would be taken, also the window that suits it."""
-    try:
-        image = read_image(path, signal.index)
-    except ImageReadError as error:
-        if taken:
-            raise
-        return {"notes": [str(error)]}
-    finite = image.data[np.isfinite(image.data)]
-    found: dict[str, Any] = {
-        "range": [float(finite.min()), float(finite.max())] if finite.size else None,
-        "not_finite": int(image.data.size - finite.size),
-        "notes": list(image.notes),
-    }
-    if taken:
-        reflection = strongest_reflection(image.data, pixel_size=image.pixel_size, execution=Execution.of())
-        period, found["order"] = reflection or (None, None)
-        window = suited_window(period, image.data.shape, image.pixel_size)
-        if period is not None:
-            found["period"] = _lengths(pixels_along(period, image.pixel_size), image.pixel_size)
-        if all(side <= n for side, n in zip(window, image.data.shape, strict=True)):
-            found["window"] = _lengths(window, image.pixel_size)
-        doubt = no_lattice(period, image.pixel_size)
-        found["notes"] += [doubt] if doubt else []
-    return found
-
-
-def _lengths(pixels: tuple[float, float], pixel_size: tuple[float, float] | None) -> dict[str, Any]:
-    nm = None if pixel_size is None else [n * size for n, size in zip(pixels, pixel_size, strict=True)]
-    return {"px": list(pixels), "nm": nm}
-
-
-def too_coarse(pixel_size: tuple[float, float] | None) -> str | None:
-    """Why an image of such pixels cannot show a lattice; None if it may."""
-    if pixel_size is None or max(pixel_size) <= LARGEST_LATTICE_PIXEL_NM:
-        return None
-    return f"pixels of {max(pixel_size):.3g} nm are too large to show a lattice"
-
-
-def no_lattice(period: float | None, pixel_size: tuple[float, float] | None) -> str | None:
-    """Why no lattice seems to be resolved in an image of that strongest period; None if one does."""
-    doubt = None if period is not None else "no period stands out: is a lattice resolved in this image?"
-    return too_coarse(pixel_size) or doubt
 
 
 def plural(n: int, what: str) -> str:
@@ -329,28 +252,15 @@ def _nearest_folder(path: Path) -> Path:
     return path if path.is_dir() else next(folder for folder in path.parents if folder.is_dir())
 
 
-def _grid(result: Segmentation) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Window and step, (y, x) in pixels, and the first centre, from the window centres."""
-    centers = result.centers.reshape(*result.labels.shape, 2)
-    first = np.asarray(centers[0, 0], dtype=np.float64)
-    window = np.rint(2 * first + 1).astype(np.int64)
-    step = window.copy()
-    for axis in (0, 1):
-        if result.labels.shape[axis] > 1:
-            step[axis] = round(float(np.take(centers, 1, axis)[0][axis] - first[axis]))
-    return window, step, first
-
-
 def _arrays(result: Segmentation, folder: Path) -> list[Callable[[], object]]:
     """What writes the files that are for programs."""
-    _, step, first = _grid(result)
-    pixel = np.array(result.pixel_size or (1.0, 1.0))
+    py, px = result.pixel_size or (1.0, 1.0)
     units = result.units if result.pixel_size else "pixel"
-    y, x = (float(v) for v in step * pixel)
-    origin = (float(first[0] * pixel[0]), float(first[1] * pixel[1]))
+    (step_y, step_x), (first_y, first_x) = result.step, result.centers[0].tolist()
+    distances, origin = (step_y * py, step_x * px), (first_y * py, first_x * px)
     return [
         lambda: write_tiff(folder / "labels.tif", result.label_image + 1, result.pixel_size, result.units),
-        lambda: write_tiff(folder / "abundances.tif", result.abundances, (y, x), units, origin=origin),
+        lambda: write_tiff(folder / "abundances.tif", result.abundances, distances, units, origin=origin),
         lambda: result.save(folder / "segmentation.npz"),
     ]
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stemseg_core.phases.parameters import Parameters
 from stemseg_core.phases.separability import estimate_n_phases
 from stemseg_core.rows.base import check_rows, check_whole
 from stemseg_core.rows.blocks import take_rows
@@ -35,11 +36,6 @@ SAMPLE_SIZE = 4_000_000
 MIN_SAMPLE_ROWS = 500
 #: Most rows of the sample, however few features they have. Twice as many: four times the time of clusters.
 MAX_SAMPLE_ROWS = 3_000
-#: Scores of a row that clusters and maps are made of, as in `segment`. Twice as many: fainter differences, and noise.
-RANK = 32
-#: Standard deviation in pixels of the smoothing of scores over a grid of windows, as in `segment`. Twice as much: small
-#: phases vanish.
-SMOOTH = 12.0
 
 
 @shared_docs
@@ -138,7 +134,7 @@ def estimate_n_components(
     rows = check_rows(X)
     n_sampled = _n_sampled(rows, execution)
     wanted = _criteria(method, rows, n_sampled, is_map)
-    scores = compress(rows, RANK, n_jobs=n_jobs, max_memory=max_memory, progress=progress).scores
+    scores = compress(rows, Parameters.rank, n_jobs=n_jobs, max_memory=max_memory, progress=progress).scores
     sampled = np.sort(np.random.default_rng(seed).choice(len(scores), n_sampled, replace=False))
     quiet = Execution(execution.n_threads)  # progress counts criteria
     curves: dict[str, Curve] = {}
@@ -181,6 +177,6 @@ def _criteria(method: str, rows: Rows, n_sampled: int, is_map: bool) -> list[str
 
 def _separation(grid: Grid, scores: NDArray[Any], max_phases: int, seed: int, execution: Execution) -> Curve:
     """The criterion "separation", on scores smoothed as in `segment`."""
-    smoothed = grid.smooth(scores.copy(), SMOOTH, execution)
+    smoothed = grid.smooth(scores.copy(), Parameters.smooth, execution)
     found = estimate_n_phases(smoothed, grid, execution, max_phases=max_phases, seed=seed)
     return found.curves["separation"]

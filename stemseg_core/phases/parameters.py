@@ -19,7 +19,7 @@ from stemseg_core.phases.scores import AUTO, MAX_PHASES
 from stemseg_core.rows.base import check_whole
 from stemseg_core.stages.compress import RANK
 from stemseg_core.system.errors import ParameterError, ParameterTypeError
-from stemseg_core.system.random import check_random_state
+from stemseg_core.system.random import RandomState, as_seed
 from stemseg_core.windows.windows import SCALES, WindowFFT
 
 
@@ -131,7 +131,7 @@ class Parameters:
     invalid: str = "raise"
     pixel_size: Any = None
     units: str = "nm"
-    random_state: int | None = 0
+    random_state: RandomState = 0
 
     def checked(self) -> Parameters:
         """The same with `pixel_size` as a pair, and a seed that is drawn if none is given.
@@ -149,12 +149,9 @@ class Parameters:
             raise ParameterTypeError(
                 f"`units` must be the name of a unit of length, got {self.units!r}", units=self.units
             )
-        check_random_state(self.random_state)
+        seed = as_seed(self.random_state)
         pixel_size = _pair_of_lengths(self.pixel_size)
         check_k_max(self.k_max, self.zoom, pixel_size, self.units)
-        seed = self.random_state
-        if seed is None:
-            seed = int(np.random.SeedSequence().generate_state(1)[0])
         return replace(self, pixel_size=pixel_size, random_state=seed)
 
     def to_dict(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from stemseg_core.rows.sources import Rows
 from stemseg_core.stages.compress import Compressed, compress
 from stemseg_core.stages.estimates import ComponentEstimate, Separation
 from stemseg_core.system.execution import Execution
+from stemseg_core.system.random import as_seed
 from stemseg_core.system.types import Array
 from stemseg_core.windows.grid import Grid, whiten_noise
 from stemseg_core.windows.matrix import WindowMatrix
@@ -72,9 +73,8 @@ class Problem:
 
     @property
     def seed(self) -> int:
-        """`random_state`, drawn by now."""
-        assert self.parameters.random_state is not None
-        return self.parameters.random_state
+        """`random_state`, which is a number by now."""
+        return as_seed(self.parameters.random_state)
 
     def on(self, matrix: WindowMatrix, frequencies: Frequencies) -> Problem:
         """The same for other windows of the image."""

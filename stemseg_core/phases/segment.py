@@ -28,8 +28,8 @@ from stemseg_core.system.docs import shared_docs
 from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.memory import MemoryLimit
+from stemseg_core.system.random import RandomState
 from stemseg_core.system.threads import Progress, one_blas_thread
-from stemseg_core.system.types import Array
 from stemseg_core.system.versions import versions
 from stemseg_core.windows.grid import Grid
 from stemseg_core.windows.images import Frames, refuse_names
@@ -65,56 +65,57 @@ def segment(
     invalid: str = "raise",
     pixel_size: float | Sequence[float] | None = None,
     units: str = "nm",
-    random_state: int | None = 0,
+    random_state: RandomState = 0,
     n_jobs: int | None = None,
     max_memory: MemoryLimit = None,
     progress: Progress | None = None,
 ) -> Segmentation:
     """Segment an atomic-resolution image into phases by their local lattices.
 
-    The modulus of the Fourier transform in a sliding window is the spectrum of the lattice there. Windows are grouped,
-    large ones by their lattices, whatever the thickness, or by spectra, smaller ones by spectra; what is learnt from
-    those deep in a phase tells the phases apart in small windows, which place the boundaries. Spectra are compared
-    without their lowest frequencies, compressed to scores, and smoothed over neighbouring windows.
+    The modulus of the Fourier transform in a sliding window is the spectrum of the lattice there. Large windows are
+    grouped by their lattices, whatever the thickness, or by their spectra; smaller ones by their spectra. Windows deep
+    in a phase then teach how to tell the phases apart in small windows, and these say where the boundaries are.
+    Spectra are compared without their lowest frequencies, compressed to scores, and smoothed over neighbouring windows.
 
     Parameters
     ----------
     image : array-like of shape (y, x)
         Any real dtype; never changed.
     n_phases : int or "auto"
-        Number of phases, k. "auto": 1 to 10, as many as are told apart; `Segmentation.estimate` says by what, and
-        ``params["n_phases"]`` is what was found. Not with an estimator as `method`.
+        Number of phases, k. "auto": the number, 1 to 10, is found; `Segmentation.estimate` says how, and
+        ``params["n_phases"]`` is the number. Not with an estimator as `method`.
     method : {"kmeans", "nfindr", "vca", "spa", "atgp", "nmf", "ica"} or estimator, default="kmeans"
         How windows become memberships of phases:
 
         - "kmeans": clusters of lattices or of spectra, whichever make the surest map, boundaries from small windows;
           the best partition.
-        - "nfindr": the purest windows are endmembers, memberships the non-negative shares that mix them; what is
-          found only in places as thin as a window is taken for a defect, and is no endmember.
+        - "nfindr": the purest windows are endmembers, and memberships are their abundances. A spectrum that is found
+          only in spots or bands no wider than a window is taken for a defect, and is no endmember.
         - "vca", "spa", "atgp": the same with endmembers by `VCA`, `SPA` or `ATGP`.
-        - "nmf": non-negative parts of the spectra and their shares, for phases that overlap in projection; learnt
-          without what "nfindr" takes for defects.
+        - "nmf": non-negative parts of the spectra and their abundances, for phases that overlap in projection; learnt
+          without the windows that see what "nfindr" takes for a defect.
         - "ica": clusters of independent sources of the scores.
         - a scikit-learn estimator: a clusterer (`labels_` after `fit`), or a transformer to non-negative weights; it
           is cloned and fitted to the scores, (n, rank), which have both signs.
     window : int or (int, int), optional
-        Side, in pixels, (y, x), of the windows that the maps have an entry for. Chosen from the strongest period of the
-        image if not given, square in length by `pixel_size`, see Notes; ``params`` tells. A length of 2 nm is
+        Side, in pixels, (y, x), of the windows that the maps have an entry for. Default: chosen from the strongest
+        period of the image, and square in length by `pixel_size`, see Notes; ``params`` has it. A length of 2 nm is
         ``round(2 / pixel_size)`` pixels.
     windows : sequence of int or (int, int), optional
         For the default method: windows of all these sizes are used together. In the largest the phases are told apart;
-        the others place the boundaries. The `window` of the maps is one of them, by default the largest but one.
+        the others find the boundaries. The `window` of the maps is one of them, by default the second largest.
         Default: twice the `window`, the window, and three quarters of it.
     step, taper, detrend, zoom, scale, invalid
         Of the spectra, see `WindowFFT`; `step` is by default an eighth of the window. With the default ``zoom=2``
         frequencies along the axes end at 0.25 cycles per pixel; ``zoom=1`` keeps all, for lattice planes less than 4
         pixels apart.
     k_min : float, default=3
-        Frequencies below so many cycles a window are ignored: thickness, contamination and the zero beam's skirt.
+        Frequencies below this number of cycles a window are ignored: thickness, contamination and the zero beam's
+        skirt.
     k_max : float, optional
-        Frequencies above are ignored: the information limit, beyond which there is noise alone. In cycles per unit of
-        length, as on `Segmentation.frequency_axes`: 1/nm if `pixel_size` is in nm, per pixel if there is none. A limit
-        above all that `zoom` keeps is refused.
+        Frequencies above it are ignored: the information limit, beyond which there is noise alone. In cycles per unit
+        of length, as on `Segmentation.frequency_axes`: 1/nm if `pixel_size` is in nm, per pixel if there is none. A
+        limit above all frequencies that `zoom` keeps is refused.
     rotation_invariant : bool, default=False
         Compare lattices however they are turned: grains of one material are one phase. Else orientations are phases.
     normalize : float, default=0.5
@@ -140,8 +141,8 @@ def segment(
         Size of a pixel, (y, x), in `units`.
     units : str, default="nm"
         Unit of length.
-    random_state : int or None, default=0
-        Seed; None draws one, which is recorded in ``params``.
+    random_state : int, RandomState, Generator or None, default=0
+        Seed of what is drawn at random; ``params`` has it. None or a generator draws one.
     {execution}
 
     Returns
@@ -159,31 +160,32 @@ def segment(
 
     Notes
     -----
-    The window is 64 px for a lattice of 17 px period and grows with the root of it, in multiples of 8 px from 32 to
-    128, but no larger than that 64 of them cover the image. Of pixels that are not square it has as many as make it
-    square in length, and cover the same area. The large windows have steps of a sixteenth of them, or
-    `step` if that is larger.
+    The default window is 64 px for a lattice of 17 px period. It grows with the square root of the period, in multiples
+    of 8 px from 32 to 128, but at least 64 windows cover the image side by side. If pixels are not square, the window
+    is square in length and covers the same area. Large windows have steps of a sixteenth of their side, or `step` if
+    that is larger.
 
-    Power spectra add up where windows are averaged; only the mean over neighbours is divided by its length, so that
-    neither thickness nor dose makes a phase. Phases without a lattice, or too small for large windows, show in the
-    spectra of large windows, or of those of the maps. Of the three ways to group windows the one with the largest mean
-    confidence is taken. What changes from one window to the next, such as disorder at an interface, or a step of
-    intensity, does not tell phases apart. Between phases there are windows that hold some of both: thin rims whose
-    spectra are as well explained as a mixture of the phases beside them are given to these.
+    Lattices are compared by power spectra, which add up where windows are averaged. Only the mean over neighbours is
+    divided by its length, so that neither thickness nor dose makes a phase. Phases without a lattice show in the
+    spectra of large windows, and phases that are too small for large windows in those of the windows of the maps. Of
+    these three ways to group windows, the one with the largest mean confidence is taken. What changes from one window
+    to the next, such as disorder at an interface or a step of intensity, does not tell phases apart. A window between
+    two phases holds some of both. If its spectrum is explained as well by a mixture of the phases beside it as by a
+    phase that is only a thin rim, it is given to the former.
 
-    The number of phases, where it is to be found: smoothed scores of the windows of the maps are clustered for k = 2 to
-    10, and the largest k is taken whose clusters are nearly the best separated, windows on boundaries left out; if they
-    are no better separated than those of random maps with the spectra of these scores, it is 1. A phase that nowhere
-    fills a window is not counted, and a gradual change counts as phases only if it ends in places that are alike.
+    How the number of phases is found: smoothed scores of the windows of the maps are clustered for k = 2 to 10. The
+    largest k is taken whose clusters are nearly the best separated; windows on boundaries do not count. If they are no
+    better separated than those of random maps with the same power spectra, k is 1. A phase that nowhere fills a window
+    is not counted. A gradual change counts as phases only if both its ends are uniform.
 
-    With `rotation_invariant`, a spectrum is compared by the moduli of the angular Fourier coefficients of its rings,
-    orders 0, 2, ... 12 (`stemseg_core.phases.frequencies`); patterns and residuals are those of the spectra themselves.
+    With `rotation_invariant`, a spectrum is compared by the moduli of the angular Fourier coefficients of its rings, of
+    orders 0, 2, ... 12 (`stemseg_core.phases.frequencies`). Patterns and residuals are of the spectra themselves.
 
     Cost: three passes over the virtual matrix of spectra of each size, plus work on the scores. Memory: 4 bytes times
-    rank a window and a quarter more for the default method, checked against `max_memory` before work starts; the image,
-    and some 200 MB of interpreter and libraries, are not counted. Memory that is left keeps rows for the later passes.
-    On dense grids of large windows the restarts of k-means are run on every m-th window along both axes, some 100,000
-    or more, and the best is iterated on all of them.
+    `rank` a window, and a quarter more for the default method. It is compared with `max_memory` before work starts; the
+    image, and some 200 MB of interpreter and libraries, are not counted. Memory that is left caches rows for the later
+    passes. On dense grids of large windows the restarts of k-means are run on every m-th window along both axes, at
+    least 100,000, and the best is iterated on all windows.
 
     Examples
     --------
@@ -250,15 +252,15 @@ class Placed:
 
     Attributes
     ----------
-    memberships : ndarray of shape (n, k), float32
-        Of the included windows.
+    found : PhaseMap
+        With the memberships of the phases in this order.
     labels : ndarray of shape (n,), int32
-        Phase of each window.
+        Phase of each included window.
     label_image : ndarray of shape (y, x), int32
         Phase of each pixel; -1: excluded.
     """
 
-    memberships: NDArray[np.float32]
+    found: PhaseMap
     labels: NDArray[np.int32]
     label_image: NDArray[np.int32]
 
@@ -272,17 +274,12 @@ def _segment(image: ArrayLike, parameters: Parameters, execution: Execution) -> 
             image=np.shape(image),
         )
     plan = _plan(image, parameters.checked(), execution)
-    problem = plan.problem
     with one_blas_thread():
-        found = plan.windows.find_phases(problem)
-        memberships = regularized(found.memberships, problem.grid, plan.parameters.regularize, execution)
-        found = replace(found, memberships=memberships)
-        del memberships
+        found = plan.windows.find_phases(plan.problem)
+        found = _regularised(found, plan)
         placed = _place(found, plan)
-        labels = placed.labels if found.partition else None
-        components, residual = patterns(problem.spectra.rows, placed.memberships, labels, execution)
-    found = replace(found, memberships=placed.memberships)  # those before are in memory no longer
-    return _described(plan, found, placed, components, residual)
+        del found  # the same memberships in another order
+        return _described(plan, placed)
 
 
 def _plan(image: ArrayLike, parameters: Parameters, execution: Execution) -> Plan:
@@ -348,6 +345,12 @@ def _needed_bytes(windows: OneSize | Multiscale, parameters: Parameters, n_threa
     return max(finding, placing, describing) + n_threads * SCRATCH_BLOCKS * sources.BLOCK_BYTES
 
 
+def _regularised(found: PhaseMap, plan: Plan) -> PhaseMap:
+    """The same phases with short boundaries, if that is asked for."""
+    grid, execution = plan.problem.grid, plan.problem.execution
+    return replace(found, memberships=regularized(found.memberships, grid, plan.parameters.regularize, execution))
+
+
 def _place(found: PhaseMap, plan: Plan) -> Placed:
     """Phases of the windows and of the pixels, without small regions."""
     matrix, grid, execution = plan.windows.maps, plan.problem.grid, plan.problem.execution
@@ -364,13 +367,15 @@ def _place(found: PhaseMap, plan: Plan) -> Placed:
     labels = memberships.argmax(axis=1).astype(np.int32)
     if moved is not None:
         labels[moved] = grid.at_centers(label_image)[grid.included][moved]
-    return Placed(memberships, labels, label_image)
+    return Placed(replace(found, memberships=memberships), labels, label_image)
 
 
-def _described(plan: Plan, found: PhaseMap, placed: Placed, components: Array, residual: Array) -> Segmentation:
-    """The result, with all that a reader needs to make it again."""
-    parameters, matrix, grid = plan.parameters, plan.windows.maps, plan.problem.grid
-    planes = grid.to_planes(placed.memberships)
+def _described(plan: Plan, placed: Placed) -> Segmentation:
+    """The result: what the phases look like, and all that is needed to make it again."""
+    parameters, matrix, problem, found = plan.parameters, plan.windows.maps, plan.problem, placed.found
+    grid, labels = problem.grid, placed.labels if found.partition else None
+    components, residual = patterns(problem.spectra.rows, found.memberships, labels, problem.execution)
+    planes = grid.to_planes(found.memberships)
     k = len(planes)
     sizes = np.array([np.count_nonzero(placed.label_image == phase) for phase in range(k)])
     return Segmentation(
