@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from stemseg_core import KMeans, datasets
+from stemseg_core.phases import clusters
 from stemseg_core.phases.clusters import by_kmeans, of_labels
 from stemseg_core.phases.frequencies import Frequencies
 from stemseg_core.phases.methods import METHODS, OneSize, method_of
@@ -76,3 +77,20 @@ def test_clusters_are_sure_of_what_is_far_apart():
         assert found.max(axis=1).min() > 0.99
     np.testing.assert_array_equal(given.argmax(axis=1), labels)
     assert (of_labels(rows, labels, 3, Execution())[:, 2] == 0).all()  # a cluster without rows
+
+
+def test_restarts_on_dense_grids_are_run_on_fewer_windows(monkeypatch):
+    rng = np.random.default_rng(0)
+    grid = Grid(np.ones((40, 50), bool), (32, 32), (1, 1))
+    rows = (rng.standard_normal((2000, 3)) + 5 * (np.arange(2000) % 50 > 25)[:, np.newaxis]).astype(np.float32)
+    sizes = []
+    fit = KMeans.fit
+    monkeypatch.setattr(KMeans, "fit", lambda kmeans, X: [sizes.append(len(X)), fit(kmeans, X)][1])
+    everywhere = by_kmeans(rows, grid, 2, 0, Execution())
+    assert sizes == [2000]
+    monkeypatch.setattr(clusters, "START_ROWS", 200)
+    few = by_kmeans(rows, grid, 2, 0, Execution())
+    assert 200 <= sizes[1] < 500
+    assert sizes[2] == 2000
+    agreement = (everywhere.argmax(axis=1) == few.argmax(axis=1)).mean()
+    assert max(agreement, 1 - agreement) > 0.999
