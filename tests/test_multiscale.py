@@ -49,8 +49,8 @@ def test_large_windows_that_meet_a_mask_everywhere_are_not_used(two_phase):
     mask = np.zeros(image.shape, bool)
     mask[20::48, 20::48] = True
     windows = Multiscale.over(Frames.survey(image, mask), [(32, 32)], WindowFFT(32, 8), Frequencies(3))
-    assert windows.large_moduli.window == (32, 32)
-    assert windows.large_spectra is windows.medium_moduli is windows.medium_spectra is None
+    assert windows.lattices.window == (32, 32)
+    assert windows.large is None
     result = segment(image, 2, window=32, step=8, mask=mask)
     assert agreement(result.label_image[~mask], truth[~mask]) > 0.9
 

@@ -10,8 +10,9 @@ surest map is kept. What its phases look like in smaller windows then tells them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,19 @@ class Teacher:
 
 
 @dataclass(frozen=True, eq=False)
+class LargeWindows:
+    """Large windows, and medium ones between these and the windows of the maps.
+
+    Moduli of spectra are for lattices. Spectra are in the chosen scale.
+    """
+
+    moduli: WindowMatrix
+    spectra: WindowMatrix
+    medium_moduli: WindowMatrix
+    medium_spectra: WindowMatrix
+
+
+@dataclass(frozen=True, eq=False)
 class Multiscale:
     """Windows of several sizes over one image.
 
@@ -95,35 +109,23 @@ class Multiscale:
     maps : WindowMatrix
         Windows that the maps have an entry for.
     smaller : list of WindowMatrix
-        Others that place the boundaries.
-    large_moduli : WindowMatrix
-        Moduli of the spectra of large windows, whose lattices are compared; of those of the maps if large ones meet the
-        edge, or excluded pixels, nearly everywhere.
-    large_spectra : WindowMatrix or None
-        Spectra of large windows, in the chosen scale; None if they are those of the maps.
-    medium_moduli, medium_spectra : WindowMatrix or None
-        Moduli and spectra of windows between the large ones and those of the maps, which take the place of smaller ones
-        where these are too noisy.
+        Others that find the boundaries.
+    large : LargeWindows or None
+        Those that tell phases apart; None if they meet the edge, or excluded pixels, nearly everywhere.
+    lattices : WindowMatrix
+        Moduli of the windows whose lattices are compared: large ones, else those of the maps.
     frequencies : Frequencies
         Which are compared.
     """
 
     maps: WindowMatrix
     smaller: list[WindowMatrix]
-    large_moduli: WindowMatrix
-    large_spectra: WindowMatrix | None
-    medium_moduli: WindowMatrix | None
-    medium_spectra: WindowMatrix | None
+    large: LargeWindows | None
+    lattices: WindowMatrix
     frequencies: Frequencies
 
     @classmethod
-    def over(
-        cls,
-        frames: Frames,
-        sizes: list[Size],
-        features: WindowFFT,
-        frequencies: Frequencies,
-    ) -> Multiscale:
+    def over(cls, frames: Frames, sizes: list[Size], features: WindowFFT, frequencies: Frequencies) -> Multiscale:
         """Windows over an image.
 
         Parameters
@@ -136,49 +138,34 @@ class Multiscale:
             Its step is that of the maps. Its window is not used.
         frequencies : Frequencies
         """
-
-        def matrix(size: Size, step: Size, **parameters: Any) -> WindowMatrix:
-            return clone(features).set_params(window=size, step=step, **parameters).matrix_of(frames)
-
+        lay = partial(_laid, features, frames)
         first, step = sizes[0], step_of(sizes[0], features.step)
         all_sizes = sizes if len(sizes) > 1 else sizes_around(first, frames.image.shape)
-        large = max(all_sizes, key=lambda size: size[0] * size[1])
-        maps = matrix(first, step)
-        smaller = [matrix(size, coarser(step, size, SMALL_STEPS)) for size in all_sizes[1:] if size != large]
+        largest = max(all_sizes, key=lambda size: size[0] * size[1])
+        maps = lay(first, step)
+        smaller = [lay(size, coarser(step, size, SMALL_STEPS)) for size in all_sizes[1:] if size != largest]
         # One that was not asked for may be too small for the frequencies that are compared.
         smaller = [size for size in smaller if size.window in sizes or frequencies.leaves_some(size.half_plane)]
-        large_step = coarser(step, large, LARGE_STEPS)
-        medium = (large[0] + first[0]) // 2, (large[1] + first[1]) // 2
-        try:
-            large_moduli, large_spectra = matrix(large, large_step, scale="abs"), matrix(large, large_step)
-            medium_spectra, medium_moduli = matrix(medium, large_step), matrix(medium, large_step, scale="abs")
-            laid = cls(maps, smaller, large_moduli, large_spectra, medium_moduli, medium_spectra, frequencies)
-        except NoWindowError:
-            laid = None
-        if laid is None or not laid._large_windows_suffice(step, large_step):
-            laid = cls(maps, smaller, matrix(first, step, scale="abs"), None, None, None, frequencies)
-        for size in (laid.large_moduli, laid.maps, *laid.smaller, *laid._medium):
+        large = _large_windows(lay, largest, maps)
+        lattices = lay(first, step, scale="abs") if large is None else large.moduli
+        windows = cls(maps, smaller, large, lattices, frequencies)
+        for size in (lattices, maps, *smaller, *windows._medium):
             frequencies.kept(size.half_plane)  # refused before any work
-        return laid
-
-    def _large_windows_suffice(self, step: Size, large_step: Size) -> bool:
-        """Whether there are enough large windows; the steps are those of the maps and theirs."""
-        map_windows = self.maps.shape[0] * (step[0] * step[1] / (large_step[0] * large_step[1]))
-        return self.large_moduli.shape[0] >= max(MIN_LARGE_WINDOWS, map_windows / MAX_MAP_WINDOWS)
+        return windows
 
     @property
     def _medium(self) -> list[WindowMatrix]:
-        return [matrix for matrix in (self.medium_spectra, self.medium_moduli) if matrix is not None]
+        return [] if self.large is None else [self.large.medium_spectra, self.large.medium_moduli]
 
     @property
     def largest(self) -> WindowMatrix:
         """The largest windows whose frequencies are compared."""
-        return self.large_moduli
+        return self.lattices
 
     @property
     def sizes(self) -> tuple[Size, ...] | None:
         """Sizes of the windows, the largest first."""
-        return tuple(largest_first({matrix.window for matrix in (self.large_moduli, self.maps, *self.smaller)}))
+        return tuple(largest_first({matrix.window for matrix in (self.lattices, self.maps, *self.smaller)}))
 
     def find_phases(self, problem: Problem) -> PhaseMap:
         """Phases of the windows of the maps, whose spectra and grid are those of the problem."""
@@ -235,16 +222,16 @@ class Multiscale:
 
     def _maps_of_large_windows(self, k: int, problem: Problem) -> list[NDArray[np.int32]]:
         """Phase of each pixel by clusters of the lattices of large windows, and by those of their spectra."""
-        grid = Grid.of(self.large_moduli)
-        maps = [self._map_of_clusters(self._lattices(self.large_moduli, k, problem), grid, k, problem)]
-        if self.large_spectra is not None:
-            scores = problem.on(self.large_spectra, self.frequencies).scores(whiten=False)
+        grid = Grid.of(self.lattices)
+        maps = [self._map_of_clusters(self._lattice_scores(self.lattices, k, problem), grid, k, problem)]
+        if self.large is not None:
+            scores = problem.on(self.large.spectra, self.frequencies).scores(whiten=False)
             maps.append(self._map_of_clusters(scores, grid, k, problem))
         return maps
 
     def _maps_of_large_windows_bytes(self, k: int, n_threads: int) -> float:
         """Memory of the map of lattices, which is the larger one."""
-        matrix = self.large_moduli
+        matrix = self.lattices
         n, powers = matrix.shape[0], min(POWER_RANK, *matrix.shape)
         lattices = min(_lattice_rank(k), n, self.frequencies.n_features(matrix.half_plane))
         smoothing = Grid.of(matrix).smooth_bytes(powers, matrix.dtype)
@@ -261,7 +248,7 @@ class Multiscale:
         memberships = by_kmeans(rows, grid, k, problem.seed, problem.execution)
         return grid.label_image(memberships, self.maps.image.shape[-2:], problem.execution)
 
-    def _lattices(self, matrix: WindowMatrix, k: int, problem: Problem) -> Array:
+    def _lattice_scores(self, matrix: WindowMatrix, k: int, problem: Problem) -> Array:
         """Scores of the smoothed power spectra of windows, each of length 1."""
         execution = problem.execution
         spectra = PowerSpectra(matrix, matrix.half_plane, self.frequencies, _modulus(matrix))
@@ -285,13 +272,36 @@ class Multiscale:
         grid = Grid.of(matrix)
         learnt = learn(problem.on(matrix, self.frequencies).scores(whiten=False), grid)
         found = [learnt]
-        if learnt is not None and learnt.mistaken > NOISY and self.medium_spectra and self.medium_moduli:
-            grid = Grid.of(self.medium_spectra)
+        if learnt is not None and learnt.mistaken > NOISY and self.large is not None:
+            medium = self.large.medium_spectra
+            grid = Grid.of(medium)
             found = [
-                learn(problem.on(self.medium_spectra, self.frequencies).scores(whiten=False), grid),
-                learn(self._lattices(self.medium_moduli, k, problem), grid),
+                learn(problem.on(medium, self.frequencies).scores(whiten=False), grid),
+                learn(self._lattice_scores(self.large.medium_moduli, k, problem), grid),
             ]
         return [replace(some, points=_resampled(some.points, grid, problem.grid)) for some in found if some is not None]
+
+
+def _laid(features: WindowFFT, frames: Frames, size: Size, step: Size, **parameters: Any) -> WindowMatrix:
+    """Windows of that size and step over an image, with other parameters than those of `features`."""
+    return clone(features).set_params(window=size, step=step, **parameters).matrix_of(frames)
+
+
+def _large_windows(lay: Callable[..., WindowMatrix], size: Size, maps: WindowMatrix) -> LargeWindows | None:
+    """Large windows of that size; None if there are too few."""
+    step = coarser(maps.step, size, LARGE_STEPS)
+    medium = (size[0] + maps.window[0]) // 2, (size[1] + maps.window[1]) // 2
+    try:
+        large = LargeWindows(
+            moduli=lay(size, step, scale="abs"),
+            spectra=lay(size, step),
+            medium_moduli=lay(medium, step, scale="abs"),
+            medium_spectra=lay(medium, step),
+        )
+    except NoWindowError:
+        return None
+    n_maps_at_this_step = maps.step[0] * maps.step[1] / (step[0] * step[1]) * maps.shape[0]
+    return large if large.moduli.shape[0] >= max(MIN_LARGE_WINDOWS, n_maps_at_this_step / MAX_MAP_WINDOWS) else None
 
 
 def _lattice_rank(k: int) -> int:
