@@ -134,7 +134,7 @@ def active_set_block(
     check_2d("index", index.shape, N_INDEX, k)
     cdef double[::1] b = work[0], a = work[1], u = work[2], r = work[3], y = work[4], y_c = work[5]
     cdef Py_ssize_t[::1] members = index[0], closed = index[1]
-    cdef double mu, target_mu, tolerance, top
+    cdef double mu, target_mu, tolerance
     check_least("columns of B", k, 1)
     check_1d("offset", offset.shape, k)
     check_1d("scale", scale.shape, k)
@@ -144,16 +144,10 @@ def active_set_block(
     check_2d("out", out.shape, n, k)
     with nogil:
         for row in range(n):
-            tolerance = 0
-            top = B[row, 0] + offset[0] if c[0] > 0 else 0
+            tolerance = load_row(B[row], offset, scale, c, b)
             for q in range(k):
-                if c[0] > 0:
-                    top = fmax(top, B[row, q] + offset[q])
-            for q in range(k):
-                b[q] = scale[q] * (B[row, q] + offset[q] - top)
                 a[q] = 0
                 closed[q] = 0
-                tolerance = fmax(tolerance, 4e-15 * k * fmax(fabs(b[q]), 1 / c[q] if c[q] > 0 else 0))
             mu = 0
             size = 0
             if c[0] > 0:
@@ -187,6 +181,21 @@ def active_set_block(
             for q in range(k):
                 out[row, q] = <floating>(scale[q] * a[q])
     return unfinished
+
+
+cdef inline double load_row(
+    const floating[::1] row, const double[::1] offset, const double[::1] scale, const double[::1] c, double[::1] b,
+) noexcept nogil:
+    """b of a row, as `enumerate_block` has it; returns what counts as a violation of the KKT conditions."""
+    cdef Py_ssize_t q, k = row.shape[0]
+    cdef double tolerance = 0, top = row[0] + offset[0] if c[0] > 0 else 0
+    for q in range(k):
+        if c[0] > 0:
+            top = fmax(top, row[q] + offset[q])
+    for q in range(k):
+        b[q] = scale[q] * (row[q] + offset[q] - top)
+        tolerance = fmax(tolerance, 4e-15 * k * fmax(fabs(b[q]), 1 / c[q] if c[q] > 0 else 0))
+    return tolerance
 
 
 cdef inline Py_ssize_t best_vertex(const double[::1] b, const double[::1] c) noexcept nogil:
