@@ -99,8 +99,10 @@ def _add_segment(commands: Any) -> None:
     p.add_argument("image", metavar="IMAGE", type=Path, help=".dm3, .dm4, .emd, .ser, .hspy, .tif, .png, .npy, ...")
     p.add_argument("-o", "--output", metavar="OUT", type=parse_folder, required=True, help="folder for the results")
     groups = {name: p.add_argument_group(name) for name in (PHASES, WINDOWS, COMPARED, MAPS, IMAGE, RUN)}
-    for parameter in OPTIONS.values():
-        _add(groups[parameter.group], parameter)
+    for name, group in groups.items():
+        for parameter in OPTIONS.values():
+            if parameter.group == name:
+                _add(group, parameter)
     groups[RUN].add_argument("--quiet", action="store_true", help="no progress bar, no summary")
     groups[RUN].add_argument("--json", action="store_true", help="print summary.json instead of the summary")
 

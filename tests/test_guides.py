@@ -1,0 +1,30 @@
+"""CONTRIBUTING.md and docs/api.rst against the tree: files that are named exist, and public names are listed."""
+
+import re
+from pathlib import Path
+
+import stemseg_core
+
+ROOT = Path(__file__).parents[1]
+
+
+def named_files():
+    """Paths in backticks, of files and folders."""
+    text = re.sub(r"```.*?```", "", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.DOTALL)
+    return set(re.findall(r"`([\w./]+/[\w.]*|\w+\.(?:py|pyx|pxi|h|md|rst))`", text))
+
+
+def exists(name):
+    """Whether there is such a path in the tree, its first folders left out or not."""
+    return any(ROOT.glob(name)) or any((ROOT / folder).glob(f"**/{name}") for folder in ("stemseg_core", "tests"))
+
+
+def test_files_that_contributors_are_sent_to_exist():
+    found = named_files()
+    assert len(found) > 40
+    assert not [name for name in sorted(found) if not exists(name)]
+
+
+def test_the_reference_has_all_public_names():
+    listed = set(re.findall(r"^(?:   |\.\. data:: )(\w+)$", (ROOT / "docs/api.rst").read_text(), flags=re.MULTILINE))
+    assert set(stemseg_core.__all__) - listed == {"datasets"}  # whose functions are listed one by one
