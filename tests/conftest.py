@@ -1,4 +1,4 @@
-"""Fixtures of all tests."""
+"""Fixtures of several test files."""
 
 import importlib.util
 import signal
@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from stemseg_core import datasets
+from stemseg_core.io import write_tiff
 
 # The same examples every time: a test that fails, fails for everyone. Half as many as usual, for all tests to take less
 # than five minutes.
@@ -30,3 +33,37 @@ def reference():
         return module
 
     return load
+
+
+#: nm, of the image that the command is tried on.
+PIXEL = 0.02
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    return datasets.two_phase((192, 256), angle=30, pixel_size=PIXEL, random_state=1)
+
+
+@pytest.fixture
+def path(tmp_path, simulated):
+    """A calibrated image in a folder of its own."""
+    (tmp_path / "in").mkdir()
+    write_tiff(tmp_path / "in" / "image.tif", simulated[0], (PIXEL, PIXEL))
+    return tmp_path / "in" / "image.tif"
+
+
+@pytest.fixture
+def stub(monkeypatch):
+    """Puts a function in the place of `segment`; returns the calls made of it."""
+
+    def put(action):
+        calls = []
+
+        def segment(image, n_phases, **options):
+            calls.append(options | {"n_phases": n_phases})
+            return action()
+
+        monkeypatch.setattr("stemseg_core.command.job.segment", segment)
+        return calls
+
+    return put

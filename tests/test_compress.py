@@ -1,6 +1,5 @@
-"""`compress`, and `products` with its kernels: against float64 linear algebra; the same bits from every source."""
+"""`compress` against linear algebra in float64: the best basis, bounds, refusals; the same bits from every source."""
 
-import importlib
 import tracemalloc
 
 import h5py
@@ -9,14 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import stemseg_core._kernels as kernels
 from stemseg_core import Stopped, compress
 from stemseg_core.rows import sources
-from stemseg_core.rows.products import as_columns
 from stemseg_core.rows.sources import ArrayRows, Groups, Rows
 from stemseg_core.stages import compress as compress_module
 from stemseg_core.stages import leading
-from stemseg_core.system.execution import Execution
 
 
 def mixture(n, d, k=5, noise=0.05, dtype=np.float32, seed=0):
@@ -234,54 +230,6 @@ def test_integers_are_computed_in_float64():
     assert_consistent(X, c)
 
 
-@pytest.mark.parametrize("level", kernels.available_levels())
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (5, 8), (16, 37), (0, 4)])
-def test_kernel_equals_its_twin(reference, level, dtype, shape):
-    kernel = importlib.import_module(f"stemseg_core._kernels.compress_{level}")
-    X = mixture(*shape, dtype=dtype)
-    X.setflags(write=False)
-    mean = np.linspace(-1, 1, shape[1]).astype(dtype)
-    ours = [np.empty(shape, dtype), np.empty(shape[0]), np.empty(shape[1])]
-    twin = [np.empty_like(a) for a in ours]
-    kernel.center_block(X, mean, *ours)
-    reference("compress").center_block(X, mean, *twin)
-    np.testing.assert_array_equal(ours[0], twin[0])
-    np.testing.assert_allclose(ours[1], twin[1], rtol=1e-14)
-    np.testing.assert_allclose(ours[2], twin[2], rtol=1e-13, atol=1e-14)
-
-
-@pytest.mark.parametrize("level", kernels.available_levels())
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (8, 256), (17, 300), (70, 65), (200, 513), (0, 4)])
-@pytest.mark.parametrize("n_columns", [16, 48])
-def test_products_equal_their_twins(reference, level, dtype, shape, n_columns):
-    kernel, twin = importlib.import_module(f"stemseg_core._kernels.compress_{level}"), reference("compress")
-    m, d = shape
-    X = mixture(m, d, dtype=dtype)
-    X.setflags(write=False)
-    mean = np.linspace(-1, 1, d).astype(dtype)
-    V = np.random.default_rng(1).standard_normal((d, n_columns)).astype(dtype)
-
-    def results(module):
-        A = np.full((-(-m // kernel.TILE_ROWS) * kernel.TILE_ROWS, n_columns), np.nan)
-        sums = [np.full(m, np.nan), np.full(d, np.nan)]
-        module.project_block(X, mean, V, A, *sums)
-        alone = np.full(A.shape, np.nan)
-        module.project_block(X, mean, V, alone, None, None)
-        np.testing.assert_array_equal(alone[:m], A[:m])
-        Z, again = np.full((n_columns, d), np.nan, dtype), [np.full(m, np.nan), np.full(d, np.nan)]
-        raw = [np.full(m, np.nan), np.full(d, np.nan)]
-        module.sum_block(X, *raw)
-        scratch = np.empty((kernel.ROWS, n_columns)), np.empty((n_columns, kernel.ROWS), dtype)
-        module.scatter_block(X, mean, V, *scratch, Z, *again)
-        return A[:m], Z, *sums, *again, *raw
-
-    tolerance = 100 * np.finfo(dtype).eps
-    for ours, theirs in zip(results(kernel), results(twin), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max(initial=1))
-
-
 def problem(seed):
     """A random problem of the kinds that are hard on numbers, float32 or float64, and a rank."""
     rng = np.random.default_rng(seed)
@@ -419,16 +367,3 @@ def test_progress_reports_and_stops():
     assert {s for *_, s in seen} == {"basis", "compress"}
     with pytest.raises(Stopped):
         compress(X, 3, progress=lambda *_: False)
-
-
-def test_products_of_a_pass_of_the_iteration_are_summed_in_float64():
-    """Blocks whose product is half a unit of the sum in float32: summed in that type, they would all be lost."""
-    X = np.zeros((1024, 4), np.float32)
-    X[0] = 2.0**12
-    X[1:] = 1 / np.sqrt(2)
-    one, rows = np.ones((4, 1), np.float32), ArrayRows(X)
-    rows.block_rows, rows.n_blocks = 1, len(X)
-    columns = as_columns(one.T, np.float32)
-    Z, _, _, n = Execution().run(leading._scatter_block, rows, np.zeros(4, np.float32), columns)
-    assert n == len(X)
-    np.testing.assert_allclose(Z[:1].T, X.T.astype(float) @ (X.astype(float) @ one), rtol=1e-9)

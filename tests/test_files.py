@@ -68,3 +68,22 @@ def test_long_names(tmp_path):
     with atomic(path) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "new"
+
+
+def test_atomic_leaves_the_old_file_if_writing_fails(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def half_written():
+        with atomic(path) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        half_written()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    with atomic(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]

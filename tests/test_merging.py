@@ -1,4 +1,4 @@
-"""The merge of partial results: a tree of fixed shape, whatever is merged where."""
+"""The merge of partial results (of types.Partial): a tree of fixed shape, whatever is merged where."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""`SVD`, `leading` and `block_lanczos` against LAPACK in float64, scikit-learn, and themselves on other threads."""
+"""`SVD`, `leading` and `block_lanczos` (lanczos) against LAPACK, scikit-learn, and themselves on other threads."""
 
 import tracemalloc
 import warnings
