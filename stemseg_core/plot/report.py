@@ -108,7 +108,7 @@ def write_report(
     reading : sequence of str, optional
         Options of the command that decided what was read, such as ``("--frame", "2")``.
     pictures : mapping of str to Picture, optional
-        By their names in `stemseg_core.plot.PICTURES`; what is not given is drawn.
+        By their names in `stemseg_core.plot.PICTURES`; others are drawn.
     """
     title = title or (f"Phases of {Path(source).name}" if source else "Phases")
     page = _page(segmentation, title, source, reading, pictures or {})
