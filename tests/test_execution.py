@@ -233,7 +233,7 @@ def test_it_is_handed_on_as_it_is():
     assert execution.called("scores") == Execution(3, 1e9, print, "scores")
     assert execution.on_one_thread() == Execution(1, 1e9, print, "fit")
     model = KMeans(2)
-    assert execution.given_to(model) is model
+    assert execution.configure(model) is model
     assert (model.n_jobs, model.max_memory, model.progress) == (3, 1e9, print)
 
 

@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from stemseg_core import NMF, Stopped
 from stemseg_core._kernels import available_levels
-from stemseg_core.rows.products import as_columns
+from stemseg_core.rows.products import padded_columns
 from stemseg_core.rows.sources import ArrayRows
 from stemseg_core.stages.nmf_solver import EXACT, Problem, descend
 from stemseg_core.stages.nmf_starts import NAMES
@@ -74,7 +74,7 @@ def test_sweep_kernel_is_its_twin(reference, level, dtype, m, d, k):
     X, W, H = rng.random((m, d)).astype(dtype), rng.random((m, k)), rng.random((k, d))
     if k > 2:
         H[1] = 0
-    V, wide = as_columns(H, np.float64, kernels.LANES), -(-k // kernels.LANES) * kernels.LANES
+    V, wide = padded_columns(H, np.float64, kernels.LANES), -(-k // kernels.LANES) * kernels.LANES
     scratch = [np.full(shape, np.nan) for shape in ((kernels.ROWS, wide), (wide, kernels.ROWS), (wide, kernels.ROWS))]
     found, want = ([np.full(shape, np.nan) for shape in ((m, k), (wide, d), (k, k))] for _ in range(2))
     for array in (X, V, W):

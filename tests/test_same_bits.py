@@ -114,7 +114,7 @@ def test_zarr(stage, stored, tmp_path):
 
 @pytest.fixture(scope="module")
 def wide():
-    """Rows long enough to be compressed by every stage, with so much noise that passes over X still change a lot."""
+    """Rows long enough to be compressed by every stage, and noise enough that passes over X still change a lot."""
     rng = np.random.default_rng(3)
     amounts, patterns = rng.dirichlet([0.3] * 5, 1200), rng.gamma(0.5, size=(5, 200))
     return (amounts @ patterns + rng.gamma(0.5, size=(1200, 200))).astype(np.float32)

@@ -73,7 +73,7 @@ def test_window_kernels_match_their_twins(reference, level, dtype, way, data):
         )
     h, step = (w - 1) // (2 * data.draw(st.integers(1, 5), "zoom")), data.draw(st.integers(1, 30), "step")
     axis = Axis(axis_of(w, taper=taper).taper, h, step, np.dtype(dtype))
-    assume(transforms.cost(way, axis, 1) is not None)  # it may be too short for so many cosines
+    assume(transforms.cost(way, axis, 1) is not None)  # the axis may be too short for the cosines
     hx = data.draw(st.integers(0, 40), "hx")
     m, n = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 4)), "windows")
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1), "seed"))

@@ -27,7 +27,7 @@ def by_kmeans(rows: Array, grid: Grid, k: int, seed: int, execution: Execution) 
     Neighbouring windows of a dense grid share most of their pixels: more of them say nothing about which restart is
     the best. From its centres a few passes over all rows lead to where a restart on all of them would have ended.
     """
-    kmeans = execution.given_to(KMeans(k, random_state=seed))
+    kmeans = execution.configure(KMeans(k, random_state=seed))
     coarse = grid.coarsened_rows(rows, _start_rows(k))
     if coarse is not rows:
         kmeans.set_params(init=kmeans.fit(coarse).cluster_centers_)

@@ -21,7 +21,7 @@ from stemseg_core.rows.sources import ArrayRows, MaskedRows
 from stemseg_core.stages.abundances import abundances
 from stemseg_core.stages.endmembers import Endmembers
 from stemseg_core.stages.ica import ICA
-from stemseg_core.stages.leading import leading_bytes
+from stemseg_core.stages.leading import singular_vectors_bytes
 from stemseg_core.stages.nfindr import NFINDR
 from stemseg_core.stages.nmf import NMF
 from stemseg_core.stages.projections import RankError
@@ -136,7 +136,7 @@ class OneSize:
         smoothing = Grid.of(matrix).smooth_bytes(rank, dtype)
         beside = method.beside_bytes(n, rank, n_phases, n_threads)
         finding = n * rank * dtype.itemsize + max(8 * n, smoothing, beside)
-        return max(leading_bytes(matrix, rank, n_threads), finding, method.alone_bytes(n, d, n_phases, dtype))
+        return max(singular_vectors_bytes(matrix, rank, n_threads), finding, method.alone_bytes(n, d, n_phases, dtype))
 
 
 # Endmembers.
@@ -144,7 +144,7 @@ class OneSize:
 
 def _by_endmembers(estimator: type[Endmembers], k: int, take_scores: TakeScores, problem: Problem) -> PhaseMap:
     """Shares of the purest windows, defects left out."""
-    endmembers = problem.execution.given_to(estimator(k))
+    endmembers = problem.execution.configure(estimator(k))
     if "random_state" in endmembers.get_params():
         endmembers.set_params(random_state=problem.seed)
     unmixed = unmix_windows(endmembers, take_scores(), problem.grid, problem.execution)
@@ -168,7 +168,7 @@ def _by_parts(k: int, take_scores: TakeScores, problem: Problem) -> PhaseMap:
     """Shares of non-negative parts of the spectra, which are learnt from windows that see no defect."""
     clear = _clear_windows(k, take_scores(), problem)
     spectra, execution = problem.spectra, problem.execution
-    nmf = execution.given_to(NMF(k, random_state=problem.seed))
+    nmf = execution.configure(NMF(k, random_state=problem.seed))
     weights = nmf.fit_transform(spectra) if clear.all() else nmf.fit(MaskedRows(spectra, clear)).transform(spectra)
     parts = sum_to_one(problem.grid.smooth(weights, problem.parameters.smooth, execution))
     return PhaseMap(_between_extremes(parts, clear, problem), partition=False)
@@ -176,7 +176,7 @@ def _by_parts(k: int, take_scores: TakeScores, problem: Problem) -> PhaseMap:
 
 def _clear_windows(k: int, scores: Array, problem: Problem) -> NDArray[np.bool_]:
     """Which windows (n,) see no defect, as N-FINDR finds them; all where the scores have fewer than k endmembers."""
-    nfindr = problem.execution.given_to(_purest(k, scores.shape[1]).set_params(random_state=problem.seed))
+    nfindr = problem.execution.configure(_purest(k, scores.shape[1]).set_params(random_state=problem.seed))
     try:
         return unmix_windows(nfindr, scores, problem.grid, problem.execution).clear
     except RankError:
@@ -198,7 +198,7 @@ def _between_extremes(parts: Array, clear: NDArray[np.bool_], problem: Problem) 
     learnt = parts[clear]
     if k == 1 or np.linalg.matrix_rank(_covariance(learnt, problem.execution), tol=DEPENDENT, hermitian=True) < k - 1:
         return parts
-    nfindr = problem.execution.given_to(NFINDR(k, random_state=problem.seed))
+    nfindr = problem.execution.configure(NFINDR(k, random_state=problem.seed))
     pure, execution = nfindr.fit(learnt).components_, problem.execution
     mixed = abundances(
         parts, pure, n_jobs=execution.n_threads, max_memory=execution.max_memory, progress=execution.progress
@@ -223,7 +223,7 @@ def _products_block(block: Array, center: Array) -> tuple[None, tuple[Array]]:
 
 def _by_sources(k: int, take_scores: TakeScores, problem: Problem) -> PhaseMap:
     """Clusters of independent sources of the scores."""
-    ica = problem.execution.given_to(ICA(k, random_state=problem.seed))
+    ica = problem.execution.configure(ICA(k, random_state=problem.seed))
     sources = ica.fit_transform(take_scores())
     return PhaseMap(by_kmeans(sources, problem.grid, k, problem.seed, problem.execution), partition=True)
 

@@ -28,7 +28,7 @@ from stemseg_core.phases.separability import best_separated, separation_of_map, 
 from stemseg_core.phases.spectra import PowerSpectra, SmoothedSpectra
 from stemseg_core.phases.window_sizes import Size, coarser, largest_first, sizes_around, step_of
 from stemseg_core.rows.sources import ArrayRows
-from stemseg_core.stages.leading import leading_bytes
+from stemseg_core.stages.leading import singular_vectors_bytes
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.types import Array
 from stemseg_core.windows.grid import Grid, interpolation, whiten_noise
@@ -236,7 +236,7 @@ class Multiscale:
         lattices = min(_lattice_rank(k), n, self.frequencies.n_features(matrix.half_plane))
         smoothing = Grid.of(matrix).smooth_bytes(powers, matrix.dtype)
         return max(
-            leading_bytes(matrix, powers, n_threads),
+            singular_vectors_bytes(matrix, powers, n_threads),
             4 * n * powers + max(smoothing, 4 * n * lattices, 8 * n),
             4 * n * lattices + _map_of_clusters_bytes(matrix, lattices, k, n_threads),
         )
@@ -359,7 +359,7 @@ def _learn_bytes(matrix: WindowMatrix, rank: int, n_threads: int) -> float:
     known = matrix.included.size * 40  # labels, and distances to the boundaries of phases
     smoothing = Grid.of(matrix).smooth_bytes(rank, matrix.dtype)
     beside = 4 * matrix.shape[0] * rank + max(smoothing, 8 * matrix.shape[0], known)
-    return max(leading_bytes(matrix, rank, n_threads), beside)
+    return max(singular_vectors_bytes(matrix, rank, n_threads), beside)
 
 
 def _modulus(matrix: WindowMatrix) -> float:

@@ -65,7 +65,7 @@ def subtract_mean(block: Array, mean: Array) -> CentredRows:
     return CentredRows(Y, squares, sums)
 
 
-def as_columns(V: Array, dtype: DTypeLike, lanes: int = kernels.LANES) -> Array:
+def padded_columns(V: Array, dtype: DTypeLike, lanes: int = kernels.LANES) -> Array:
     """Vectors or centres (k, d) as columns, with columns of zeros up to a multiple of the lanes of the kernel."""
     columns = np.zeros((V.shape[1], -(-len(V) // lanes) * lanes), dtype)
     columns[:, : len(V)] = V.T
@@ -105,7 +105,7 @@ def all_scores(rows: Rows, mean: Array, V: Array, execution: Execution) -> Array
     Memory: the scores, and `scores_bytes`.
     """
     scores = np.empty((rows.shape[0], len(V)), rows.dtype)
-    columns = as_columns(V, rows.dtype)
+    columns = padded_columns(V, rows.dtype)
     execution.run(scores_block, rows, mean.astype(rows.dtype), columns, len(V), out=(scores,))
     return scores
 

@@ -42,7 +42,7 @@ class Rows(ABC):
     n_blocks : int
     in_memory : bool
         Whether all rows lie in memory.
-    sliced : bool
+    sliceable : bool
         Whether neighbouring blocks can be had as one by a slice, without being put together.
     """
 
@@ -50,7 +50,7 @@ class Rows(ABC):
     dtype: np.dtype[Any]
     n_blocks: int
     in_memory: bool = False
-    sliced: bool = False
+    sliceable: bool = False
 
     @abstractmethod
     def index(self, i: int) -> Index:
@@ -91,7 +91,7 @@ class Rows(ABC):
         return self
 
     def grouped(self) -> Rows:
-        """The rows in blocks of at most about `PRODUCT_BYTES`, in a multiple of `MIN_GROUPS` if there are so many.
+        """The rows in blocks of at most about `PRODUCT_BYTES`, in a multiple of `MIN_GROUPS` if there are enough.
 
         A function of the geometry alone, as the blocks are. Even groups, in a number that threads share evenly, leave
         none of them waiting at the end for a whole one.
@@ -126,7 +126,7 @@ class ArrayRows(Rows):
         Sliced by rows only. Any real dtype, order and strides.
     """
 
-    sliced = True
+    sliceable = True
 
     def __init__(self, array: Any) -> None:
         self.array = array

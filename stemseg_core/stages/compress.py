@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from stemseg_core.rows.base import check_rows, check_whole
 from stemseg_core.rows.blocks import refuse_too_small, take_rows
-from stemseg_core.rows.products import as_columns, project, subtract_mean
+from stemseg_core.rows.products import padded_columns, project, subtract_mean
 from stemseg_core.rows.sources import Rows
-from stemseg_core.stages.leading import fixed_signs, leading, leading_bytes
+from stemseg_core.stages.leading import fixed_signs, singular_vectors, singular_vectors_bytes
 from stemseg_core.system.docs import shared_docs
 from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.execution import Execution
@@ -182,7 +182,7 @@ def compress(
     rank = min(rank, n, d)
     _require_memory(rows, rank, execution)
     sample = rows.sample(_sample_rows(rows))
-    first = leading(sample, rank, execution.called("basis"), center=center, max_passes=BASIS_PASSES)
+    first = singular_vectors(sample, rank, execution.called("basis"), center=center, max_passes=BASIS_PASSES)
     shift = (first.mean if center else np.zeros(d)).astype(rows.dtype)
     basis = first.V.astype(rows.dtype)
     n_passes = 0
@@ -203,7 +203,7 @@ def compress(
 
 def compress_bytes(rows: Rows, rank: int, n_threads: int) -> float:
     """Predicted memory of `compress`: what the basis takes is free again when the scores are made."""
-    return max(rows.shape[0] * (rank * rows.dtype.itemsize + 8), leading_bytes(rows, rank, n_threads))
+    return max(rows.shape[0] * (rank * rows.dtype.itemsize + 8), singular_vectors_bytes(rows, rank, n_threads))
 
 
 def _check_parameters(rank: object, tol: object) -> None:
@@ -230,7 +230,7 @@ def _projected(
     """The pass over all rows, by way of the rows minus `shift`, a guess of their mean."""
     n = rows.shape[0]
     scores, residual = np.empty((n, len(basis)), rows.dtype), np.empty(n)
-    state = shift, basis, as_columns(basis, basis.dtype)
+    state = shift, basis, padded_columns(basis, basis.dtype)
     sums, sum_squares, left_out = execution.run(_project_block, rows, *state, out=(scores, residual))
     refuse_too_small(rows, sum_squares, execution, shift)
     mean, rest = shift, np.zeros(len(shift))

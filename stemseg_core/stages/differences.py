@@ -34,7 +34,7 @@ def differences_bytes(rows: Rows, n_threads: int) -> float:
     n, d = rows.shape
     n_groups = rows.grouped().n_blocks
     n_threads = min(n_threads, n_groups)
-    copies, open_ends = (3, 0.0) if rows.sliced else (5, min(n, OPEN_ENDS * n**0.5) * d * rows.dtype.itemsize)
+    copies, open_ends = (3, 0.0) if rows.sliceable else (5, min(n, OPEN_ENDS * n**0.5) * d * rows.dtype.itemsize)
     return 8.0 * (2 * n_threads * d * d + copies * d * n / n_groups * n_threads + n) + open_ends
 
 

@@ -16,7 +16,13 @@ from stemseg_core.rows.blocks import take_rows
 from stemseg_core.rows.products import subtract_mean
 from stemseg_core.rows.sources import MaskedRows, Rows, as_rows
 from stemseg_core.stages.abundances import abundances
-from stemseg_core.stages.leading import Leading, above_rounding, fill_scores, leading_bytes, principal_axes
+from stemseg_core.stages.leading import (
+    SingularVectors,
+    above_rounding,
+    fill_scores,
+    principal_axes,
+    singular_vectors_bytes,
+)
 from stemseg_core.stages.outliers import SPARE_COMPONENTS, inliers, inliers_bytes
 from stemseg_core.stages.projections import RankError, find_extremes, random_projections, successive_projections
 from stemseg_core.stages.simplex import inverse, log_volume
@@ -166,7 +172,7 @@ class Endmembers(RowsTransformer):
         (n, d), rank = rows.shape, max(1, int(self.n_components) - 1)
         if self.n_neighbors is not None:
             rank = min(int(self.n_components) - 1 + SPARE_COMPONENTS, n, d)
-        return leading_bytes(rows, rank, execution.n_threads) + self.search_bytes(n)
+        return singular_vectors_bytes(rows, rank, execution.n_threads) + self.search_bytes(n)
 
     def search_bytes(self, n: int) -> float:
         """Predicted memory of the search among n rows, beside that of their principal components."""
@@ -189,7 +195,7 @@ class Endmembers(RowsTransformer):
         execution.run(_squares_block, rows, origin, out=(squares,))
         return np.array([squares.argmax()])
 
-    def _leading(self, rows: Rows, rank: int, execution: Execution, *, center: bool = True) -> Leading:
+    def _leading(self, rows: Rows, rank: int, execution: Execution, *, center: bool = True) -> SingularVectors:
         """Mean and principal axes; refuses rows that have too few."""
         first = principal_axes(rows, rank, execution, center=center)
         name = type(self).__name__

@@ -125,7 +125,7 @@ class ICA(RowsTransformer):
         k = checked_n_components(self.n_components, rows)
         execution.require(_turn_bytes(n, k, rows.dtype), f"ICA of {n} x {d} with {k} components", "use fewer")
         random_state = stream(self.random_state)
-        svd = execution.given_to(SVD(k))
+        svd = execution.configure(SVD(k))
         white = svd.fit_transform(rows)
         lengths = svd.singular_values_.astype(np.float64)
         rank = int((lengths > ROUNDINGS * np.finfo(rows.dtype).eps * lengths[0]).sum())
@@ -161,7 +161,7 @@ class ICA(RowsTransformer):
             Bytes.
         """
         k = int(self.n_components)
-        return max(self._execution.given_to(SVD(k)).predicted_bytes(n, d, dtype), _turn_bytes(n, k, dtype))
+        return max(self._execution.configure(SVD(k)).predicted_bytes(n, d, dtype), _turn_bytes(n, k, dtype))
 
     def _turn(self, white: Array, random_state: np.random.RandomState) -> _Turn:
         """The orthogonal matrix that turns white scores into sources."""

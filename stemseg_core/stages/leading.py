@@ -20,7 +20,7 @@ import scipy.linalg
 from numpy.typing import DTypeLike, NDArray
 
 from stemseg_core.rows.blocks import refuse_too_small
-from stemseg_core.rows.products import as_columns, row_sums, scatter_times, scores_on, subtract_mean
+from stemseg_core.rows.products import padded_columns, row_sums, scatter_times, scores_on, subtract_mean
 from stemseg_core.rows.sources import ArrayRows, Rows
 from stemseg_core.stages.gram import moments
 from stemseg_core.stages.lanczos import EigenPairs, block_lanczos, block_width, lanczos_bytes
@@ -70,8 +70,8 @@ def first_mean(rows: Rows, n_threads: int) -> Array:
     return mean
 
 
-def leading_bytes(rows: Rows, rank: int, n_threads: int) -> float:
-    """Predicted memory of `leading`; products may have to be formed in float64."""
+def singular_vectors_bytes(rows: Rows, rank: int, n_threads: int) -> float:
+    """Predicted memory of `singular_vectors`; products may have to be formed in float64."""
     n, d = rows.shape
     groups = rows.grouped()
     n_threads = min(n_threads, groups.n_blocks)
@@ -79,14 +79,14 @@ def leading_bytes(rows: Rows, rank: int, n_threads: int) -> float:
     if not _gram_pays(rows, rank):
         # Each thread has a sum of products, and another waits to be merged.
         needed = lanczos_bytes(d, rank) + 8.0 * d * block_width(rank, d) * 2 * n_threads
-        return needed if rows.sliced else needed + copies
+        return needed if rows.sliceable else needed + copies
     # Eigenvectors take five; each thread has a product, and another waits to be merged.
     side = min(n, d)
     return 8.0 * ((5 + 2 * n_threads) * side * side + 3 * rank * d) + copies + (n * d * 8.0 if n < d else 0.0)
 
 
 def _gram_pays(rows: Rows, rank: int) -> bool:
-    """Whether a Gram matrix is made: it is small, or so many of its eigenvectors are wanted that it is cheaper."""
+    """Whether a Gram matrix is made: it is small, or cheaper, as for many eigenvectors."""
     n, d = rows.shape
     if n < d and n * d * rows.dtype.itemsize > COPY_BYTES:
         return False
@@ -139,7 +139,7 @@ def fixed_signs(V: Array) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class Leading:
+class SingularVectors:
     """Leading right singular vectors of a matrix of rows.
 
     Attributes
@@ -172,7 +172,7 @@ class Leading:
     residual: float = 0.0
 
 
-def leading(
+def singular_vectors(
     rows: Rows,
     rank: int,
     execution: Execution,
@@ -180,7 +180,7 @@ def leading(
     center: bool = True,
     dtype: DTypeLike | None = None,
     max_passes: int | None = None,
-) -> Leading:
+) -> SingularVectors:
     """The first `rank` right singular vectors: by the Gram matrix on the shorter side, or by block Lanczos iteration.
 
     Parameters
@@ -209,12 +209,12 @@ def leading(
     return _by_gram(rows, rank, shift, execution, center=center)
 
 
-def _by_gram(rows: Rows, rank: int, shift: Array, execution: Execution, *, center: bool) -> Leading:
+def _by_gram(rows: Rows, rank: int, shift: Array, execution: Execution, *, center: bool) -> SingularVectors:
     """By the eigenvectors of the Gram matrix of the features."""
     of_rows = moments(rows, shift, execution)
     refuse_too_small(rows, of_rows.sum_squares, execution, shift)
     pairs = leading_eigenvectors(of_rows.scatter_matrix(center=center), rank, shift.dtype, execution.n_threads)
-    return Leading(
+    return SingularVectors(
         mean=of_rows.mean,
         V=_oriented(pairs.vectors.T),
         values=pairs.values,
@@ -260,7 +260,7 @@ def _iteration_instead(rows: Rows, rank: int, *, center: bool) -> _Iteration | N
     return _Iteration(steps, start=V / np.maximum(np.linalg.norm(V, axis=0), 1e-300)) if steps <= most else None
 
 
-def _by_gram_of_few_rows(rows: Rows, rank: int, shift: Array, execution: Execution, *, center: bool) -> Leading:
+def _by_gram_of_few_rows(rows: Rows, rank: int, shift: Array, execution: Execution, *, center: bool) -> SingularVectors:
     """Fewer rows than features: rows minus `shift` are stored; their products are the Gram matrix of the columns."""
     n = rows.shape[0]
     if not center:
@@ -278,7 +278,7 @@ def _by_gram_of_few_rows(rows: Rows, rank: int, shift: Array, execution: Executi
     pairs = leading_eigenvectors(K, rank, Y.dtype, execution.n_threads)
     with one_blas_thread():
         V = np.linalg.qr((Y.T @ pairs.vectors.astype(Y.dtype)).astype(np.float64))[0].T
-    return Leading(
+    return SingularVectors(
         mean=shift + sums / n,
         V=_oriented(V),
         values=pairs.values,
@@ -302,13 +302,13 @@ def _without_gram(
     center: bool,
     max_passes: int | None,
     start: Array | None = None,
-) -> Leading:
+) -> SingularVectors:
     """By block Lanczos iteration on the scatter matrix, which multiplies by passing over the rows."""
     mean, groups = shift.astype(np.float64), rows.grouped()
     squares: list[float] = []
 
     def times_scatter_matrix(Q: Array) -> Array:
-        product, sums, square, n = execution.run(_scatter_block, groups, shift, as_columns(Q.T, shift.dtype))
+        product, sums, square, n = execution.run(_scatter_block, groups, shift, padded_columns(Q.T, shift.dtype))
         if not squares:
             refuse_too_small(rows, square, execution, shift)
             squares.append(square)
@@ -320,7 +320,7 @@ def _without_gram(
 
     with one_blas_thread():
         pairs = block_lanczos(times_scatter_matrix, rows.shape[1], rank, shift.dtype, max_steps=max_passes, start=start)
-    return Leading(
+    return SingularVectors(
         mean=mean,
         V=_oriented(pairs.vectors.T),
         values=pairs.values,
@@ -344,41 +344,48 @@ def _oriented(V: Array) -> Array:
 # The type of the products.
 
 
-def leading_precisely(
-    rows: Rows, rank: int, execution: Execution, float32_suffices: Callable[[Leading], bool], *, center: bool = True
-) -> Leading:
-    """`leading`, with products in float64 where those of float32 rows in float32 do not converge or suffice.
+def singular_vectors_precisely(
+    rows: Rows,
+    rank: int,
+    execution: Execution,
+    float32_suffices: Callable[[SingularVectors], bool],
+    *,
+    center: bool = True,
+) -> SingularVectors:
+    """`singular_vectors`, with products in float64 where those of float32 rows in float32 do not converge or suffice.
 
     How small a singular value may be depends on what the vectors are for: `SVD` bounds the errors of its values, also
     against the size of all numbers that were added up; axes to search on must only be told from rounding.
     """
-    first = leading(rows, rank, execution, center=center)
+    first = singular_vectors(rows, rank, execution, center=center)
     if rows.dtype == np.float64 or (first.converged and float32_suffices(first)):
         return first
-    return leading(rows, rank, execution, center=center, dtype=np.float64)
+    return singular_vectors(rows, rank, execution, center=center, dtype=np.float64)
 
 
-def principal_axes(rows: Rows, rank: int, execution: Execution, *, center: bool = True) -> Leading:
+def principal_axes(rows: Rows, rank: int, execution: Execution, *, center: bool = True) -> SingularVectors:
     """Axes that endmembers and outliers are looked for on."""
-    return leading_precisely(rows, rank, execution, _float32_tells_axes, center=center)
+    return singular_vectors_precisely(rows, rank, execution, _float32_tells_axes, center=center)
 
 
-def _float32_tells_axes(axes: Leading) -> bool:
+def _float32_tells_axes(axes: SingularVectors) -> bool:
     return bool(axes.values[-1] > FLOAT32_VARIANCE * axes.values[0])
 
 
-def above_rounding(axes: Leading) -> NDArray[np.bool_]:
+def above_rounding(axes: SingularVectors) -> NDArray[np.bool_]:
     """Which of the axes are more than rounding of products of float64."""
     above: NDArray[np.bool_] = axes.values > FLOAT64_VARIANCE * axes.values[0]
     return above
 
 
-def fill_scores(rows: Rows, axes: Leading, V: Array, origin: Array, execution: Execution, *, out: Array) -> None:
+def fill_scores(
+    rows: Rows, axes: SingularVectors, V: Array, origin: Array, execution: Execution, *, out: Array
+) -> None:
     """Write to `out` (n, r) the scores of the rows minus an origin (d,) on vectors V (r, d) in the span of the axes."""
     in_float32 = axes.converged and _float32_tells_axes(axes)
     dtype = rows.dtype if in_float32 else np.dtype(np.float64)
     shift = origin.astype(dtype)
-    execution.run(_scores_block, rows, shift, as_columns(V, dtype), V @ (origin - shift), out=(out,))
+    execution.run(_scores_block, rows, shift, padded_columns(V, dtype), V @ (origin - shift), out=(out,))
 
 
 def _scores_block(block: Array, shift: Array, columns: Array, rest: Array) -> tuple[Partial, None]:

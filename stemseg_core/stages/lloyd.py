@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stemseg_core._kernels import kmeans as kernels
 from stemseg_core.rows.blocks import refuse_non_finite, refuse_too_small, take_rows
-from stemseg_core.rows.products import as_columns
+from stemseg_core.rows.products import padded_columns
 from stemseg_core.rows.sources import Rows
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.merging import add
@@ -237,13 +237,13 @@ class _Targets(NamedTuple):
 def _targets(centers: Array, origin: Array) -> _Targets:
     exact = centers.astype(np.float64)
     relative = exact - origin
-    columns = as_columns(relative, centers.dtype, kernels.LANES)
+    columns = padded_columns(relative, centers.dtype, kernels.LANES)
     return _Targets(origin, exact, columns, (relative**2).sum(axis=1) / 2)
 
 
 def distance_columns(centers: Array) -> Array:
     """Centres (k, d) as `squared_distances` takes them."""
-    return as_columns(centers, np.float64, kernels.DISTANCE_LANES)
+    return padded_columns(centers, np.float64, kernels.DISTANCE_LANES)
 
 
 def squared_distances(block: Array, columns: Array, k: int) -> NDArray[np.float64]:

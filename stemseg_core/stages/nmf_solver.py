@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stemseg_core._kernels import nmf as kernels
 from stemseg_core.rows.blocks import stored
-from stemseg_core.rows.products import as_columns, scatter_times, scores_block
+from stemseg_core.rows.products import padded_columns, scatter_times, scores_block
 from stemseg_core.rows.sources import ArrayRows, Rows
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.merging import larger
@@ -72,7 +72,7 @@ class Problem:
     def pass_over(self, H: Array, W: Array, W_next: Array) -> tuple[Array, Array]:
         """Sweep W into `W_next`; return ``W' X`` (k, d) and ``W' W`` (k, k) of the new W."""
         P = H if self.basis is None else H @ self.basis.T
-        columns = as_columns(P, np.float64, kernels.LANES)
+        columns = padded_columns(P, np.float64, kernels.LANES)
         WtB, WtW = self.run(_sweep_block, columns, H @ H.T, along=(W,), out=(W_next,))
         products: tuple[Array, Array] = self.lift(WtB), WtW
         return products
@@ -125,7 +125,7 @@ def reduced(problem: Problem, product: Array | None) -> StoredProblem:
 
 def zero_mean_and_columns(Q: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
     """What `scores_block` and `scatter_times` take for products of rows as they are with the rows of Q (q, d)."""
-    return np.zeros(Q.shape[1], dtype), as_columns(Q, dtype)
+    return np.zeros(Q.shape[1], dtype), padded_columns(Q, dtype)
 
 
 def _orthonormal(product: Array) -> Array:

@@ -63,7 +63,7 @@ def random(problem: StoredProblem, k: int, rng: np.random.RandomState) -> Array:
 
 def nfindr(problem: StoredProblem, k: int, seed: int) -> Array:
     """The rows that span the largest simplex."""
-    model = problem.execution.given_to(NFINDR(k, n_init=1, random_state=seed)).fit(problem.B)
+    model = problem.execution.configure(NFINDR(k, n_init=1, random_state=seed)).fit(problem.B)
     return np.maximum(problem.lift(model.components_), 0)
 
 
@@ -77,7 +77,7 @@ def kmeans(problem: StoredProblem, k: int, seed: int) -> Array:
     """Means of groups of rows."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = problem.execution.given_to(KMeans(k, n_init=1, random_state=seed)).fit(problem.B)
+        model = problem.execution.configure(KMeans(k, n_init=1, random_state=seed)).fit(problem.B)
     return np.maximum(problem.lift(model.cluster_centers_), 0)
 
 

@@ -12,9 +12,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from stemseg_core.rows.base import RowsTransformer, checked_n_components
-from stemseg_core.rows.products import all_scores, as_columns, project, scores_bytes, scores_on
+from stemseg_core.rows.products import all_scores, padded_columns, project, scores_bytes, scores_on
 from stemseg_core.rows.sources import Rows, as_rows
-from stemseg_core.stages.leading import Leading, fixed_signs, leading_bytes, leading_precisely
+from stemseg_core.stages.leading import SingularVectors, fixed_signs, singular_vectors_bytes, singular_vectors_precisely
 from stemseg_core.system.docs import shared_docs
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.memory import MemoryLimit
@@ -181,10 +181,10 @@ class SVD(RowsTransformer):
         return self._needed_bytes(rows, self._execution, with_scores=True)
 
     def _needed_bytes(self, rows: Rows, execution: Execution, *, with_scores: bool) -> float:
-        """Predicted memory: of `leading`, of a pass, of small matrices, and of the scores before and after a turn."""
+        """Predicted memory: `singular_vectors`, a pass, small matrices, and the scores before and after a turn."""
         (n, d), rank = rows.shape, int(self.n_components)
         scores = 2 * n * rank * rows.dtype.itemsize if with_scores else 0
-        passes = leading_bytes(rows, rank, execution.n_threads) + scores_bytes(rows, rank, execution.n_threads)
+        passes = singular_vectors_bytes(rows, rank, execution.n_threads) + scores_bytes(rows, rank, execution.n_threads)
         return passes + 8.0 * rank * (2 * rank + 4 * d) + scores
 
     def _check(self, rows: Rows, execution: Execution, *, with_scores: bool) -> None:
@@ -198,7 +198,7 @@ class SVD(RowsTransformer):
     def _fit(self, rows: Rows, execution: Execution, first_scores: Array | None = None) -> _Refined:
         """Fit; `first_scores` (n, rank) is filled with the scores before the rotation, if it is given."""
         n, rank = rows.shape[0], int(self.n_components)
-        first = leading_precisely(rows, rank, execution, _float32_suffices, center=self.center)
+        first = singular_vectors_precisely(rows, rank, execution, _float32_suffices, center=self.center)
         if not first.converged:
             warnings.warn(
                 f"SVD did not converge in {first.n_passes} passes; the last of the {rank} components may lie in a "
@@ -253,7 +253,7 @@ class SVD(RowsTransformer):
         return self._mixed(X, self.components_)
 
 
-def _float32_suffices(first: Leading) -> bool:
+def _float32_suffices(first: SingularVectors) -> bool:
     """Whether products of float32 rows in float32 determine all singular values that are wanted."""
     largest = max(first.values[0], first.sum_squares / FLAT_SPECTRUM)
     return bool(first.values[-1] >= FLOAT32_RANGE**2 * largest)
@@ -274,7 +274,13 @@ class _Refined:
 
 
 def _refined(
-    rows: Rows, first: Leading, execution: Execution, dtype: np.dtype[Any], scores: Array | None, *, center: bool
+    rows: Rows,
+    first: SingularVectors,
+    execution: Execution,
+    dtype: np.dtype[Any],
+    scores: Array | None,
+    *,
+    center: bool,
 ) -> _Refined:
     """One more pass, with products in `dtype`; `scores` (n, rank) becomes those on ``first.V``, if it is given.
 
@@ -284,7 +290,7 @@ def _refined(
     shift = first.mean.astype(dtype)
     # Scores of what is to be subtracted beside the shift.
     rest = first.V @ (first.mean - shift if center else -shift.astype(np.float64))
-    state = shift, as_columns(first.V, dtype), rest, scores is not None
+    state = shift, padded_columns(first.V, dtype), rest, scores is not None
     out = () if scores is None else (scores,)
     centred_sum_squares = first.centred_sum_squares
     if centred_sum_squares is None:
@@ -321,7 +327,7 @@ def _gram_and_sums_block(
     return (B,) if with_scores else None, (B.T @ B, found.sums, float(found.squares.sum()))
 
 
-def _errors(values: Array, first: Leading, stored: np.dtype[Any], products: np.dtype[Any]) -> Array:
+def _errors(values: Array, first: SingularVectors, stored: np.dtype[Any], products: np.dtype[Any]) -> Array:
     """Bounds on the errors of singular values; see the notes of `SVD`."""
     rounding = ROUNDINGS * float(np.finfo(products).eps) * first.sum_squares
     rounding += 4 * ROUNDINGS * float(np.finfo(np.float64).eps) * first.values[0]  # of the eigenvalues

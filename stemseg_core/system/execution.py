@@ -88,8 +88,8 @@ class Execution:
         """The same on the calling thread alone."""
         return replace(self, n_threads=1)
 
-    def given_to(self, estimator: Estimator) -> Estimator:
-        """An estimator of ours whose ``n_jobs``, ``max_memory`` and ``progress`` are set to these; the same object."""
+    def configure(self, estimator: Estimator) -> Estimator:
+        """Set ``n_jobs``, ``max_memory`` and ``progress`` of an estimator of ours in place, and return it."""
         estimator.set_params(n_jobs=self.n_threads, max_memory=self.max_memory, progress=self.progress)
         return estimator
 
