@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stemseg_core.rows.products import as_columns
+from stemseg_core.rows.products import padded_columns
 from stemseg_core.rows.sources import ArrayRows
 from stemseg_core.stages import leading
 from stemseg_core.system.execution import Execution
@@ -15,7 +15,7 @@ def test_products_of_a_pass_of_the_iteration_are_summed_in_float64():
     X[1:] = 1 / np.sqrt(2)
     one, rows = np.ones((4, 1), np.float32), ArrayRows(X)
     rows.block_rows, rows.n_blocks = 1, len(X)
-    columns = as_columns(one.T, np.float32)
+    columns = padded_columns(one.T, np.float32)
     Z, _, _, n = Execution().run(leading._scatter_block, rows, np.zeros(4, np.float32), columns)
     assert n == len(X)
     np.testing.assert_allclose(Z[:1].T, X.T.astype(float) @ (X.astype(float) @ one), rtol=1e-9)
