@@ -17,6 +17,7 @@ from stemseg_core import _kernels
 
 PACKAGE = Path(__file__).parents[1] / "stemseg_core"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+TESTS = sorted(Path(__file__).parent.glob("test_*.py"))
 #: The rooms along the way of the data. A module imports its own room and those further left; rooms on one line do not
 #: know each other.
 ORDER = (
@@ -212,6 +213,17 @@ def test_no_circle():
     while free := {name for name, needs in left.items() if not needs & left.keys()}:
         left = {name: needs for name, needs in left.items() if name not in free}
     assert not left
+
+
+def test_every_module_has_its_test():
+    """In the file of its name, or in one whose first line names it."""
+    files = {path.stem: path.read_text(encoding="utf-8").lstrip("'\"").splitlines()[0] for path in TESTS}
+    named = {word for line in files.values() for word in re.findall(r"\w+", line)}
+    modules = {path.stem if path.stem != "__init__" else path.parent.name for path in MODULES} - {
+        *FLOOR,
+        "stemseg_core",
+    }
+    assert not sorted(name for name in modules if f"test_{name}" not in files and name not in named)
 
 
 def test_import_brings_in_no_extra():
