@@ -82,3 +82,9 @@ def test_every_estimator_takes_any_kind(estimator):
     found(None)
     with pytest.raises(ParameterError, match="random_state must be a whole number"):
         found("a seed")
+
+
+@pytest.mark.parametrize("wrong", ["a", 1.5, [1, 2], True])
+def test_a_random_state_of_a_wrong_type_is_a_type_error_too(wrong):
+    with pytest.raises(TypeError, match="random_state must be a whole number"):
+        check_random_state(wrong)

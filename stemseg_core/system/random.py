@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stemseg_core.system.errors import ParameterError
+from stemseg_core.system.errors import ParameterError, ParameterTypeError
 
 #: What `random_state` may be.
 RandomState = int | np.random.RandomState | np.random.Generator | None
@@ -44,10 +44,12 @@ def check_random_state(random_state: Any, *, types: tuple[type, ...] = (), or_no
     """Raise `ParameterError` unless `random_state` is a whole number from 0 on, None if allowed, or one of `types`."""
     if (or_none and random_state is None) or (types and isinstance(random_state, types)):
         return
-    if isinstance(random_state, bool) or not isinstance(random_state, Integral) or int(random_state) < 0:
+    is_whole = isinstance(random_state, Integral) and not isinstance(random_state, bool)
+    if not is_whole or int(random_state) < 0:
         kinds = ["a whole number, at least 0", *(f"a {kind.__name__}" for kind in types), *["None"] * or_none]
         expected = kinds[0] if len(kinds) == 1 else f"{', '.join(kinds[:-1])}, or {kinds[-1]}"
-        raise ParameterError(f"`random_state` must be {expected}; got {random_state!r}", random_state=random_state)
+        error = ParameterError if is_whole else ParameterTypeError
+        raise error(f"`random_state` must be {expected}; got {random_state!r}", random_state=random_state)
 
 
 def _entropy(random_state: Any) -> Any:
