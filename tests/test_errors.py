@@ -44,6 +44,15 @@ def test_they_pickle(kind):
     assert (str(error), error.values) == ("a=1 and b", {"a": 1, "b": [2]})
 
 
+def test_they_pickle_whatever_the_value():
+    error = ParameterError("`a=` is wrong", a=pickle)
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error)
+    assert again.name == "a"
+    found = pickle.loads(pickle.dumps(NonFiniteError(2, 5, 1, 0)))
+    assert (found.row, found.feature, str(found)) == (2, 5, str(NonFiniteError(2, 5, 1, 0)))
+
+
 def test_a_wrong_type_is_a_type_error():
     with pytest.raises(TypeError, match=r"^whiten must be True or False"):
         raise ParameterTypeError("`whiten` must be True or False", whiten=3)

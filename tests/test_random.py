@@ -88,3 +88,10 @@ def test_every_estimator_takes_any_kind(estimator):
 def test_a_random_state_of_a_wrong_type_is_a_type_error_too(wrong):
     with pytest.raises(TypeError, match="random_state must be a whole number"):
         check_random_state(wrong)
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**70])
+def test_a_seed_of_more_than_32_bits(seed):
+    assert numbers(streams(seed, 1)) == numbers(streams(seed, 1))
+    with pytest.raises(ParameterError, match=r"^random_state must be a whole number below 2\*\*32; got"):
+        stream(seed)

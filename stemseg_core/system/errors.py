@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Callable
 from typing import Any
@@ -55,7 +56,16 @@ class Message(Exception):  # noqa: N818 (warnings are some, too)
         return re.sub(r"`(\w+)(=?)([^`]*)`", written, self.template)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (type(self), self.template, self.values)
+        return _again, (type(self), self.template, {name: _picklable(value) for name, value in self.values.items()})
+
+
+def _picklable(value: Any) -> Any:
+    """A value as it is, or its text where it does not pickle: an error must come back from a worker process."""
+    try:
+        pickle.dumps(value)
+    except Exception:  # pickle raises what it likes, and so do the methods that it calls
+        return _Verbatim(repr(value))
+    return value
 
 
 def _again(kind: type[Message], template: str, values: dict[str, Any]) -> Message:
@@ -113,6 +123,9 @@ class NonFiniteError(ValueError):
             f"Input X contains NaN or infinity, first in row {row}, feature {feature} "
             f"({n_nan} NaN and {n_infinite} infinity in that block of rows); remove or fill these rows before the fit"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return NonFiniteError, (self.row, self.feature, self.n_nan, self.n_infinite)
 
     def in_rows(self, index: Index) -> NonFiniteError:
         """The same error, told of the rows that the block holds."""

@@ -12,6 +12,8 @@ import numpy as np
 
 from stemseg_core.system.errors import ParameterError, ParameterTypeError
 
+#: Largest seed of a `RandomState`, which is of 32 bits.
+LARGEST_SEED = 2**32 - 1
 #: What `random_state` may be.
 RandomState = int | np.random.RandomState | np.random.Generator | None
 
@@ -29,6 +31,10 @@ def stream(random_state: Any) -> np.random.RandomState:
     if isinstance(random_state, np.random.RandomState):
         return random_state
     entropy = _entropy(random_state)
+    if isinstance(entropy, Integral) and int(entropy) > LARGEST_SEED:
+        raise ParameterError(
+            f"`random_state` must be a whole number below 2**32; got {random_state!r}", random_state=random_state
+        )
     return np.random.RandomState(entropy if entropy is None or np.ndim(entropy) else int(entropy))
 
 
