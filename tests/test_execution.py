@@ -231,6 +231,7 @@ def test_it_is_handed_on_as_it_is():
     with pytest.raises(AttributeError):
         execution.n_threads = 2
     assert execution.called("scores") == Execution(3, 1e9, print, "scores")
+    assert execution.without_progress() == Execution(3, 1e9, None, "fit")
     assert execution.on_one_thread() == Execution(1, 1e9, print, "fit")
     model = KMeans(2)
     assert execution.configure(model) is model

@@ -136,7 +136,7 @@ def estimate_n_components(
     wanted = _criteria(method, rows, n_sampled, is_map)
     scores = compress(rows, Parameters.rank, n_jobs=n_jobs, max_memory=max_memory, progress=progress).scores
     sampled = np.sort(np.random.default_rng(seed).choice(len(scores), n_sampled, replace=False))
-    quiet = Execution(execution.n_threads)  # progress counts criteria
+    quiet = execution.without_progress()  # which counts criteria
     curves: dict[str, Curve] = {}
     with one_blas_thread():
         if set(wanted) & OF_SINGULAR_VALUES.keys():

@@ -62,10 +62,10 @@ def _sum_block(block: Array) -> tuple[None, Partial]:
     return None, (row_sums(block).sums,)
 
 
-def first_mean(rows: Rows, n_threads: int) -> Array:
+def first_mean(rows: Rows, execution: Execution) -> Array:
     """Mean of some rows, in their type: near enough to that of all rows to be subtracted before any product."""
     some = rows.sample(FIRST_ROWS, FIRST_BLOCKS)
-    (sums,) = Execution(n_threads).run(_sum_block, some)
+    (sums,) = execution.without_progress().run(_sum_block, some)
     mean: Array = (sums / some.shape[0]).astype(rows.dtype)
     return mean
 
@@ -93,25 +93,25 @@ def _gram_pays(rows: Rows, rank: int) -> bool:
     return min(n, d) <= max(GRAM_SIDE, 10 * rank)
 
 
-def leading_eigenvectors(G: Array, rank: int, dtype: DTypeLike, n_threads: int) -> EigenPairs:
+def leading_eigenvectors(G: Array, rank: int, dtype: DTypeLike, execution: Execution) -> EigenPairs:
     """The `rank` largest eigenvalues of a Gram matrix and their eigenvectors.
 
     `dtype` is the type that the products in the matrix were formed in, which is precise enough to iterate in.
     """
     if len(G) > max(DIRECT_SIDE, 10 * rank):
-        return _iterated(G.astype(dtype), rank, n_threads)
+        return _iterated(G.astype(dtype), rank, execution)
     with one_blas_thread():
         values, vectors = _direct(G, rank)
     return EigenPairs(values=values[::-1], vectors=vectors[:, ::-1])
 
 
-def _iterated(G: Array, rank: int, n_threads: int) -> EigenPairs:
+def _iterated(G: Array, rank: int, execution: Execution) -> EigenPairs:
     """`leading_eigenvectors` by iteration in the type of G, to which the matrix was rounded."""
     panels = [G[i : i + PANEL_ROWS] for i in range(0, len(G), PANEL_ROWS)]
 
     def times(Q: Array) -> Array:
         Q = Q.astype(G.dtype)
-        products = Execution(n_threads).map(np.matmul, [(panel, Q) for panel in panels])
+        products = execution.map(np.matmul, [(panel, Q) for panel in panels])
         return np.vstack(products).astype(np.float64)
 
     with one_blas_thread():
@@ -196,7 +196,7 @@ def singular_vectors(
     max_passes : int, optional
         For the iteration.
     """
-    shift = first_mean(rows, execution.n_threads).astype(dtype or rows.dtype)
+    shift = first_mean(rows, execution).astype(dtype or rows.dtype)
     if not _gram_pays(rows, rank):
         return _without_gram(rows, rank, shift, execution, center=center, max_passes=max_passes)
     if rows.shape[0] < rows.shape[1]:
@@ -213,7 +213,7 @@ def _by_gram(rows: Rows, rank: int, shift: Array, execution: Execution, *, cente
     """By the eigenvectors of the Gram matrix of the features."""
     of_rows = moments(rows, shift, execution)
     refuse_too_small(rows, of_rows.sum_squares, execution, shift)
-    pairs = leading_eigenvectors(of_rows.scatter_matrix(center=center), rank, shift.dtype, execution.n_threads)
+    pairs = leading_eigenvectors(of_rows.scatter_matrix(center=center), rank, shift.dtype, execution)
     return SingularVectors(
         mean=of_rows.mean,
         V=_oriented(pairs.vectors.T),
@@ -275,7 +275,7 @@ def _by_gram_of_few_rows(rows: Rows, rank: int, shift: Array, execution: Executi
     K = moments(ArrayRows(Y.T), np.zeros(n, Y.dtype), execution).gram
     if center:
         K = K - K.mean(axis=0) - K.mean(axis=0)[:, np.newaxis] + K.mean()
-    pairs = leading_eigenvectors(K, rank, Y.dtype, execution.n_threads)
+    pairs = leading_eigenvectors(K, rank, Y.dtype, execution)
     with one_blas_thread():
         V = np.linalg.qr((Y.T @ pairs.vectors.astype(Y.dtype)).astype(np.float64))[0].T
     return SingularVectors(

@@ -133,7 +133,7 @@ class MNF(RowsTransformer):
             "use fewer features, of `compress` for instance",
         )
         # Products are float64: noise is often a small part of the rows.
-        shift = first_mean(rows, execution.n_threads).astype(np.float64)
+        shift = first_mean(rows, execution).astype(np.float64)
         sums = moments(rows, shift, execution)
         refuse_too_small(rows, sums.sum_squares, execution, shift.astype(rows.dtype))
         N = noise_of_differences(rows, execution) if given is None else given

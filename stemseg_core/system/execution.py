@@ -88,6 +88,10 @@ class Execution:
         """The same on the calling thread alone."""
         return replace(self, n_threads=1)
 
+    def without_progress(self) -> Execution:
+        """The same, told to nobody: for a step of work whose progress is counted by the work itself."""
+        return replace(self, progress=None)
+
     def configure(self, estimator: Estimator) -> Estimator:
         """Set ``n_jobs``, ``max_memory`` and ``progress`` of an estimator of ours in place, and return it."""
         estimator.set_params(n_jobs=self.n_threads, max_memory=self.max_memory, progress=self.progress)
