@@ -134,7 +134,7 @@ def test_passes_over_all_features_after_compressed_ones(stage, dtype, wide, tmp_
     X = wide.astype(dtype)
     assert row_sources.ArrayRows(X).n_blocks > 8
     model = POLISHED[stage](1)
-    assert X.shape[1] > 2 * (model._compressed_features(X.shape[1]) if stage == "nmf" else model._rank())
+    assert X.shape[1] > 2 * (model._reduced_features(X.shape[1]) if stage == "nmf" else model._rank)
     assert model.fit(X).n_iter_ >= 3
     np.save(tmp_path / "x.npy", X)
     with h5py.File(tmp_path / "x.h5", "w") as file:
