@@ -294,6 +294,11 @@ def as_rows(X: Any) -> Rows:
     return X if isinstance(X, Rows) else ArrayRows(X)
 
 
+def rows_of_shape(n: int, d: int, dtype: DTypeLike) -> Rows:
+    """Rows as those of an array (n, d), which take no memory: for the prediction of what a fit to such would need."""
+    return ArrayRows(np.broadcast_to(np.zeros((), dtype), (n, d)))
+
+
 def cached(rows: Rows, budget: float) -> Rows:
     """`rows` for a fit of several passes: stored as far as `budget` bytes go if they are computed, read or converted.
 

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from stemseg_core.rows.base import RowsTransformer, check_whole
 from stemseg_core.rows.blocks import take_rows
 from stemseg_core.rows.products import subtract_mean
-from stemseg_core.rows.sources import MaskedRows, Rows, as_rows
+from stemseg_core.rows.sources import MaskedRows, Rows, rows_of_shape
 from stemseg_core.stages.abundances import abundances
 from stemseg_core.stages.leading import (
     SingularVectors,
@@ -166,7 +166,7 @@ class Endmembers(RowsTransformer):
 
     def predicted_bytes(self, n: int, d: int, dtype: DTypeLike) -> float:
         """Predicted memory of a fit to n rows of d features in an array."""
-        return self._needed_bytes(as_rows(np.broadcast_to(np.zeros((), dtype), (n, d))), self._execution)
+        return self._needed_bytes(rows_of_shape(n, d, dtype), self._execution)
 
     def _needed_bytes(self, rows: Rows, execution: Execution) -> float:
         (n, d), rank = rows.shape, max(1, int(self.n_components) - 1)

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from stemseg_core.rows.base import RowsTransformer, check_whole
 from stemseg_core.rows.blocks import stored, take_rows
-from stemseg_core.rows.sources import ArrayRows, Rows, as_rows, cached
+from stemseg_core.rows.sources import ArrayRows, Rows, cached, rows_of_shape
 from stemseg_core.stages.compress import compress, compress_bytes
 from stemseg_core.stages.lloyd import (
     Clustering,
@@ -193,7 +193,7 @@ class KMeans(ClusterMixin, RowsTransformer):
 
     def predicted_bytes(self, n: int, d: int, dtype: DTypeLike) -> float:
         """Predicted memory of a fit to n rows of d features in an array."""
-        return self._needed_bytes(as_rows(np.broadcast_to(np.zeros((), dtype), (n, d))), self._execution)
+        return self._needed_bytes(rows_of_shape(n, d, dtype), self._execution)
 
     def _needed_bytes(self, rows: Rows, execution: Execution) -> float:
         """Labels of every restart; bounds, distances and cumulative sums of those that run at once; scores, or rows."""

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from stemseg_core.rows.base import RowsTransformer, checked_n_components
 from stemseg_core.rows.blocks import refuse_too_small
 from stemseg_core.rows.products import all_scores
-from stemseg_core.rows.sources import Rows, as_rows
+from stemseg_core.rows.sources import Rows, rows_of_shape
 from stemseg_core.stages.differences import differences_bytes, noise_of_differences
 from stemseg_core.stages.gram import moments
 from stemseg_core.stages.leading import first_mean, fixed_signs
@@ -165,7 +165,7 @@ class MNF(RowsTransformer):
         float
             Bytes.
         """
-        rows = as_rows(np.broadcast_to(np.zeros((), dtype), (n, d)))
+        rows = rows_of_shape(n, d, dtype)
         return _needed_bytes(rows, self._execution.n_threads)
 
     @shared_docs

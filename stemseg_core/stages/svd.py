@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from stemseg_core.rows.base import RowsTransformer, checked_n_components
 from stemseg_core.rows.products import all_scores, padded_columns, project, scores_bytes, scores_on
-from stemseg_core.rows.sources import Rows, as_rows
+from stemseg_core.rows.sources import Rows, rows_of_shape
 from stemseg_core.stages.leading import SingularVectors, fixed_signs, singular_vectors_bytes, singular_vectors_precisely
 from stemseg_core.system.docs import shared_docs
 from stemseg_core.system.execution import Execution
@@ -177,7 +177,7 @@ class SVD(RowsTransformer):
         float
             Bytes.
         """
-        rows = as_rows(np.broadcast_to(np.zeros((), dtype), (n, d)))
+        rows = rows_of_shape(n, d, dtype)
         return self._needed_bytes(rows, self._execution, with_scores=True)
 
     def _needed_bytes(self, rows: Rows, execution: Execution, *, with_scores: bool) -> float:
