@@ -1,4 +1,4 @@
-"""The report: complete, self-contained, safe."""
+"""The report, with its instructions: complete, self-contained, safe."""
 
 import base64
 import io
