@@ -219,9 +219,9 @@ def test_random_state():
 def test_hard_problems_of_many_components():
     """Clouds without corners, where ten plain starts were .05 to .1 below the best of 200 starts in log volume."""
     gaps = []
-    for seed in range(4):
-        X = np.random.default_rng(seed).uniform(-1, 1, (3000, 8))
-        best = max(NFINDR(9, n_init=40, random_state=r).fit(X).log_volume_ for r in range(3))
+    for seed in range(3):
+        X = np.random.default_rng(seed).uniform(-1, 1, (2000, 8))
+        best = max(NFINDR(9, n_init=40, random_state=r).fit(X).log_volume_ for r in range(2))
         nfindr = NFINDR(9).fit(X)
         assert nfindr.converged_
         assert nfindr.certificate_ <= 1 + 1e-9

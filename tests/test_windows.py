@@ -87,7 +87,7 @@ def test_rows_have_the_same_bits_in_any_pieces(cuts, masked, stacked):
 
 
 def test_many_tiles_and_strips_make_one_matrix(reference):
-    image = image_of((100, 300))
+    image = image_of((60, 300))
     matrix = ss.WindowFFT(16, 1, zoom=1).matrix(image)
     assert matrix.n_blocks > 6
     want = reference("windows").features(image, 16, 1, zoom=1)
