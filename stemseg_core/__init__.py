@@ -11,6 +11,8 @@ except ModuleNotFoundError as error:
     ) from error
 
 from stemseg_core import datasets
+from stemseg_core.lattices.lattice import Lattice, Spacing
+from stemseg_core.lattices.properties import Region
 from stemseg_core.phases.n_components import estimate_n_components
 from stemseg_core.phases.segment import segment
 from stemseg_core.phases.segmentation import PhaseWarning, Segmentation
@@ -46,9 +48,12 @@ __all__ = [
     "Compressed",
     "Curve",
     "KMeans",
+    "Lattice",
     "PhaseWarning",
+    "Region",
     "Segmentation",
     "Separation",
+    "Spacing",
     "Stopped",
     "WindowFFT",
     "WindowMatrix",

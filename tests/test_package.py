@@ -25,7 +25,7 @@ ORDER = (
     ("system",),
     ("rows",),
     ("windows", "stages"),
-    ("phases",),
+    ("phases", "lattices"),
     ("datasets", "io"),
     ("plot",),
     ("command",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,6 +19,10 @@ from stemseg_core.system.files import atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from stemseg_core.lattices.lattice import Lattice
+    from stemseg_core.lattices.measure import Cell
+    from stemseg_core.lattices.properties import Phases, Region
 
 #: Version of the file format of `Segmentation.save`.
 FORMAT = 1
@@ -168,6 +173,38 @@ class Segmentation:
         """`ky` and `kx` in cycles per unit of length (1/nm for nm), or per pixel if not calibrated."""
         y, x = self.pixel_size or (1.0, 1.0)
         return self.ky / y, self.kx / x
+
+    @cached_property
+    def lattices(self) -> tuple[Lattice | None, ...]:
+        """The lattice of each phase, None for amorphous material and vacuum; measured in the image when asked for.
+
+        None as well if the phase is periodic in one direction only, or nowhere deeper than a window. A phase that
+        `rotation_invariant` found in several orientations has the lattice of its largest region.
+        """
+        return self._measured.lattices(self._cells)
+
+    @cached_property
+    def regions(self) -> tuple[Region, ...]:
+        """Regions of the map, by phase and size, each with its place, its size and its own lattice if it is large."""
+        return self._measured.regions(self._cells)
+
+    @property
+    def _measured(self) -> Phases:
+        from stemseg_core.lattices.properties import Phases
+
+        return Phases(
+            image=self.image,
+            labels=self.label_image,
+            n_phases=len(self.fractions),
+            window=self.window,
+            pixel_size=self.pixel_size,
+            units=self.units,
+            turned=bool(self.params.get("rotation_invariant")),
+        )
+
+    @cached_property
+    def _cells(self) -> tuple[Cell | None, ...]:
+        return self._measured.cells()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one file, arrays as npz and the rest as JSON in it, without pickle.
