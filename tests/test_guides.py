@@ -1,9 +1,11 @@
-"""CONTRIBUTING.md and docs/api.rst against the tree: files that are named exist, and public names are listed."""
+"""CONTRIBUTING.md, docs/ and README.md against the code: files that are named exist, what is public is listed."""
 
 import re
 from pathlib import Path
 
 import stemseg_core
+from stemseg_core.command.job import RESULTS
+from stemseg_core.command.parser import WRITTEN
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,6 +25,13 @@ def test_files_that_contributors_are_sent_to_exist():
     found = named_files()
     assert len(found) > 40
     assert not [name for name in sorted(found) if not exists(name)]
+
+
+def test_every_result_of_the_command_is_described():
+    assert re.findall(r"^  (\w+\.\w+) ", WRITTEN, flags=re.MULTILINE) == list(RESULTS)
+    assert re.findall(r"^\| `(\w+\.\w+)` \|", (ROOT / "README.md").read_text(), flags=re.MULTILINE) == list(RESULTS)
+    page = (ROOT / "docs/command.rst").read_text()
+    assert re.findall(r"^``(\w+\.\w+)``$", page, flags=re.MULTILINE) == list(RESULTS)
 
 
 def test_the_reference_has_all_public_names():

@@ -30,6 +30,7 @@ from stemseg_core.system.threads import Progress
 from stemseg_core.system.versions import VERSION
 from stemseg_core.windows.periods import strongest_period
 
+#: Files of the folder of results, written by `_arrays`, `_pictures` and `Job.write`; put into it in this order.
 RESULTS = (
     "overlay.png",
     "components.png",

@@ -40,11 +40,11 @@ def _positions(index: Index, wanted: NDArray[np.intp]) -> tuple[NDArray[Any], ND
 def stored(rows: Rows, execution: Execution, dtype: DTypeLike | None = None) -> Array:
     """All rows as an array (n, d), in their own type or another; memory n d items."""
     out = np.empty(rows.shape, rows.dtype if dtype is None else dtype)
-    execution.run(_as_they_are, rows, out=(out,))
+    execution.run(_stored_block, rows, out=(out,))
     return out
 
 
-def _as_they_are(block: Array) -> tuple[Partial, None]:
+def _stored_block(block: Array) -> tuple[Partial, None]:
     return (block,), None
 
 
@@ -78,10 +78,10 @@ def refuse_too_small(rows: Rows, squares: float, execution: Execution, shift: Ar
     if squares >= TINY_SQUARES * n * d * float(np.finfo(rows.dtype).tiny):
         return
     shift = np.zeros(d, rows.dtype) if shift is None else shift
-    (n_different,) = execution.run(_count_different, rows, shift)
+    (n_different,) = execution.run(_differing_block, rows, shift)
     if n_different:
         raise ValueError(f"Input X has values too small for {rows.dtype}: their squares vanish; scale X up")
 
 
-def _count_different(block: Array, shift: Array) -> tuple[None, Partial]:
+def _differing_block(block: Array, shift: Array) -> tuple[None, Partial]:
     return None, (np.count_nonzero(block != shift),)

@@ -43,6 +43,8 @@ RANK = 32
 #: The gain of a restart is what iteration on all features lowers its inertia by. The next restart is taken to gain at
 #: most this share more than the largest gain seen. Twice as much: more restarts are iterated on all features.
 GAIN_SPREAD = 0.1
+#: Names that `init` may have; see `_initial_centers`.
+INITS = ("k-means++", "random")
 
 
 @shared_docs
@@ -162,7 +164,7 @@ class KMeans(ClusterMixin, RowsTransformer):
         execution.require(needed, f"KMeans of {rows.shape[0]} rows", "use fewer rows or restarts")
         rows = cached(rows, execution.spare(needed))
         if isinstance(self.init, str):
-            best = self._best_of_starts(rows, execution)
+            best = self._best_of_restarts(rows, execution)
         else:
             best = self._lloyd(rows, self._check_init(rows), execution)
         self.cluster_centers_ = best.centers
@@ -219,12 +221,12 @@ class KMeans(ClusterMixin, RowsTransformer):
     def _lloyd(self, rows: Rows, centers: Array, execution: Execution) -> Clustering:
         return lloyd(rows, centers, execution, max_iter=self.max_iter, tol=self.tol)
 
-    def _best_of_starts(self, rows: Rows, execution: Execution) -> Clustering:
+    def _best_of_restarts(self, rows: Rows, execution: Execution) -> Clustering:
         """The best of the restarts on the stored rows, or on their scores and then on the rows themselves."""
         inertia = attrgetter("inertia")
         if self._narrow(rows.shape[1]):
             table = rows if rows.in_memory else ArrayRows(stored(rows, execution))  # restarts read it again and again
-            return min(self._starts(table, execution), key=inertia)
+            return min(self._restarts(table, execution), key=inertia)
         compressed = compress(
             rows,
             self._rank,
@@ -238,37 +240,38 @@ class KMeans(ClusterMixin, RowsTransformer):
         # On all features a partition costs `left` more than on the scores, less what its centres gain there. Gains of
         # restarts are alike. The best is known when the next restart would not be better even with a gain somewhat
         # larger than any seen; until then the next one is made exact as well.
-        for start in sorted(self._starts(ArrayRows(compressed.scores), execution), key=inertia):
-            if best is not None and start.inertia + left - (1 + GAIN_SPREAD) * largest_gain >= best.inertia:
+        for restart in sorted(self._restarts(ArrayRows(compressed.scores), execution), key=inertia):
+            if best is not None and restart.inertia + left - (1 + GAIN_SPREAD) * largest_gain >= best.inertia:
                 break
-            if any(same_clusters(start, other) for other in tried):
+            if any(same_clusters(restart, other) for other in tried):
                 continue
-            tried.append(start)
-            exact = self._lloyd(rows, compressed.mean + start.centers @ compressed.basis, execution)
-            largest_gain = max(largest_gain, start.inertia + left - exact.inertia)
+            tried.append(restart)
+            exact = self._lloyd(rows, compressed.mean + restart.centers @ compressed.basis, execution)
+            largest_gain = max(largest_gain, restart.inertia + left - exact.inertia)
             best = exact if best is None else min(best, exact, key=inertia)
         assert best is not None
         return best
 
-    def _starts(self, table: Rows, execution: Execution) -> list[Clustering]:
+    def _restarts(self, table: Rows, execution: Execution) -> list[Clustering]:
         """The restarts, as independent tasks: each has its own stream of random numbers."""
         stop = threading.Event()
         inside = execution
         if self.n_init > 1:  # on a thread each, to be stopped by any of them
             inside = replace(execution.on_one_thread(), progress=lambda *_: not stop.is_set())
-        start = partial(_start, table, inside, k=self.n_clusters, init=self.init, max_iter=self.max_iter, tol=self.tol)
-        tasks = [(seed,) for seed in streams(self.random_state, self.n_init)]
-        return execution.map(start, tasks, stage="KMeans restarts", stop=stop)
+        restart = partial(
+            _restart, table, inside, k=self.n_clusters, init=self.init, max_iter=self.max_iter, tol=self.tol
+        )
+        tasks = [(stream,) for stream in streams(self.random_state, self.n_init)]
+        return execution.map(restart, tasks, stage="KMeans restarts", stop=stop)
 
     def _check_parameters(self) -> None:
         check_whole(n_clusters=self.n_clusters, n_init=self.n_init, max_iter=self.max_iter)
         tol: object = self.tol
         if not isinstance(tol, Real) or not 0 <= float(tol) < np.inf:
             raise ParameterError(f"`tol` must be a number, at least 0; got {tol!r}", tol=tol)
-        if isinstance(self.init, str) and self.init not in ("k-means++", "random"):
-            raise ParameterError(
-                f"`init` must be 'k-means++', 'random' or an array of centres; got {self.init!r}", init=self.init
-            )
+        if isinstance(self.init, str) and self.init not in INITS:
+            names = ", ".join(map(repr, INITS))
+            raise ParameterError(f"`init` must be {names} or an array of centres; got {self.init!r}", init=self.init)
 
     def _check_init(self, rows: Rows) -> Array:
         centers = np.asarray(self.init, rows.dtype)
@@ -306,20 +309,23 @@ def same_clusters(a: Clustering, b: Clustering) -> bool:
     return all(np.count_nonzero(np.bincount(clustering.labels)) == pairs for clustering in (a, b))
 
 
-def _start(
-    table: Rows, execution: Execution, seed: np.random.SeedSequence, *, k: int, init: str, max_iter: int, tol: float
+def _restart(
+    table: Rows, execution: Execution, stream: np.random.SeedSequence, *, k: int, init: str, max_iter: int, tol: float
 ) -> Clustering:
-    """One restart."""
-    rng = np.random.default_rng(seed)
-    if init == "random":
-        centers = take_rows(table, rng.choice(table.shape[0], k, replace=False))
-    else:
-        centers = plus_plus(table, k, rng, execution)
+    """One restart: centres to start from, and Lloyd's iteration from there."""
+    centers = _initial_centers(table, k, init, np.random.default_rng(stream), execution)
     return lloyd(table, centers, execution, max_iter=max_iter, tol=tol)
 
 
+def _initial_centers(rows: Rows, k: int, init: str, rng: np.random.Generator, execution: Execution) -> Array:
+    """Centres (k, d) to start from, by one of `INITS`; `KMeans._needed_bytes` predicts the memory that they need."""
+    if init == "random":
+        return take_rows(rows, rng.choice(rows.shape[0], k, replace=False))
+    return plus_plus(rows, k, rng, execution)
+
+
 def plus_plus(rows: Rows, k: int, rng: np.random.Generator, execution: Execution) -> Array:
-    """Rows to start from, k of them, by greedy k-means++: each the best of 2 + log k candidates.
+    """Rows (k, d) to start from, by greedy k-means++: each the best of 2 + log k candidates.
 
     Distances are explicit differences in float64, so a row equal to a centre is never drawn while others are left.
     Cost: k (2 + log k) distances a row. Memory: 4 (3 + log k) bytes a row of float32, and 8.
@@ -327,21 +333,23 @@ def plus_plus(rows: Rows, k: int, rng: np.random.Generator, execution: Execution
     n = rows.shape[0]
     centers = take_rows(rows, rng.integers(n, size=1))
     closest = np.full((n, 1), np.inf, rows.dtype)
-    execution.run(_approach, rows, distance_columns(centers), 1, along=(closest,), out=(closest,))
+    execution.run(_approach_block, rows, distance_columns(centers), 1, along=(closest,), out=(closest,))
     for _ in range(1, k):
         cumulative = np.cumsum(closest, dtype=np.float64)
         draws = rng.random(2 + int(np.log(k))) * cumulative[-1]
         candidates = take_rows(rows, np.minimum(np.searchsorted(cumulative, draws, side="right"), n - 1))
         distances = np.empty((n, len(candidates)), rows.dtype)
         columns = distance_columns(candidates)
-        (potentials,) = execution.run(_approach, rows, columns, len(candidates), along=(closest,), out=(distances,))
+        (potentials,) = execution.run(
+            _approach_block, rows, columns, len(candidates), along=(closest,), out=(distances,)
+        )
         best = potentials.argmin()
         centers = np.vstack([centers, candidates[best]])
         closest = distances[:, [best]]
     return centers
 
 
-def _approach(block: Array, closest: Array, columns: Array, m: int) -> tuple[Partial, Partial]:
+def _approach_block(block: Array, closest: Array, columns: Array, m: int) -> tuple[Partial, Partial]:
     """Squared distances to the nearest centre if each of m candidates were one, and their sums."""
     distances = np.minimum(squared_distances(block, columns, m), closest)
     return (distances,), (np.ones(len(block)) @ distances,)

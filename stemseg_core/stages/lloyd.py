@@ -100,7 +100,7 @@ class Assignment:
         merge = partial(_merge, k=len(centers), origin=self.origin)
         # Where the kernel has little to do, threads would mostly wait for the interpreter.
         execution = self.execution if self.busy else self.execution.on_one_thread()
-        changes: _Changes = execution.run(_assign, self.rows, targets, moves, along=along, out=along, merge=merge)
+        changes: _Changes = execution.run(_assign_block, self.rows, targets, moves, along=along, out=along, merge=merge)
         if changes.sums is not None and changes.counts is not None:
             self.sums += changes.sums
             self.counts += changes.counts
@@ -178,7 +178,8 @@ def lloyd(rows: Rows, centers: Array, execution: Execution, *, max_iter: int, to
                 break
         else:
             assignment.assign(centers)
-        (inertia,) = execution.run(_inertia, assignment.rows, centers.astype(np.float64), along=(assignment.labels,))
+        exact, along = centers.astype(np.float64), (assignment.labels,)
+        (inertia,) = execution.run(_inertia_block, assignment.rows, exact, along=along)
     return Clustering(centers, assignment.labels, float(inertia), n_iter, converged)
 
 
@@ -198,21 +199,21 @@ def nearest(rows: Rows, centers: Array, execution: Execution) -> Nearest:
     labels = np.empty(rows.shape[0], np.int32)
     origin = centers.mean(axis=0, dtype=np.float64).astype(dtype)
     targets = _targets(centers.astype(dtype), origin)
-    (inertia,) = execution.run(_nearest, rows.in_larger_blocks(BLOCKS), targets, out=(labels,))
+    (inertia,) = execution.run(_nearest_block, rows.in_larger_blocks(BLOCKS), targets, out=(labels,))
     return Nearest(labels, float(inertia))
 
 
 def distances_to(rows: Rows, centers: Array, execution: Execution) -> Array:
     """Distances (n, k) of the rows to `centers` (k, d): computed in float64, in the type of the rows."""
     out = np.empty((rows.shape[0], len(centers)), rows.dtype)
-    execution.run(_distances, rows, distance_columns(centers), len(centers), out=(out,))
+    execution.run(_distances_block, rows, distance_columns(centers), len(centers), out=(out,))
     return out
 
 
 def own_distances(rows: Rows, centers: Array, labels: Array, execution: Execution) -> NDArray[np.float64]:
     """Squared distance (n,) of each row to the centre of its label."""
     out = np.empty(rows.shape[0])
-    execution.run(_own_distances, rows, centers.astype(np.float64), along=(labels,), out=(out,))
+    execution.run(_own_distances_block, rows, centers.astype(np.float64), along=(labels,), out=(out,))
     return out
 
 
@@ -254,8 +255,8 @@ def squared_distances(block: Array, columns: Array, k: int) -> NDArray[np.float6
     return squares
 
 
-def _update(block: Array, targets: _Targets, moves: Array, labels: Array, gaps: Array) -> tuple[float, int]:
-    """`assign_block`; returns the sum of the squared norms of the rows that were looked at, and their number."""
+def _update_labels(block: Array, targets: _Targets, moves: Array, labels: Array, gaps: Array) -> tuple[float, int]:
+    """Change labels and gaps in place; returns the sum of the squared norms of the rows looked at, and their number."""
     origin, exact, columns, half_norms = targets
     products = np.empty((kernels.TILE_ROWS, columns.shape[1]), block.dtype)
     touched = np.empty(len(block), np.intp)
@@ -281,9 +282,12 @@ class _Changes(NamedTuple):
     counts: NDArray[np.int64] | None = None  # (k,)
 
 
-def _assign(block: Array, labels: Array, gaps: Array, targets: _Targets, moves: Array) -> tuple[Partial, _Changes]:
+def _assign_block(
+    block: Array, labels: Array, gaps: Array, targets: _Targets, moves: Array
+) -> tuple[Partial, _Changes]:
+    """Labels and gaps of the rows for moved centres, and what changed."""
     new, gaps = labels.copy(), gaps.copy()
-    sum_squares, n_touched = _update(block, targets, moves, new, gaps)
+    sum_squares, n_touched = _update_labels(block, targets, moves, new, gaps)
     changed = np.flatnonzero(new != labels)
     waiting = []
     if len(changed) >= WAITING_ROWS * len(moves):  # summed at once, without copying them
@@ -310,6 +314,7 @@ def _merge(a: _Changes, b: _Changes, k: int, origin: Array) -> _Changes:
 
 
 def _sum_when_due(changes: _Changes, k: int, origin: Array) -> _Changes:
+    """The same, with the waiting rows added to the sums if there are enough of them."""
     if sum(len(rows) for rows, *_ in changes.waiting) < WAITING_ROWS * k:
         return changes
     sums, counts = changes.sums, changes.counts
@@ -325,24 +330,23 @@ def _add_waiting(waiting: list[tuple[Array, Array, Array]], origin: Array, sums:
         kernels.accumulate_block(rows, origin, old, new, sums, counts)
 
 
-def _nearest(block: Array, targets: _Targets) -> tuple[Partial, Partial]:
+def _nearest_block(block: Array, targets: _Targets) -> tuple[Partial, Partial]:
     block = block.astype(targets.origin.dtype, copy=False)
     labels, gaps = np.full(len(block), -1, np.int32), np.zeros(len(block), block.dtype)
-    _update(block, targets, np.zeros(len(targets.exact)), labels, gaps)
-    return (labels,), _inertia(block, labels, targets.exact)[1]
+    _update_labels(block, targets, np.zeros(len(targets.exact)), labels, gaps)
+    return (labels,), _inertia_block(block, labels, targets.exact)[1]
 
 
-def _own_distances(block: Array, labels: Array, centers: Array) -> tuple[Partial, None]:
+def _own_distances_block(block: Array, labels: Array, centers: Array) -> tuple[Partial, None]:
     distances = np.empty(len(block))
     kernels.own_distances_block(block, centers, labels, distances)
     return (distances,), None
 
 
-def _inertia(block: Array, labels: Array, centers: Array) -> tuple[None, Partial]:
-    distances = np.empty(len(block))
-    kernels.own_distances_block(block, centers, labels, distances)
+def _inertia_block(block: Array, labels: Array, centers: Array) -> tuple[None, Partial]:
+    (distances,), _ = _own_distances_block(block, labels, centers)
     return None, (distances.sum(),)
 
 
-def _distances(block: Array, columns: Array, k: int) -> tuple[Partial, None]:
+def _distances_block(block: Array, columns: Array, k: int) -> tuple[Partial, None]:
     return (np.sqrt(squared_distances(block, columns, k)),), None

@@ -1,4 +1,4 @@
-"""The transforms of windows, their parameters, and the image they are laid over."""
+"""`WindowFFT`: the parameters of windows, among them size, step and taper, checked and made a plan."""
 
 from __future__ import annotations
 
@@ -173,6 +173,7 @@ class WindowFFT(BaseEstimator):
         )
 
     def _taper(self, size: int) -> NDArray[np.float64]:
+        """The taper along an axis of `size` pixels. Any numbers will do; `Axis.cosines` tells which ones save time."""
         if self.taper is None:
             return np.ones(size)
         try:
