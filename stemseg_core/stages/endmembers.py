@@ -89,8 +89,8 @@ class Endmembers(RowsTransformer):
             kept = inliers(rows, k, int(self.n_neighbors), execution)
         if not kept.all():
             rows = MaskedRows(rows, kept)
-        cloud = self._cloud(rows, execution)
         with one_blas_thread():
+            cloud = self._cloud(rows, execution)
             if k > 1:
                 found = self._search(rows, cloud, execution)
             else:

@@ -34,7 +34,7 @@ from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.memory import MemoryLimit
 from stemseg_core.system.random import RandomState, streams
-from stemseg_core.system.threads import Progress
+from stemseg_core.system.threads import Progress, one_blas_thread
 from stemseg_core.system.types import Array, Partial
 
 #: Least number of directions that restarts are run on; more clusters get a direction each, since k centres span no
@@ -246,7 +246,9 @@ class KMeans(ClusterMixin, RowsTransformer):
             if any(same_clusters(restart, other) for other in tried):
                 continue
             tried.append(restart)
-            exact = self._lloyd(rows, compressed.mean + restart.centers @ compressed.basis, execution)
+            with one_blas_thread():
+                centers = compressed.mean + restart.centers @ compressed.basis
+            exact = self._lloyd(rows, centers, execution)
             largest_gain = max(largest_gain, restart.inertia + left - exact.inertia)
             best = exact if best is None else min(best, exact, key=inertia)
         assert best is not None

@@ -385,7 +385,9 @@ def fill_scores(
     in_float32 = axes.converged and _float32_tells_axes(axes)
     dtype = rows.dtype if in_float32 else np.dtype(np.float64)
     shift = origin.astype(dtype)
-    execution.run(_scores_block, rows, shift, padded_columns(V, dtype), V @ (origin - shift), out=(out,))
+    with one_blas_thread():
+        rest = V @ (origin - shift)
+    execution.run(_scores_block, rows, shift, padded_columns(V, dtype), rest, out=(out,))
 
 
 def _scores_block(block: Array, shift: Array, columns: Array, rest: Array) -> tuple[Partial, None]:
