@@ -1,6 +1,7 @@
 """NMF with nmf_solver and nmf_starts: kernels against NumPy, objective against scikit-learn, W against scipy."""
 
 import importlib
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -17,7 +18,7 @@ from stemseg_core import NMF, Stopped
 from stemseg_core._kernels import available_levels
 from stemseg_core.rows.products import padded_columns
 from stemseg_core.rows.sources import ArrayRows
-from stemseg_core.stages.nmf_solver import EXACT, Problem, descend
+from stemseg_core.stages.nmf_solver import EXACT, Problem, _missing_block, descend
 from stemseg_core.stages.nmf_starts import NAMES
 from stemseg_core.system.execution import Execution
 
@@ -321,6 +322,20 @@ def test_a_component_of_zero_is_refilled():
     init = np.vstack([X[:2], np.zeros(X.shape[1])])
     model = NMF(3, init=init).fit(X)
     assert_allclose(model.reconstruction_err_, NMF(3).fit(X).reconstruction_err_, rtol=1e-2)
+
+
+def test_a_row_to_refill_from_is_looked_for_in_little_memory():
+    rng = np.random.default_rng(0)
+    B, basis, W, H = rng.random((3000, 12)), rng.random((12, 400)), rng.random((3000, 3)), rng.random((3, 400))
+    lacks = np.maximum(B @ basis - W @ H, 0)
+    squares = (lacks**2).sum(axis=1)
+    tracemalloc.start()
+    _, (size, row) = _missing_block(B, W, H, basis)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4e6 < B.shape[0] * H.shape[1] * 8 / 2
+    assert_allclose(size, squares.max(), rtol=1e-12)
+    assert_allclose(row, lacks[squares.argmax()], rtol=1e-12, atol=1e-12)
 
 
 # Errors

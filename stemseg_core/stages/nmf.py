@@ -103,10 +103,10 @@ class NMF(RowsTransformer):
     Hierarchical alternating least squares with repeated sweeps [1]_ and extrapolation of H [2]_. W always is the
     exact non-negative least-squares solution for `components_`: ``fit_transform(X)`` and ``transform(X)`` agree.
 
-    The compressed form is the projection on q = 2 k + 10 directions, found by multiplying random ones by X'X [4]_; only
-    the way to the solution depends on it. These random directions are the same in every fit, whatever `random_state`
-    (a generator of seed 0): that is for random starts, k-means and N-FINDR. Where the starts compete, every m-th row
-    stands for all.
+    The compressed form is the projection on q = 2 k + 10 directions, found by multiplying random ones twice by X'X
+    [4]_; only the way to the solution depends on it. These random directions are the same in every fit, whatever
+    `random_state` (a generator of seed 0): that is for random starts, k-means and N-FINDR. Where the starts compete,
+    every m-th row stands for all.
 
     Cost: X is read four times and once for each of `n_iter_` passes of 4 n d k flops; usually one to five, since they
     start from the solution of the compressed form. Memory besides X: n (q + 3 k) numbers of 8 bytes.

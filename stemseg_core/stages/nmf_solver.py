@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core._kernels import nmf as kernels
+from stemseg_core.rows import sources
 from stemseg_core.rows.blocks import stored
 from stemseg_core.rows.products import padded_columns, scatter_times, scores_block
 from stemseg_core.rows.sources import ArrayRows, Rows
@@ -149,7 +151,7 @@ class Descent:
     H : ndarray of shape (k, d)
     W : ndarray of shape (n, k)
     objective : float
-        Squared error.
+        Squared error that the last pass found: of this W and of H before its last step.
     n_iter : int
         Passes.
     converged : bool
@@ -192,6 +194,8 @@ def descend(problem: Problem, H: Array, W: Array, *, max_iter: int, tol: float) 
                 continue
             gradient = WtW @ H_try - WtX
         gradient[(H_try <= 0) & (gradient > 0)] = 0
+        with one_blas_thread():
+            length = np.linalg.norm(gradient)
         previous, state.H = state.H, H_try.copy()
         kernels.hals_block(WtX, WtW, SWEEPS, state.H)
         state.W, W_next = W_next, state.W
@@ -199,7 +203,7 @@ def descend(problem: Problem, H: Array, W: Array, *, max_iter: int, tol: float) 
         state.objective = max(objective, 0.0)
         state.added_squares = WtW.diagonal() * (state.H**2).sum(axis=1)
         # Cosine between the residual and the part of it that the components can still take.
-        slope = np.linalg.norm(gradient) / np.sqrt(state.objective * np.trace(WtW) or 1.0)
+        slope = length / np.sqrt(state.objective * np.trace(WtW) or 1.0)
         slow = decrease <= 0.01 * tol * objective
         state.converged = bool(problem.is_solved(state.objective) or slope <= (10 * tol if slow else tol))
         factor, ceiling = min(ceiling, 1.05 * factor), min(1.0, 1.01 * ceiling)
@@ -245,6 +249,11 @@ def refill_dead_components(problem: Problem, state: Descent, *, tol: float, max_
 
 def _missing_block(block: Array, W: Array, H: Array, basis: Array | None) -> tuple[None, Partial]:
     """The largest sum of squares of what W H lacks in a row, and what it lacks there."""
-    missing = np.maximum((block if basis is None else block @ basis) - W @ H, 0)
-    squares = np.einsum("ij,ij->i", missing, missing)
-    return None, (float(squares.max()), missing[squares.argmax()])
+    found: list[tuple[float, Array]] = []
+    n_rows = max(1, sources.BLOCK_BYTES // (8 * H.shape[1]))  # rows of X are longer than those of a compressed block
+    for start in range(0, len(block), n_rows):
+        B, A = block[start : start + n_rows], W[start : start + n_rows]
+        missing = np.maximum((B if basis is None else B @ basis) - A @ H, 0)
+        squares = np.einsum("ij,ij->i", missing, missing)
+        found.append((float(squares.max()), missing[squares.argmax()].copy()))
+    return None, max(found, key=itemgetter(0))
