@@ -131,6 +131,19 @@ def test_survey_leaves_out_what_is_excluded():
     assert Frames.survey(image, np.ones_like(mask)).extremes == ((0, 0),)
 
 
+def test_survey_excludes_in_every_frame_and_leaves_the_mask_alone():
+    image = np.ones((3, 30, 40))
+    image[0, 1, 2] = image[2, 3, 4] = np.nan
+    mask = np.zeros(image.shape, bool)
+    mask[1, 5, 6] = True
+    for given, excluded in ((None, 2), (mask, 3), (mask[1], 5)):
+        frames = Frames.survey(image, given, "exclude")
+        assert frames.mask.sum() == excluded
+        assert frames.mask[0, 1, 2]
+        assert frames.mask[2, 3, 4]
+    assert mask.sum() == 1
+
+
 def test_survey_refuses_unknown_ways():
     with pytest.raises(ValueError, match="invalid must be one of"):
         Frames.survey(np.ones((3, 3)), None, "fill")

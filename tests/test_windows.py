@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import stemseg_core as ss
 from stemseg_core.rows import sources
+from stemseg_core.system.errors import ParameterError
 from stemseg_core.windows import plan
 
 
@@ -228,6 +229,22 @@ BAD = np.where(np.arange(80) == 40, np.nan, GOOD)
 def test_refusals_say_what_and_how_to_mend(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("scale", ["abs", "sqrt", "log1p", "power"])
+def test_features_are_finite_or_refused(scale, dtype):
+    image = 2 * np.random.default_rng(0).random((40, 40)) - 1
+    windows = ss.WindowFFT(16, scale=scale, dtype=dtype)
+    for size in 10.0 ** np.arange(-300, 309, 19):
+        try:
+            matrix = windows.matrix(image * size)
+        except ParameterError:
+            assert size > {"abs": 1e30, "log1p": 1e30, "sqrt": 1e60, "power": 1e15}[scale]
+        else:
+            assert np.isfinite(np.asarray(matrix)).all(), size
+    with pytest.raises(ValueError, match="may overflow"):
+        windows.matrix(np.copysign(1.7e308, image))
 
 
 def test_stopping_by_progress():

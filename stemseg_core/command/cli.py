@@ -87,8 +87,9 @@ def _segment(arguments: argparse.Namespace) -> None:
     job = Job.read(arguments.image, given.pop("signal", None), given.pop("frame", None))
     if "pixel_size" in given:
         job.calibrate(given.pop("pixel_size"))
-    for name in given.keys() & {"window", "step"}:
-        given[name] = job.in_pixels(given[name], OPTIONS[name].option)
+    for name in ("window", "step"):
+        if name in given:
+            given[name] = job.in_pixels(given[name], OPTIONS[name].option)
     if "windows" in given:
         given["windows"] = [job.in_pixels(size, OPTIONS["windows"].option) for size in given["windows"]]
     if "mask" in given:

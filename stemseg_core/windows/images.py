@@ -16,8 +16,8 @@ from stemseg_core.system.types import Array
 
 #: What may be done with pixels that are not finite.
 INVALID = ("raise", "exclude")
-#: Pixels along each axis of a frame that its offset is the mean of, evenly spaced. Twice as many: four times the time,
-#: and an offset nearer to the mean, by which the last bits of all features change.
+#: Most pixels along each axis of a frame that its offset is the mean of, evenly spaced. Twice as many: four times the
+#: time, and an offset nearer to the mean, by which the last bits of all features change.
 OFFSET_PIXELS = 256
 
 
@@ -134,8 +134,9 @@ class Frames:
         array, excluded = check_image(image, mask)
         frames = array.reshape(-1, *array.shape[-2:])
         masks = None if excluded is None else np.broadcast_to(excluded, array.shape).reshape(frames.shape)
+        own_masks = None  # a copy of the masks, once pixels are added to them
         offset = np.zeros(len(frames))
-        extremes = []
+        extremes: list[tuple[Any, Any]] = []
         for f, frame in enumerate(frames):
             low, high = frame.min(), frame.max()
             if frame.dtype.kind == "f" and not (np.isfinite(low) and np.isfinite(high)):
@@ -149,13 +150,14 @@ class Frames:
                             image=int(bad.sum()),
                             invalid="exclude",
                         )
-                    masks = np.zeros(frames.shape, bool) if masks is None else masks.copy()
-                    masks[f] |= bad
-            own = None if masks is None else masks[f]
-            if own is not None and own.any():
-                valid = frame[~own]
+                    if own_masks is None:
+                        masks = own_masks = np.zeros(frames.shape, bool) if masks is None else masks.copy()
+                    own_masks[f] |= bad
+            hidden = None if masks is None else masks[f]
+            if hidden is not None and hidden.any():
+                valid = frame[~hidden]
                 low, high = (valid.min(), valid.max()) if valid.size else (0, 0)
-            offset[f] = _typical_pixel(frame, own)
+            offset[f] = _typical_pixel(frame, hidden)
             extremes.append((low, high))
         return cls(frames, array.shape[:-2], masks, offset, tuple(extremes))
 
@@ -169,7 +171,11 @@ class Frames:
 
     @cached_property
     def gain(self) -> float:
-        return float(2.0 ** np.ceil(np.log2(self.deviation))) if 0 < self.deviation < np.inf else 1.0
+        """The power of two from `deviation` on; infinity, which `WindowPlan.check` refuses, if float64 has none."""
+        if self.deviation == 0:
+            return 1.0
+        with np.errstate(over="ignore"):
+            return float(2.0 ** np.ceil(np.log2(self.deviation)))
 
     def pixels(self, frame: int, rows: slice, columns: slice, dtype: np.dtype[Any]) -> Array:
         """A piece of a frame as (pixel - offset) / gain, excluded pixels as 0; C-contiguous."""
@@ -212,5 +218,8 @@ def _typical_pixel(frame: Array, mask: NDArray[np.bool_] | None) -> float:
     sample = np.array(frame[every], dtype=np.float64, order="C")
     if mask is not None:
         sample = sample[~mask[every]]
-    mean = float(sample.mean()) if sample.size else 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = float(sample.mean()) if sample.size else 0.0
+    if not np.isfinite(mean):  # the sum overflows, as few images can
+        return 0.0
     return float(np.float32(mean)) if abs(mean) < float(np.finfo(np.float32).max) else mean

@@ -58,9 +58,10 @@ class WindowMatrix(Rows):
             raise NoWindowError(
                 "no window is left: every window touches an excluded pixel; use a smaller window or a smaller mask"
             )
-        number = np.cumsum(included).reshape(included.shape) - 1
         #: Row of each window, -1 of those that are excluded; None if none is.
-        self.row_number = None if included.all() else np.where(included, number, -1)
+        self.row_number: NDArray[np.intp] | None = None
+        if not included.all():
+            self.row_number = np.where(included, np.cumsum(included).reshape(included.shape) - 1, -1)
         self.tiles = TileGrid(n_frames, (ny, nx), plan.tile((ny, nx)))
         self._blocks = _tiles_with_rows(self.tiles, included)
         self.n_blocks = len(self._blocks)
@@ -124,7 +125,7 @@ class WindowMatrix(Rows):
         return self.stored(Execution.of(n_jobs, None, progress, stage="WindowFFT"))
 
     def stored(self, execution: Execution) -> Array:
-        """As `to_array`."""
+        """As `to_array`, for callers that have an `Execution`."""
         if self.row_number is not None:
             return stored(self, execution)
         out = np.empty(self.shape, self.dtype)

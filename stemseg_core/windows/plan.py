@@ -163,11 +163,12 @@ class WindowPlan:
             )
         with np.errstate(over="ignore"):
             largest = np.float64(frames.gain) * np.abs(self.axis_y.taper).sum() * np.abs(self.axis_x.taper).sum()
-            largest = {"abs": largest, "power": largest**2}.get(self.scale, 0.0)
+            # Of a logarithm the modulus must fit, before it is taken.
+            largest = {"sqrt": np.sqrt(largest), "power": largest**2}.get(self.scale, largest)
         if not largest < np.finfo(self.dtype).max:
             raise ParameterError(
                 f"`image` has values up to {frames.deviation:.1e} from its mean, with which features of `scale=` may "
-                f"overflow {self.dtype}; divide the image, or use `scale='sqrt'` or a larger dtype",
+                f"overflow {self.dtype}; divide the image, or use a larger dtype or another scale",
                 image=frames.deviation,
                 scale=self.scale,
             )
