@@ -276,6 +276,11 @@ def test_the_command_line_begins_with_a_command_or_an_option(capsys):
     assert "did you mean" not in refused(capsys, "")
 
 
+@pytest.mark.parametrize("words", [("segment", "a.npy", "--phases", 2), ("demo",)])
+def test_a_folder_has_a_name(words, capsys):
+    assert "expected the name of a folder" in refused(capsys, *words, "-o", "")
+
+
 @pytest.mark.parametrize(
     ("separation", "fractions", "words"),
     [

@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
         description="Simulate a polycrystal, segment it like any image, and print the share of pixels that is right.",
     )
     demo.add_argument(
-        "-o", "--output", metavar="OUT", type=Path, default=Path("stemseg_demo"), help="default: %(default)s"
+        "-o", "--output", metavar="OUT", type=parse_folder, default=Path("stemseg_demo"), help="default: %(default)s"
     )
     demo.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
     return whole
