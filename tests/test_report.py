@@ -1,7 +1,9 @@
-"""The report, with its instructions: complete, self-contained, safe."""
+"""The report, with its markup and instructions: complete, self-contained, safe."""
 
 import base64
+import hashlib
 import io
+import json
 import os
 import re
 import shlex
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hand_made import PARAMS, build
 from PIL import Image
 
 from stemseg_core import datasets
@@ -21,56 +24,19 @@ from stemseg_core.plot import report
 from stemseg_core.plot.layout import Picture
 from stemseg_core.plot.report import write_report
 
-PARAMS = {
-    "n_phases": 2,
-    "method": "kmeans",
-    "window": [64, 96],
-    "step": [16, 24],
-    "taper": ["kaiser", 8.0],
-    "detrend": "constant",
-    "smooth": 12.0,
-    "whiten": True,
-    "random_state": 7,
-}
-
-
-def build(**changes):
-    rng = np.random.default_rng(0)
-    labels = np.zeros((48, 64), np.int32)
-    labels[:, 40:] = 1
-    grid = np.stack(np.meshgrid(np.arange(5) * 8 + 7.5, np.arange(7) * 8 + 7.5, indexing="ij"), axis=-1)
-    coarse = labels[grid[..., 0].astype(int), grid[..., 1].astype(int)]
-    attributes = {
-        "image": rng.uniform(0, 9, labels.shape),
-        "labels": coarse,
-        "label_image": labels,
-        "abundances": np.stack([coarse == 0, coarse == 1]).astype(np.float32),
-        "components": rng.uniform(0, 1, (2, 7, 7)).astype(np.float32),
-        "fractions": np.array([0.625, 0.375]),
-        "confidence": np.full(coarse.shape, 0.75, np.float32),
-        "residual": np.full(coarse.shape, 0.25, np.float32),
-        "centers": grid.reshape(-1, 2),
-        "ky": np.arange(-3, 4) / 16,
-        "kx": np.arange(-3, 4) / 16,
-        "pixel_size": (0.5, 0.25),
-        "params": PARAMS,
-        "versions": {"numpy": "9.9.9", "blas": "openblas <x>"},
-    }
-    return Segmentation(**attributes | changes)
-
 
 class Page(HTMLParser):
-    """Tags with their attributes, table rows, and text of a page; checks that tags close in order."""
+    """Tags with their attributes, table rows, text, style and scripts of a page; checks that tags close in order."""
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.rows, self.text, self.open = [], [], "", []
+        self.tags, self.rows, self.text, self.open, self.code = [], [], "", [], []
         self.feed(text)
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "input", "br"):
             self.open.append(tag)
         if tag == "tr":
             self.rows.append([])
@@ -81,6 +47,9 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
+        if self.open and self.open[-1] in ("style", "script"):
+            self.code.append(data)
+            return
         self.text += data
         if {"td", "th"} & set(self.open):
             self.rows[-1][-1] += data
@@ -120,6 +89,7 @@ def test_explains_confidence_and_residual(tmp_path):
     assert report.RESIDUAL in text
     assert report.OUTERMOST in text
     assert text.count(report.FRAME) == 2
+    assert report.KEYS in text
 
 
 def test_height_comes_first(tmp_path):
@@ -130,27 +100,70 @@ def test_height_comes_first(tmp_path):
 def test_needs_nothing_else(tmp_path):
     found = page(tmp_path, source="a.dm4")
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
-    names = {tag for tag, _ in found.tags}
-    assert not names & {"script", "link", "iframe", "object", "embed"}
+    assert not {tag for tag, _ in found.tags} & {"link", "iframe", "object", "embed"}
     assert not re.search(r"https?://|@import|url\(", html)
     assert os.listdir(tmp_path) == ["report.html"]
     pictures = [attributes for tag, attributes in found.tags if tag == "img"]
-    assert len(pictures) == 4
+    assert len(pictures) == 1 + 2 + 2 + 2  # the image, for each phase where it is and its pattern, two of maps
     for attributes in pictures:
         kind, data = attributes["src"].split(",")
         assert kind == "data:image/png;base64"
-        assert Image.open(io.BytesIO(base64.b64decode(data))).size[0] > 200
-        assert len(attributes["alt"]) > 20
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size[0] > 6
+    assert sum(len(attributes["alt"]) > 20 for attributes in pictures) == 4  # layers of the map are one picture
     assert dict(found.tags)["html"] == {"lang": "en"}
+    (the_map,) = [attributes for _, attributes in found.tags if attributes.get("id") == "map"]
+    assert the_map["role"] == "img"
+    assert the_map["aria-label"] == "The image with its phases in colour: phase 1 62.5 %, phase 2 37.5 %."
+
+
+def test_policy_allows_what_the_page_holds_and_nothing_else(tmp_path):
+    found = page(tmp_path)
+    style, data, script = found.code
+    assert [attributes for tag, attributes in found.tags if tag == "script"] == [
+        {"type": "application/json", "id": "data"},
+        {},
+    ]
+    (policy,) = [a["content"] for tag, a in found.tags if tag == "meta" and a.get("http-equiv")]
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules.pop("style-src") == sha256(style)
+    assert rules.pop("script-src") == sha256(script)
+    assert rules == {"default-src": "'none'", "img-src": "data:", "base-uri": "'none'", "form-action": "'none'"}
+    assert not [attributes for _, attributes in found.tags if "style" in attributes or "onclick" in attributes]
+    assert json.loads(data)["image"] == [48, 64]
+    assert not re.search(r"innerHTML|insertAdjacent|document\.write|eval\(", script)
+
+
+def sha256(text):
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def test_escapes_what_it_is_given(tmp_path):
-    nasty = "<script>alert('x')</script>&.tif"
+    nasty = "</script><script>alert('x')</script>&.tif"
     params = PARAMS | {"note<b>": nasty}
-    found = page(tmp_path, build(params=params, units="<u>"), title=f"T {nasty}", source=nasty)
-    assert not {tag for tag, _ in found.tags} & {"script", "b", "u"}
+    found = page(tmp_path, build(params=params, units="</script><u>"), title=f"T {nasty}", source=nasty)
+    assert "u" not in {tag for tag, _ in found.tags}
+    assert len([tag for tag, _ in found.tags if tag == "script"]) == 2
+    assert json.loads(found.code[1])["units"] == "</script><u>"
     assert f"T {nasty}" in found.text
     assert ["note<b>", nasty] in found.rows
+
+
+def test_warnings_come_before_the_map(tmp_path):
+    params = PARAMS | {"window": [16, 16]}
+    s = build(params=params, fractions=np.array([0.999, 0.001]))
+    assert len(s.doubts) == 1
+    page(tmp_path, s)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    warning = f'<p class="verdict"><strong>Warning:</strong> {s.doubts[0]}.</p>'
+    assert html.count(warning) == 1
+    assert html.index(warning) < html.index('id="map"')
+
+
+def test_cards_of_phases(tmp_path):
+    text = page(tmp_path).text
+    assert "Phase 1 62.5 %240.0 nm2" in text
+    assert "Phase 2 37.5 %144.0 nm2" in text
+    assert "Phase 1 62.5 %1920 pixels" in page(tmp_path, build(pixel_size=None)).text
 
 
 def test_python_snippet_runs_with_the_same_parameters(tmp_path):
@@ -204,7 +217,7 @@ def test_get_it_again(tmp_path, monkeypatch, words):
 
 def joined(*arguments, **options):
     """Text of a page without pictures, which take time, with the lines of commands put together, as a shell does."""
-    pictures = dict.fromkeys(("overlay", "components", "abundances", "maps"), Picture(b"", 1.0))
+    pictures = dict.fromkeys(("abundances", "maps"), Picture(b"", 1.0))
     return page(*arguments, pictures=pictures, **options).text.replace(" \\\n    ", " ")
 
 

@@ -65,11 +65,17 @@ def draw_image(ax: Axes, s: Segmentation) -> None:
     """Draw the image in grey, from its 0.5th to its 99.7th percentile; excluded pixels in another grey."""
     from matplotlib import colormaps
 
-    image = np.ma.masked_invalid(s.image)
-    some = image[:: ceil(image.shape[0] / 1000), :: ceil(image.shape[1] / 1000)].compressed()
-    low, high = np.percentile(some, (0.5, 99.7)) if some.size else (0.0, 1.0)
+    image, (low, high) = np.ma.masked_invalid(s.image), gray_range(s)
     gray = colormaps["gray"].with_extremes(bad=EXCLUDED)
     ax.imshow(image, cmap=gray, vmin=low, vmax=max(high, low + 1e-12), extent=_extent(s), aspect="equal")
+
+
+def gray_range(s: Segmentation) -> tuple[float, float]:
+    """What is black and what is white in the image."""
+    image = s.image[:: ceil(s.image.shape[0] / 1000), :: ceil(s.image.shape[1] / 1000)]
+    some = image[np.isfinite(image)]
+    low, high = np.percentile(some, (0.5, 99.7)) if some.size else (0.0, 1.0)
+    return float(low), float(high)
 
 
 def draw_overlay(ax: Axes, s: Segmentation, alpha: float, *, bar: bool = True) -> None:
@@ -119,18 +125,29 @@ def draw_components(figure: Figure, s: Segmentation, boxes: Sequence[Box]) -> No
     ky, kx = s.ky / py, s.kx / px
     dy, dx = (_spacing(k) / 2 for k in (ky, kx))
     extent = (kx[0] - dx, kx[-1] + dx, ky[-1] + dy, ky[0] - dy)
-    # The centre and what the taper smears around it.
-    center = np.hypot(*np.meshgrid(ky / (2 * dy), kx / (2 * dx), indexing="ij")) < 2.5
     for pattern, box, title, color in zip(s.components, boxes, titles, colors, strict=False):
         ax = add_axes(figure, box, title, color)
-        shown = np.sqrt(np.maximum(pattern, 0)) if s.params.get("scale") in ("abs", "power") else pattern
-        outside = shown[~center & np.isfinite(shown)]
-        low, high = np.percentile(outside, (1, 99.8)) if outside.size else (0.0, 1.0)
+        shown, low, high = seen(s, pattern)
         ax.imshow(shown, cmap="magma", vmin=low, vmax=max(high, low + 1e-12), extent=extent, interpolation="nearest")
         if title is titles[0]:
             scale_bar(ax, f"{units_of(s)}$^{{-1}}$")
         else:
             hide_ticks(ax)
+
+
+def seen(s: Segmentation, patterns: NDArray[Any]) -> tuple[NDArray[Any], float, float]:
+    """Patterns (.., y, x), or their right halves, as they are shown: roots of strong ones; and what is dark and bright.
+
+    That is the 1st and the 99.8th percentile without the centre, and what the taper smears around it, which would
+    outshine everything else.
+    """
+    shown = np.sqrt(np.maximum(patterns, 0)) if s.params.get("scale") in ("abs", "power") else patterns
+    y, x = s.ky / _spacing(s.ky), s.kx / _spacing(s.kx)
+    outside = np.hypot(y[:, None], x[-shown.shape[-1] :]) >= 2.5
+    some = shown[..., outside]
+    some = some[np.isfinite(some)]
+    low, high = np.percentile(some, (1, 99.8)) if some.size else (0.0, 1.0)
+    return shown, float(low), float(high)
 
 
 def draw_confidence(figure: Figure, s: Segmentation, box: Box) -> None:

@@ -1,12 +1,12 @@
-"""The whole of a `Segmentation` on one page of HTML that needs nothing else: no network, no script, no other file."""
+"""The whole of a `Segmentation` on one page of HTML: no network, no other file, and complete without its script."""
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
+from importlib.resources import files
 from math import floor, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,10 @@ import numpy as np
 
 from stemseg_core import plot
 from stemseg_core.phases.scores import AUTO
+from stemseg_core.plot import explorer
 from stemseg_core.plot.instructions import instructions, words_of
 from stemseg_core.plot.layout import Picture, draw_picture
+from stemseg_core.plot.markup import figure, page, table
 from stemseg_core.system.files import atomic
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 #: The picture of the segmentation that has this name in `plot.PICTURES`.
 Drawn = Callable[[str], Picture]
+
+#: Of a table, as HTML.
+Cells = Sequence[str]
 
 CONFIDENCE = (
     "Confidence is the largest membership of a window minus the next largest: 1 where the window is clearly of one "
@@ -47,37 +52,16 @@ FRAME = (
     "there."
 )
 
+KEYS = (
+    "Point at the map to ask for a window; a click holds it, and Esc lets go. Once the map is in focus, arrow keys go "
+    "from window to window, Home, End, Page Up and Page Down to the last, 1 to 9 show one phase, and 0 all."
+)
+
 SEPARATION = (
     "Separation is how far the two nearest phases are apart, over the scatter along the line between them. The largest "
     "number of phases that are nearly the best separated is taken, or one if random maps without phases are separated "
     "as well. There is no separation where a phase nowhere fills a window."
 )
-
-STYLE = """\
-body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; max-width: 62rem; margin: 2rem auto;
-       padding: 0 1rem }
-h1 { font-size: 1.7rem; margin: 0 }
-h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem }
-p { max-width: 46rem }
-.facts, figcaption { color: #595959; max-width: 46rem }
-.facts { margin: .2rem 0 1.5rem }
-figure { margin: 0 0 1rem }
-img { max-width: 100%; height: auto }
-table { border-collapse: collapse }
-th, td { padding: .25rem 1.6rem .25rem 0; border-bottom: 1px solid #ddd; text-align: left; vertical-align: bottom;
-         overflow-wrap: anywhere }
-.n { text-align: right; font-variant-numeric: tabular-nums }
-.swatch { display: inline-block; width: 1em; height: 1em; vertical-align: -.12em; margin-right: .5em;
-          print-color-adjust: exact; -webkit-print-color-adjust: exact }
-pre { background: #f5f5f5; padding: .7rem 1rem; white-space: pre-wrap; font-size: .88rem }
-.columns { display: flex; flex-wrap: wrap; gap: 0 4rem }
-@media print {
-  body { margin: 0; max-width: none; font-size: 11pt }
-  figure, table, pre { break-inside: avoid }
-  h2 { break-after: avoid }
-  img { max-height: 20cm; width: auto }
-}
-"""
 
 
 def write_report(
@@ -119,47 +103,76 @@ def _page(
     def drawn(name: str) -> Picture:
         return pictures.get(name) or draw_picture(plot.PICTURES[name](s))
 
-    shares = ", ".join(f"phase {i + 1} {share}" for i, share in enumerate(plot.percentages(s.fractions)))
-    k = len(s.components)
+    data = explorer.data_of(s)
     parts = [
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="facts">{escape(_facts(s, source))}</p>',
-        _figure(
-            drawn("overlay"),
-            f"The image with its phases in colour: {shares}.",
-            f"The phases over the image. {OUTERMOST}",
-        ),
-        _table(_phase_header(s), _phase_rows(s), numbers=True),
-        "<p>Phases are numbered by size; in <code>Segmentation.labels</code> phase 1 is 0, and excluded areas are -1. "
-        "Fractions are of the area that is not excluded.</p>",
-        "<h2>Patterns</h2>",
-        _figure(
-            drawn("components"),
-            f"The pattern of each of the {k} phases over spatial frequency.",
-            "What the local spectrum of each phase looks like; zero frequency is in the middle.",
-        ),
-        *(_memberships(s, drawn) if k > 1 else ()),
+        f'<header>\n<h1>{escape(title)}</h1>\n<p class="facts">{escape(_facts(s, source))}</p>',
+        *_verdict(s),
+        "</header>",
+        *_map(s, data),
+        *_patterns(s),
+        *(_memberships(s, drawn) if len(s.components) > 1 else ()),
         *_number_of_phases(s),
         *_trust(s, drawn),
         "<h2>How to get it again</h2>",
         instructions(s, source, reading),
         '<div class="columns"><section><h2>Parameters</h2>',
-        _table(("parameter", "value"), [(escape(name), escape(text)) for name, text in _parameters(s)]),
+        table(("parameter", "value"), [(escape(name), escape(text)) for name, text in _parameters(s)]),
         "</section><section><h2>Versions</h2>",
-        _table(("of", "version"), [(escape(name), escape(str(v))) for name, v in s.versions.items()]),
+        table(("of", "version"), [(escape(name), escape(str(v))) for name, v in s.versions.items()]),
         "</section></div>",
     ]
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
-        f"<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n" + "\n".join(parts) + "\n</main>\n</body>\n</html>\n"
-    )
+    return page(title, _file("report.css") + explorer.rules(s), _file("report.js"), data, parts)
+
+
+def _file(name: str) -> str:
+    """A file that is installed beside this module."""
+    return files("stemseg_core.plot").joinpath(name).read_text(encoding="utf-8")
+
+
+def _verdict(s: Segmentation) -> list[str]:
+    """What speaks against the phases: before they are seen."""
+    return [f'<p class="verdict"><strong>Warning:</strong> {escape(doubt)}.</p>' for doubt in s.doubts]
+
+
+def _map(s: Segmentation, data: dict[str, Any]) -> list[str]:
+    """The phases over the image; beside it who is who, how to look at it, and what is under the pointer."""
+    shares = ", ".join(f"phase {i + 1} {share}" for i, share in enumerate(plot.percentages(s.fractions)))
+    header, rows, total = _phase_table(s)
+    return [
+        '<section class="explorer" aria-label="Phases">',
+        explorer.phase_map(s, f"The image with its phases in colour: {shares}."),
+        '<div class="side">',
+        table(header, rows, total=total if len(rows) > 1 else None, name="phases"),
+        explorer.controls(s),
+        explorer.window_panel(s, data),
+        "</div>\n</section>",
+        f'<p class="facts asks" id="keys">{KEYS}</p>',
+        f'<p class="facts">{OUTERMOST} Phases are numbered by size; in <code>Segmentation.labels</code> phase 1 is 0, '
+        "and excluded areas are -1. Fractions are of the area that is not excluded.</p>",
+    ]
+
+
+def _patterns(s: Segmentation) -> list[str]:
+    """A card for each phase: its pattern, and what it says."""
+    _, rows, _ = _phase_table(s)
+    area = f" {escape(s.units)}<sup>2</sup>" if s.pixel_size else " pixels"
+    cards = [
+        f'<figure class="card p{i + 1}" data-phase="{i + 1}">{explorer.phase_pattern(s, i)}<figcaption><strong>Phase '
+        f"{i + 1}</strong> {row[1]}<br>{row[2]}{area}</figcaption></figure>"
+        for i, row in enumerate(rows)
+    ]
+    return [
+        "<h2>Patterns</h2>",
+        "<p>What the local spectrum of each phase looks like; zero frequency is in the middle. Brightness runs over "
+        "each pattern's own range.</p>",
+        f'<div class="cards">{"".join(cards)}</div>',
+    ]
 
 
 def _memberships(s: Segmentation, drawn: Drawn) -> list[str]:
     return [
         "<h2>Membership</h2>",
-        _figure(
+        figure(
             drawn("abundances"),
             f"Maps of the membership in each of the {len(s.components)} phases.",
             f"Membership of each window in each phase, 0 to 1. {FRAME}",
@@ -169,7 +182,7 @@ def _memberships(s: Segmentation, drawn: Drawn) -> list[str]:
 
 def _trust(s: Segmentation, drawn: Drawn) -> list[str]:
     """What speaks for and against the map."""
-    k, words = len(s.components), [f"<p><strong>Warning:</strong> {escape(doubt)}.</p>" for doubt in s.doubts]
+    k, words = len(s.components), list[str]()
     if k > 1 and s.separation is not None and not s.by_chance and s.fractions.min() > 0:
         words.append(f"<p>The {k} phases are {escape(s.separation.words)}.</p>")
     if k > 1 and s.separation is None:
@@ -179,7 +192,7 @@ def _trust(s: Segmentation, drawn: Drawn) -> list[str]:
         "<h2>How far to trust it</h2>",
         *words,
         f"<p>{CONFIDENCE if k > 1 else NO_CONFIDENCE}</p><p>{RESIDUAL}</p>",
-        _figure(
+        figure(
             drawn("maps"),
             f"Map of {maps}residual (mean {_mean(s.residual)}).",
             f"{'Residual' if k == 1 else 'Confidence and residual'} of each window. {FRAME}",
@@ -197,7 +210,7 @@ def _number_of_phases(s: Segmentation) -> list[str]:
         "<h2>How many phases</h2>",
         *reason,
         f"<p>{SEPARATION}</p>",
-        _figure(draw_picture(plot.estimate(s.estimate)), f"Separation for each number of phases; {found} was taken."),
+        figure(draw_picture(plot.estimate(s.estimate)), f"Separation for each number of phases; {found} was taken."),
     ]
 
 
@@ -216,21 +229,19 @@ def _facts(s: Segmentation, source: str | None) -> str:
     return " · ".join(facts)
 
 
-def _phase_header(s: Segmentation) -> tuple[str, ...]:
-    area = "area / pixels" if s.pixel_size is None else f"area / {escape(s.units)}<sup>2</sup>"
-    return "phase", "fraction", area, "mean confidence"
-
-
-def _phase_rows(s: Segmentation) -> list[tuple[str, ...]]:
-    py, px = s.pixel_size or (1.0, 1.0)
-    areas = [np.count_nonzero(s.label_image == i) * py * px for i in range(len(s.fractions))]
+def _phase_table(s: Segmentation) -> tuple[Cells, Sequence[Cells], Cells]:
+    """Header, a row for each phase, and one for all, of cells that are HTML."""
+    k, (py, px) = len(s.components), s.pixel_size or (1.0, 1.0)
+    areas = [np.count_nonzero(s.label_image == i) * py * px for i in range(k)]
     # As many decimals for all as give the largest four digits; pixels have none.
     decimals = 0 if s.pixel_size is None else max(0, 3 - floor(log10(max(areas)))) if any(areas) else 0
-    rows: list[tuple[str, ...]] = []
-    for i, (share, color) in enumerate(zip(plot.percentages(s.fractions), plot.phase_colors(len(areas)), strict=True)):
-        swatch = f'<span class="swatch" style="background:{color}"></span>{i + 1}'
-        rows.append((swatch, share, f"{areas[i]:.{decimals}f}", _mean(s.confidence[s.labels == i])))
-    return rows
+    names = [explorer.choice(str(i + 1), f'<span class="swatch p{i + 1}"></span>{i + 1}') for i in range(k)]
+    shares, sure = plot.percentages(s.fractions), [_mean(s.confidence[s.labels == i]) for i in range(k)]
+    unit = "pixels" if s.pixel_size is None else f"{escape(s.units)}<sup>2</sup>"
+    rows = [(*row[:2], f"{row[2]:.{decimals}f}", row[3]) for row in zip(names, shares, areas, sure, strict=True)]
+    everything = plot.percentages(np.array([s.fractions.sum()]))[0], f"{sum(areas):.{decimals}f}", _mean(s.confidence)
+    header = "phase", "fraction", f"area / {unit}", "mean confidence"
+    return header, rows, (explorer.choice("all", "all"), *everything)
 
 
 def _parameters(s: Segmentation) -> list[tuple[str, str]]:
@@ -242,23 +253,3 @@ def _parameters(s: Segmentation) -> list[tuple[str, str]]:
 def _mean(values: Any) -> str:
     values = values[np.isfinite(values)]
     return f"{values.mean():.2f}" if values.size else "-"
-
-
-def _figure(picture: Picture, description: str, caption: str = "") -> str:
-    data = base64.b64encode(picture.png).decode("ascii")
-    width = round(picture.width * 96)
-    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return (
-        f'<figure><img src="data:image/png;base64,{data}" width="{width}" alt="{escape(description)}">{below}</figure>'
-    )
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False) -> str:
-    """A table of cells that are HTML already; `numbers`: all but the first column are to the right."""
-
-    def line(tag: str, cells: Sequence[str]) -> str:
-        right = ' class="n"' if numbers else ""
-        return "<tr>" + "".join(f"<{tag}{right if i else ''}>{c}</{tag}>" for i, c in enumerate(cells)) + "</tr>"
-
-    body = "\n".join(line("td", row) for row in rows)
-    return f"<table>\n<thead>{line('th', header)}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
