@@ -151,9 +151,10 @@ def test_broken_kernels_are_not_hidden(source_tree):
 
 def test_every_module_is_installed():
     for folder in [PACKAGE, *(PACKAGE / room for room in FLOOR)]:
-        listed = re.findall(r"'([\w/]+\.(?:py|pyi)|py\.typed)'", (folder / "meson.build").read_text())
+        listed = re.findall(r"'([\w/]+\.(?:py|pyi|css|js)|py\.typed)'", (folder / "meson.build").read_text())
         assert len(listed) == len(set(listed))
-        assert set(listed) == {p.name for p in folder.iterdir() if p.suffix in (".py", ".pyi") or p.name == "py.typed"}
+        kinds = (".py", ".pyi", ".css", ".js")
+        assert set(listed) == {p.name for p in folder.iterdir() if p.suffix in kinds or p.name == "py.typed"}
 
 
 def test_every_folder_is_a_room():
