@@ -13,7 +13,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 from stemseg_core import WindowFFT, datasets, segment
-from stemseg_core.plot import explorer, phase_colors
+from stemseg_core.plot import cards, explorer, phase_colors
 from stemseg_core.plot.drawing import label_edges
 
 
@@ -180,12 +180,12 @@ def test_shapes_are_those_of_lengths():
     assert ".pattern { --aspect: 2; --length: 0.285714 }" in rules  # 0.875 x 1.75 / nm, a bar of 0.5
     assert f".p2 {{ --phase: {phase_colors(2)[1]} }}" in rules
     assert '<span class="scale">2 nm</span>' in explorer.phase_map(build(), "")
-    assert '<span class="scale">0.5 nm<sup>-1</sup></span>' in explorer.phase_pattern(build(), 0)
+    assert '<span class="scale">0.5 nm<sup>-1</sup></span>' in cards.pattern(build(), 0)
 
 
 def test_pattern_of_a_phase():
     s = build()
-    (picture,) = pictures(explorer.phase_pattern(s, 1))
+    (picture,) = pictures(cards.pattern(s, 1))
     shown = s.components[1]
     low, high = np.percentile(shown[np.hypot(*np.mgrid[-3:4, -3:4]) >= 2.5], (1, 99.8))
     expected = colormaps["magma"](np.clip((shown - low) / (high - low), 0, 1), bytes=True)[..., :3]

@@ -1,4 +1,4 @@
-"""The report, with its markup and instructions: complete, self-contained, safe."""
+"""The report, with its cards of phases, markup and instructions: complete, self-contained, safe."""
 
 import base64
 import hashlib
@@ -16,11 +16,11 @@ import pytest
 from hand_made import PARAMS, build
 from PIL import Image
 
-from stemseg_core import datasets
+from stemseg_core import datasets, segment
 from stemseg_core.command import cli
 from stemseg_core.io import write_tiff
 from stemseg_core.phases.segment import Segmentation
-from stemseg_core.plot import report
+from stemseg_core.plot import cards, report
 from stemseg_core.plot.layout import Picture
 from stemseg_core.plot.report import write_report
 
@@ -161,9 +161,28 @@ def test_warnings_come_before_the_map(tmp_path):
 
 def test_cards_of_phases(tmp_path):
     text = page(tmp_path).text
-    assert "Phase 1 62.5 %240.0 nm2" in text
-    assert "Phase 2 37.5 %144.0 nm2" in text
-    assert "Phase 1 62.5 %1920 pixels" in page(tmp_path, build(pixel_size=None)).text
+    assert f"Phase 1 62.5 %, 240.0 nm2{cards.NO_LATTICE}" in text
+    assert f"Phase 2 37.5 %, 144.0 nm2{cards.NO_LATTICE}" in text
+    assert "Phase 1 62.5 %, 1920 pixels" in page(tmp_path, build(pixel_size=None)).text
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<circle" not in html
+
+
+def test_lattices_are_beside_their_patterns(tmp_path):
+    image, _ = datasets.two_phase((192, 256), random_state=1)
+    s = segment(image, 2, window=40, pixel_size=0.02, units="<nm>")
+    found = page(tmp_path, s, pictures=dict.fromkeys(("abundances", "maps"), Picture(b"", 1.0)))
+    rings = [(float(a["cx"]), float(a["cy"])) for tag, a in found.tags if tag == "circle"]
+    assert rings
+    assert sorted(rings) == sorted((-x, -y) for x, y in rings)  # each with its negative
+    lattices = [lattice for lattice in s.lattices if lattice is not None]
+    places = [(r.kx, r.ky) for lattice in lattices for r in lattice.spacings]
+    assert all(np.abs(np.subtract(places, ring)).sum(axis=1).min() < 1e-4 for ring in rings[::2])
+    assert all(abs(k) < 0.25 / 0.02 for ring in rings for k in ring)  # within the pattern
+    for lattice in lattices:
+        assert lattice.words in found.text
+        h, k = lattice.spacings[0].indices
+        assert f"Strongest spacings: ({h} {k}) {lattice.spacings[0].d:.2f}"[:-1] in found.text
 
 
 def test_python_snippet_runs_with_the_same_parameters(tmp_path):

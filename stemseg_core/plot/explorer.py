@@ -115,7 +115,7 @@ def data_of(s: Segmentation) -> dict[str, Any]:
         "step": [windows.stride * step for step in s.step],
         "window": s.window,
         "pattern": None if windows.patterns is None else windows.patterns.shape[2:],
-        "colors": base64.b64encode(_magma()[:, :3].tobytes()).decode("ascii"),
+        "colors": base64.b64encode(magma()[:, :3].tobytes()).decode("ascii"),
         "bytes": base64.b64encode(packed).decode("ascii"),
     }
 
@@ -134,7 +134,8 @@ def _shown(s: Segmentation) -> tuple[int, int]:
     return y, x
 
 
-def _magma() -> NDArray[np.uint8]:
+def magma() -> NDArray[np.uint8]:
+    """Colours of patterns, (256, 4)."""
     from matplotlib import colormaps
 
     colors: NDArray[np.uint8] = colormaps["magma"](np.arange(256), bytes=True)
@@ -176,7 +177,7 @@ def _map_bar(s: Segmentation) -> str:
     return f'<span class="scale">{bar_length(*map_sides(s)):g} {escape(units_of(s))}</span>'
 
 
-def _pattern_bar(s: Segmentation) -> str:
+def pattern_bar(s: Segmentation) -> str:
     """A scale bar of a pattern."""
     return f'<span class="scale">{bar_length(*pattern_sides(s)):g} {escape(units_of(s))}<sup>-1</sup></span>'
 
@@ -277,14 +278,6 @@ def _outermost(s: Segmentation) -> list[str]:
     return [f'<rect class="outermost {color}" {place}/>' for color in ("light", "dark")]
 
 
-def phase_pattern(s: Segmentation, phase: int) -> str:
-    """The pattern of a phase, with a scale bar."""
-    shown, low, high = seen(s, s.components[phase])
-    png = indexed_png(brightness(shown, low, high), _magma())
-    alt = f"Pattern of phase {phase + 1} over spatial frequency."
-    return f'<div class="pattern"><img src="{data_uri(png)}" alt="{alt}">{_pattern_bar(s)}</div>'
-
-
 def choice(value: str, name: str) -> str:
     """The name of a phase, or of all, and a button that shows it alone."""
     checked = " checked" if value == "all" else ""
@@ -311,7 +304,7 @@ def window_panel(s: Segmentation, data: dict[str, Any]) -> str:
     )
     patterns = (
         f'<div class="pair"><figure><div class="pattern"><canvas width="{len(s.kx)}" height="{len(s.ky)}"></canvas>'
-        f"{_pattern_bar(s)}</div><figcaption>this window</figcaption></figure>"
+        f"{pattern_bar(s)}</div><figcaption>this window</figcaption></figure>"
         '<figure><div class="pattern" id="of-phase"></div><figcaption id="which"></figcaption></figure></div>'
     )
     scale = "Brightness is on one scale for all windows; the mean of a phase has its own range."

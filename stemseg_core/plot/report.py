@@ -16,6 +16,7 @@ import numpy as np
 from stemseg_core import plot
 from stemseg_core.phases.scores import AUTO
 from stemseg_core.plot import explorer
+from stemseg_core.plot.cards import card
 from stemseg_core.plot.instructions import instructions, words_of
 from stemseg_core.plot.layout import Picture, draw_picture
 from stemseg_core.plot.markup import figure, page, table
@@ -55,6 +56,14 @@ FRAME = (
 KEYS = (
     "Point at the map to ask for a window; a click holds it, and Esc lets go. Once the map is in focus, arrow keys go "
     "from window to window, Home, End, Page Up and Page Down to the last, 1 to 9 show one phase, and 0 all."
+)
+
+PATTERNS = (
+    "What the local spectrum of each phase looks like; zero frequency is in the middle, and brightness runs over each "
+    "pattern's own range. Rings are around the strongest reflections of the lattice that is measured in the image: its "
+    "shortest vectors a and b, the angle gamma between them, how far a is turned from the horizontal, clockwise, and "
+    "spacings of planes by their indices along a and b. Numbers in brackets are uncertainties of the last digits, from "
+    "the scatter within the phase; errors of the calibration and distortions of the whole scan are not in them."
 )
 
 SEPARATION = (
@@ -156,15 +165,10 @@ def _patterns(s: Segmentation) -> list[str]:
     """A card for each phase: its pattern, and what it says."""
     _, rows, _ = _phase_table(s)
     area = f" {escape(s.units)}<sup>2</sup>" if s.pixel_size else " pixels"
-    cards = [
-        f'<figure class="card p{i + 1}" data-phase="{i + 1}">{explorer.phase_pattern(s, i)}<figcaption><strong>Phase '
-        f"{i + 1}</strong> {row[1]}<br>{row[2]}{area}</figcaption></figure>"
-        for i, row in enumerate(rows)
-    ]
+    cards = [card(s, i, row[1], row[2] + area) for i, row in enumerate(rows)]
     return [
         "<h2>Patterns</h2>",
-        "<p>What the local spectrum of each phase looks like; zero frequency is in the middle. Brightness runs over "
-        "each pattern's own range.</p>",
+        f"<p>{PATTERNS}</p>",
         f'<div class="cards">{"".join(cards)}</div>',
     ]
 

@@ -1,0 +1,76 @@
+"""What each phase is, on a card of the report: its pattern with the reflections of its lattice, and measures."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from stemseg_core.lattices.lattice import Lattice, Spacing, uncertain
+from stemseg_core.plot.drawing import seen
+from stemseg_core.plot.explorer import brightness, magma, pattern_bar, pattern_sides
+from stemseg_core.plot.markup import data_uri, indexed_png
+
+if TYPE_CHECKING:
+    from stemseg_core.phases.segmentation import Segmentation
+
+#: Spacings that a card names, the strongest. Twice as many: cards that are mostly numbers.
+NAMED_SPACINGS = 4
+#: Reflections that are ringed, the strongest. Twice as many: rings around what is hardly seen.
+RINGS = 12
+#: Radius of a ring in pixels of a pattern. Twice as much: rings of neighbours meet.
+RING = 1.8
+
+NO_LATTICE = "No lattice: amorphous, empty, periodic in one direction only, or too small."
+
+
+def card(s: Segmentation, phase: int, share: str, area: str) -> str:
+    """One phase; `area` is HTML."""
+    lattice = s.lattices[phase]
+    words = NO_LATTICE if lattice is None else lattice.words
+    return (
+        f'<figure class="card p{phase + 1}" data-phase="{phase + 1}">{pattern(s, phase)}<figcaption>'
+        f"<strong>Phase {phase + 1}</strong> {share}, {area}<br>{escape(words)}{_spacings(lattice)}</figcaption>"
+        "</figure>"
+    )
+
+
+def pattern(s: Segmentation, phase: int) -> str:
+    """The pattern of a phase, with its reflections in rings, and a scale bar."""
+    shown, low, high = seen(s, s.components[phase])
+    png = indexed_png(brightness(shown, low, high), magma())
+    alt = f"Pattern of phase {phase + 1} over spatial frequency."
+    return f'<div class="pattern"><img src="{data_uri(png)}" alt="{alt}">{_rings(s, phase)}{pattern_bar(s)}</div>'
+
+
+def _rings(s: Segmentation, phase: int) -> str:
+    """A ring around each of the strongest reflections that the pattern shows, and around its negative."""
+    lattice, (height, width) = s.lattices[phase], pattern_sides(s)
+    if lattice is None:
+        return ""
+    radius = RING * max(height / len(s.ky), width / len(s.kx))
+    shown = [r for r in lattice.spacings[:RINGS] if abs(r.ky) < height / 2 - radius and abs(r.kx) < width / 2 - radius]
+    rings = [
+        f'<circle cx="{sign * r.kx:.6g}" cy="{sign * r.ky:.6g}" r="{radius:.4g}"><title>'
+        f"{escape(_name(r.indices))}: {escape(_length(r, lattice))}</title></circle>"
+        for r in shown
+        for sign in (1, -1)
+    ]
+    view = f"{-width / 2:.6g} {-height / 2:.6g} {width:.6g} {height:.6g}"
+    return f'<svg viewBox="{view}" preserveAspectRatio="none" aria-hidden="true">{"".join(rings)}</svg>'
+
+
+def _spacings(lattice: Lattice | None) -> str:
+    """The strongest spacings, by the indices of their planes."""
+    if lattice is None or not lattice.spacings:
+        return ""
+    some = "; ".join(f"{_name(r.indices)} {_length(r, lattice)}" for r in lattice.spacings[:NAMED_SPACINGS])
+    return f"<br>Strongest spacings: {escape(some)}"
+
+
+def _name(indices: tuple[int, int]) -> str:
+    """Indices of planes as crystallographers write them: (1 0)."""
+    return f"({indices[0]} {indices[1]})"
+
+
+def _length(spacing: Spacing, lattice: Lattice) -> str:
+    return f"{uncertain(spacing.d, spacing.d_uncertainty)} {lattice.units}"
