@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stemseg_core import NMF, WindowFFT, segment
+from stemseg_core import NFINDR, NMF, WindowFFT, segment
 from stemseg_core.rows import sources
 from stemseg_core.rows.sources import ArrayRows, CachedRows, MaskedRows, Rows, as_rows, cached, row_dtype
 from stemseg_core.system.execution import Execution
@@ -136,7 +136,8 @@ def test_results_do_not_depend_on_what_is_kept(monkeypatch):
 
     def results():
         found = segment(IMAGE, 2, window=32, step=4)
-        return [NMF(2).fit(matrix).components_.tobytes(), found.components.tobytes(), found.residual.tobytes()]
+        fits = [estimator.fit(matrix).components_ for estimator in (NMF(2), NFINDR(3), NFINDR(3, n_neighbors=5))]
+        return [array.tobytes() for array in (*fits, found.components, found.residual)]
 
     expected = results()
     for budget in (0, 6e5):

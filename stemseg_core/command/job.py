@@ -48,6 +48,7 @@ class Job:
 
     path: Path
     image: Image
+    sha256: str | None
     calibration: str
     notes: list[str]
     seconds: dict[str, float] = field(default_factory=dict)
@@ -62,7 +63,7 @@ class Job:
             image = read_image(path, signal, frame)
         except ImageReadError as error:
             raise ImageReadError(spelled(error)) from error
-        job = cls(path, image, "none" if image.pixel_size is None else "file", list(image.notes))
+        job = cls(path, image, _sha256(path), "none" if image.pixel_size is None else "file", list(image.notes))
         job.seconds["read"] = time.perf_counter() - start
         for name, value in (("signal", signal), ("frame", frame)):
             if value is not None:
@@ -199,7 +200,7 @@ class Job:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "input": {
                 "file": self.path.name,
-                "sha256": _sha256(self.path),
+                "sha256": self.sha256,
                 "format": image.format,
                 "signal": image.signal,
                 "frame": image.frame,

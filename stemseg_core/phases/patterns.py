@@ -30,7 +30,7 @@ def patterns(
     For a partition by `labels` (n,) that is the mean over each phase. No spectrum is negative.
     """
     weights, k = memberships if labels is None else labels, memberships.shape[1]
-    gram, sums = execution.run(_weighted_sums, rows, k, along=(weights,), stage="components")
+    gram, sums = execution.run(_weighted_sums_block, rows, k, along=(weights,), stage="components")
     components = np.maximum(np.linalg.lstsq(gram, sums, rcond=None)[0], 0).astype(rows.dtype)
     residual = np.empty(len(memberships), np.float32)
     exact = components.astype(np.float64)
@@ -39,7 +39,7 @@ def patterns(
     return Patterns(components=components, residual=residual)
 
 
-def _weighted_sums(block: Array, weights: Array, k: int) -> tuple[None, Partial]:
+def _weighted_sums_block(block: Array, weights: Array, k: int) -> tuple[None, Partial]:
     """W'W and W'X of a block of rows X; `weights` W (m, k), or labels (m,) that stand for weights of 0 and 1."""
     W = np.eye(k, dtype=np.float32)[weights] if weights.ndim == 1 else weights
     W64 = W.astype(np.float64)

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from stemseg_core.rows.base import RowsTransformer, check_whole
 from stemseg_core.rows.blocks import take_rows
 from stemseg_core.rows.products import subtract_mean
-from stemseg_core.rows.sources import MaskedRows, Rows, rows_of_shape
+from stemseg_core.rows.sources import MaskedRows, Rows, cached, rows_of_shape
 from stemseg_core.stages.abundances import abundances
 from stemseg_core.stages.leading import (
     SingularVectors,
@@ -82,8 +82,8 @@ class Endmembers(RowsTransformer):
             If X has fewer than k rows, or its rows lie in an affine space of fewer than k - 1 dimensions.
         """
         rows, execution = self._check_rows(X, reset=True), self._execution
-        self._check_parameters(rows, execution)
-        k = int(self.n_components)
+        needed = self._check_parameters(rows, execution)
+        rows, k = cached(rows, execution.spare(needed)), int(self.n_components)
         kept = np.ones(rows.shape[0], bool)
         if self.n_neighbors is not None:
             kept = inliers(rows, k, int(self.n_neighbors), execution)
@@ -138,7 +138,8 @@ class Endmembers(RowsTransformer):
         """Columns of scores that the search needs beside those that volumes are measured on."""
         return 0
 
-    def _check_parameters(self, rows: Rows, execution: Execution) -> None:
+    def _check_parameters(self, rows: Rows, execution: Execution) -> float:
+        """Refuse what cannot be done; returns the bytes that a fit is predicted to need."""
         check_whole(n_components=self.n_components)
         (n, d), k = rows.shape, int(self.n_components)
         if n < k:
@@ -158,11 +159,10 @@ class Endmembers(RowsTransformer):
                     f"`n_neighbors` must be below n_samples = {n}, got {self.n_neighbors}: ask for fewer",
                     n_neighbors=self.n_neighbors,
                 )
-        execution.require(
-            self._needed_bytes(rows, execution),
-            f"{type(self).__name__} of {n} x {d} with {k} components",
-            "use fewer components, rows or features",
-        )
+        needed = self._needed_bytes(rows, execution)
+        what = f"{type(self).__name__} of {n} x {d} with {k} components"
+        execution.require(needed, what, "use fewer components, rows or features")
+        return needed
 
     def predicted_bytes(self, n: int, d: int, dtype: DTypeLike) -> float:
         """Predicted memory of a fit to n rows of d features in an array."""

@@ -142,11 +142,11 @@ class NFINDR(Endmembers):
     def _n_more_scores(self) -> int:
         return int(self.n_components) if self.init == "atgp" else 0
 
-    def _check_parameters(self, rows: Rows, execution: Execution) -> None:
+    def _check_parameters(self, rows: Rows, execution: Execution) -> float:
         check_whole(n_init=self.n_init, max_iter=self.max_iter)
         if self.init not in STARTS:
             raise ParameterError(f"`init` must be one of {STARTS}, got {self.init!r}", init=self.init)
-        super()._check_parameters(rows, execution)
+        return super()._check_parameters(rows, execution)
 
     def _search(self, rows: Rows, cloud: Cloud, execution: Execution) -> Found:
         search = Search(cloud.Z, lambda W: find_extremes(cloud.Z, W, execution))

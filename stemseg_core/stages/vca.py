@@ -90,9 +90,9 @@ class VCA(Endmembers):
         self.max_memory = max_memory
         self.progress = progress
 
-    def _check_parameters(self, rows: Rows, execution: Execution) -> None:
+    def _check_parameters(self, rows: Rows, execution: Execution) -> float:
         check_whole(n_init=self.n_init)
-        super()._check_parameters(rows, execution)
+        return super()._check_parameters(rows, execution)
 
     def _search(self, rows: Rows, cloud: Cloud, execution: Execution) -> Found:
         runs = self._by_vca(cloud, int(self.n_init), stream(self.random_state), execution)
