@@ -19,6 +19,7 @@ from PIL import Image
 from stemseg_core import datasets, segment
 from stemseg_core.command import cli
 from stemseg_core.io import write_tiff
+from stemseg_core.lattices.lattice import uncertain
 from stemseg_core.phases.segment import Segmentation
 from stemseg_core.plot import cards, report
 from stemseg_core.plot.layout import Picture
@@ -180,9 +181,12 @@ def test_lattices_are_beside_their_patterns(tmp_path):
     assert all(np.abs(np.subtract(places, ring)).sum(axis=1).min() < 1e-4 for ring in rings[::2])
     assert all(abs(k) < 0.25 / 0.02 for ring in rings for k in ring)  # within the pattern
     for lattice in lattices:
-        assert lattice.words in found.text
-        h, k = lattice.spacings[0].indices
-        assert f"Strongest spacings: ({h} {k}) {lattice.spacings[0].d:.2f}"[:-1] in found.text
+        assert f"a{uncertain(lattice.a, lattice.a_uncertainty)} <nm>b" in found.text
+        assert f"turned{uncertain(lattice.angle, lattice.angle_uncertainty)}°spacings" in found.text
+        (spacings,) = re.findall(rf"spacings({lattice.spacings[0].d:.1f}"[:-1] + r".*?) <nm>", found.text)[:1]
+        named = [float(d.split("(")[0]) for d in spacings.split(", ")]
+        assert len(named) <= cards.NAMED_SPACINGS
+        assert (np.abs(np.diff(np.log(sorted(named)))) > 0.015).all()  # no two alike
 
 
 def test_python_snippet_runs_with_the_same_parameters(tmp_path):

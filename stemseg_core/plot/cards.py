@@ -15,23 +15,46 @@ if TYPE_CHECKING:
 
 #: Spacings that a card names, the strongest. Twice as many: cards that are mostly numbers.
 NAMED_SPACINGS = 4
+#: Spacings that differ by less than this share are named once. Twice as much: unlike ones are missing.
+SAME = 0.02
 #: Reflections that are ringed, the strongest. Twice as many: rings around what is hardly seen.
 RINGS = 12
 #: Radius of a ring in pixels of a pattern. Twice as much: rings of neighbours meet.
-RING = 1.8
+RING = 1.5
 
-NO_LATTICE = "No lattice: amorphous, empty, periodic in one direction only, or too small."
+NO_LATTICE = "No lattice is seen: amorphous, empty, periodic in one direction only, or too small."
 
 
 def card(s: Segmentation, phase: int, share: str, area: str) -> str:
     """One phase; `area` is HTML."""
-    lattice = s.lattices[phase]
-    words = NO_LATTICE if lattice is None else lattice.words
     return (
         f'<figure class="card p{phase + 1}" data-phase="{phase + 1}">{pattern(s, phase)}<figcaption>'
-        f"<strong>Phase {phase + 1}</strong> {share}, {area}<br>{escape(words)}{_spacings(lattice)}</figcaption>"
-        "</figure>"
+        f"<strong>Phase {phase + 1}</strong> {share}, {area}{_measures(s.lattices[phase])}</figcaption></figure>"
     )
+
+
+def _measures(lattice: Lattice | None) -> str:
+    """What was measured, as names and values."""
+    if lattice is None:
+        return f"<p>{NO_LATTICE}</p>"
+    of, units = lattice, lattice.units
+    values = {
+        "a": f"{uncertain(of.a, of.a_uncertainty)} {units}",
+        "b": f"{uncertain(of.b, of.b_uncertainty)} {units}",
+        "gamma": f"{uncertain(of.gamma, of.gamma_uncertainty)}°",
+        "turned": f"{uncertain(of.angle, of.angle_uncertainty)}°",
+        "spacings": f"{', '.join(map(_length, _different(lattice)))} {units}",
+    }
+    return f"<dl>{''.join(f'<dt>{name}</dt><dd>{escape(value)}</dd>' for name, value in values.items())}</dl>"
+
+
+def _different(lattice: Lattice) -> list[Spacing]:
+    """The strongest reflection of each of the strongest spacings."""
+    found: list[Spacing] = []
+    for spacing in lattice.spacings:
+        if all(abs(spacing.d / other.d - 1) > SAME for other in found):
+            found.append(spacing)
+    return found[:NAMED_SPACINGS]
 
 
 def pattern(s: Segmentation, phase: int) -> str:
@@ -51,7 +74,7 @@ def _rings(s: Segmentation, phase: int) -> str:
     shown = [r for r in lattice.spacings[:RINGS] if abs(r.ky) < height / 2 - radius and abs(r.kx) < width / 2 - radius]
     rings = [
         f'<circle cx="{sign * r.kx:.6g}" cy="{sign * r.ky:.6g}" r="{radius:.4g}"><title>'
-        f"{escape(_name(r.indices))}: {escape(_length(r, lattice))}</title></circle>"
+        f"({r.indices[0]} {r.indices[1]}) {_length(r)} {escape(lattice.units)}</title></circle>"
         for r in shown
         for sign in (1, -1)
     ]
@@ -59,18 +82,5 @@ def _rings(s: Segmentation, phase: int) -> str:
     return f'<svg viewBox="{view}" preserveAspectRatio="none" aria-hidden="true">{"".join(rings)}</svg>'
 
 
-def _spacings(lattice: Lattice | None) -> str:
-    """The strongest spacings, by the indices of their planes."""
-    if lattice is None or not lattice.spacings:
-        return ""
-    some = "; ".join(f"{_name(r.indices)} {_length(r, lattice)}" for r in lattice.spacings[:NAMED_SPACINGS])
-    return f"<br>Strongest spacings: {escape(some)}"
-
-
-def _name(indices: tuple[int, int]) -> str:
-    """Indices of planes as crystallographers write them: (1 0)."""
-    return f"({indices[0]} {indices[1]})"
-
-
-def _length(spacing: Spacing, lattice: Lattice) -> str:
-    return f"{uncertain(spacing.d, spacing.d_uncertainty)} {lattice.units}"
+def _length(spacing: Spacing) -> str:
+    return uncertain(spacing.d, spacing.d_uncertainty)

@@ -60,10 +60,11 @@ KEYS = (
 
 PATTERNS = (
     "What the local spectrum of each phase looks like; zero frequency is in the middle, and brightness runs over each "
-    "pattern's own range. Rings are around the strongest reflections of the lattice that is measured in the image: its "
-    "shortest vectors a and b, the angle gamma between them, how far a is turned from the horizontal, clockwise, and "
-    "spacings of planes by their indices along a and b. Numbers in brackets are uncertainties of the last digits, from "
-    "the scatter within the phase; errors of the calibration and distortions of the whole scan are not in them."
+    "pattern's own range. Rings are around the strongest reflections of the lattice, which is measured in the image: "
+    "a and b are its shortest vectors, gamma is the angle between them, and a is turned by that much, clockwise, from "
+    "the horizontal. Spacings are those of the strongest reflections. In brackets are uncertainties of the last "
+    "digits, from the scatter within the phase; errors of the calibration, and what distorts the whole scan, are not "
+    "in them."
 )
 
 SEPARATION = (
