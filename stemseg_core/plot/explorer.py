@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 
 from stemseg_core import plot
 from stemseg_core.phases.parameters import TABLE
-from stemseg_core.plot.drawing import EXCLUDED, STRIPES, aspect_of, gray_range, pattern_aspect_of, seen, units_of
+from stemseg_core.plot.drawing import (
+    EXCLUDED,
+    SHOWN_PIXELS,
+    STRIPES,
+    aspect_of,
+    gray_range,
+    pattern_aspect_of,
+    seen,
+    units_of,
+)
 from stemseg_core.plot.layout import scale_bar_length
 from stemseg_core.plot.markup import data_uri, gray_png, indexed_png
 from stemseg_core.windows.windows import WindowFFT
@@ -208,8 +217,10 @@ def _gray(s: Segmentation) -> NDArray[np.uint8]:
     """The image as it is shown, (y, x)."""
     from PIL import Image
 
-    gray = brightness(s.image, *gray_range(s))
-    gray[~np.isfinite(s.image)] = _rgb(EXCLUDED)[0]
+    stride = max(1, max(s.image.shape) // SHOWN_PIXELS)
+    image = s.image[::stride, ::stride]
+    gray = brightness(image, *gray_range(s))
+    gray[~np.isfinite(image)] = _rgb(EXCLUDED)[0]
     smaller = Image.fromarray(gray).resize(_shown(s)[::-1], Image.Resampling.BOX)
     return np.asarray(smaller)
 
