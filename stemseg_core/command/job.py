@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.command.info import in_nm, no_lattice, too_coarse
-from stemseg_core.command.options import OPTIONS, RefusedError, spelled
+from stemseg_core.command.options import OPTIONS, RefusedError, in_options, spelled
 from stemseg_core.command.values import Size
 from stemseg_core.io import Image, ImageReadError, read_image, write_tiff
 from stemseg_core.phases.segment import segment
@@ -137,6 +137,7 @@ class Job:
             except (ValueError, MemoryError) as error:
                 raise RefusedError(f"{self.path.name}: {spelled(error)}") from error
         self.warnings += [spelled(warning.message) for warning in caught]
+        self.notes += map(in_options, result.notes)
         self.seconds["segment"] = time.perf_counter() - start
         return result
 

@@ -26,9 +26,9 @@ from stemseg_core.system.types import Array, Partial
 #: Share of the windows of a phase that teach what it looks like: those farthest from its boundary. Twice as much: all
 #: windows teach, mixtures at the boundary too.
 DEEP_SHARE = 0.5
-#: Part of the mean variance that is added to the scatter within phases in every direction, so that it can be inverted.
-#: Twice as much: directions of little scatter count less.
-RIDGE = 1e-2
+#: Part of the mean variance that is added to the scatter within phases in every direction: scatter that is small deep
+#: in the phases need not be small beside a boundary. Twice as much: directions of little scatter count less.
+RIDGE = 0.5
 #: Depth of the middle of a phase, in sides of a window, from which on the phase is present there. Twice as much: layers
 #: thinner than one and a half windows may be taken for rims.
 THICK = 0.375
@@ -113,7 +113,8 @@ def discriminate(
     Notes
     -----
     The scatter within phases, to which every phase contributes alike, and the covariance `noise`, scaled to the same
-    trace, add up to the unit matrix in these coordinates.
+    trace, add up to the unit matrix in these coordinates, with `RIDGE` times their mean variance in every direction.
+    Without it, directions whose scatter deep in the phases is small by chance would decide.
     """
     execution = execution.called("boundaries")
     sums, counts = phase_sums(scores, labels, k, execution)

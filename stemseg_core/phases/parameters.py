@@ -128,6 +128,7 @@ class Parameters:
     regularize: float = 0
     min_area: int = 0
     mask: ArrayLike | None = None
+    annotations: str = "exclude"
     invalid: str = "raise"
     pixel_size: Any = None
     units: str = "nm"
@@ -148,6 +149,11 @@ class Parameters:
         if not isinstance(self.units, str):
             raise ParameterTypeError(
                 f"`units` must be the name of a unit of length, got {self.units!r}", units=self.units
+            )
+        if self.annotations not in TABLE["annotations"].choices:
+            raise ParameterError(
+                f"`annotations` must be one of {TABLE['annotations'].choices}, got {self.annotations!r}",
+                annotations=self.annotations,
             )
         seed = as_seed(self.random_state)
         pixel_size = _pair_of_lengths(self.pixel_size)
@@ -321,6 +327,7 @@ _ROWS = {
         by_default="none",
         symbol="FILE",
     ),
+    "annotations": Parameter("choice", "scale bars and text in the picture", IMAGE, choices=("exclude", "keep")),
     "invalid": Parameter("choice", "what to do with NaN and Inf", IMAGE, choices=("raise", "exclude")),
     "pixel_size": Parameter("length", "such as 0.02nm", IMAGE, by_default="what the file says", symbol="SIZE"),
     "units": Parameter("text"),

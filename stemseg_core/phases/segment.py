@@ -16,6 +16,7 @@ from stemseg_core.phases.methods import OneSize, method_of
 from stemseg_core.phases.multiscale import Multiscale
 from stemseg_core.phases.parameters import Parameters
 from stemseg_core.phases.patterns import patterns
+from stemseg_core.phases.pixels import Pixels
 from stemseg_core.phases.regions import without_small_regions, without_small_regions_bytes
 from stemseg_core.phases.regularize import regularized, regularized_bytes
 from stemseg_core.phases.scores import AUTO, PhaseMap, Problem
@@ -32,7 +33,7 @@ from stemseg_core.system.random import RandomState
 from stemseg_core.system.threads import Progress, one_blas_thread
 from stemseg_core.system.versions import versions
 from stemseg_core.windows.grid import Grid
-from stemseg_core.windows.images import Frames, refuse_names
+from stemseg_core.windows.images import refuse_names
 
 #: Blocks of rows that a thread holds beside what it works on: transforms of image rows, products, sums. A prediction
 #: alone depends on it; twice as many: images are refused that would fit.
@@ -62,6 +63,7 @@ def segment(
     regularize: float = 0,
     min_area: int = 0,
     mask: ArrayLike | None = None,
+    annotations: str = "exclude",
     invalid: str = "raise",
     pixel_size: float | Sequence[float] | None = None,
     units: str = "nm",
@@ -137,6 +139,9 @@ def segment(
         together by their edges. Memberships stay as they are.
     mask : array-like of bool of shape (y, x), optional
         True: excluded pixels.
+    annotations : {"exclude", "keep"}, default="exclude"
+        Scale bars and text burnt into the pixels (`stemseg_core.windows.annotations`): no window sees them, pixels
+        under them get the phase around them, and `Segmentation.notes` says where they are. "keep": not looked for.
     pixel_size : float or (float, float), optional
         Size of a pixel, (y, x), in `units`.
     units : str, default="nm"
@@ -216,6 +221,7 @@ def segment(
         regularize=regularize,
         min_area=min_area,
         mask=mask,
+        annotations=annotations,
         invalid=invalid,
         pixel_size=pixel_size,
         units=units,
@@ -239,11 +245,14 @@ class Plan:
         Windows over the image, in which phases are found.
     problem : Problem
         Spectra and grid of those that the maps have an entry for.
+    pixels : Pixels
+        Which are excluded, and notes.
     """
 
     parameters: Parameters
     windows: OneSize | Multiscale
     problem: Problem
+    pixels: Pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,7 +294,8 @@ def _segment(image: ArrayLike, parameters: Parameters, execution: Execution) -> 
 def _plan(image: ArrayLike, parameters: Parameters, execution: Execution) -> Plan:
     """Lay windows over the image; whatever is refused, memory included, is refused here."""
     features, frequencies, method = parameters.features(), parameters.frequencies(), method_of(parameters.method)
-    frames = Frames.survey(image, parameters.mask, parameters.invalid)
+    pixels = Pixels.of(image, parameters)
+    frames = pixels.frames
     window, windows = parameters.window, parameters.windows
     sizes = window_sizes(frames, window, windows, pixel_size=parameters.pixel_size, execution=execution)
     chosen = window is None and windows is None
@@ -298,7 +308,6 @@ def _plan(image: ArrayLike, parameters: Parameters, execution: Execution) -> Pla
     else:
         laid = OneSize(method, features.matrix_of(frames), frequencies)
     matrix = laid.maps
-    _check_pixels(frames, parameters.min_area)
     n = matrix.shape[0]
     if parameters.n_phases != AUTO and n < int(parameters.n_phases):
         raise ParameterError(
@@ -310,22 +319,7 @@ def _plan(image: ArrayLike, parameters: Parameters, execution: Execution) -> Pla
     rows = matrix if method.keeps_rows else sources.cached(matrix, execution.spare(needed))
     spectra = Spectra(rows, matrix.half_plane, frequencies, parameters.normalize)
     problem = Problem(spectra, Grid.of(matrix), parameters, execution)
-    return Plan(replace(parameters, window=size, step=step, windows=laid.sizes), laid, problem)
-
-
-def _check_pixels(frames: Frames, min_area: int) -> None:
-    """Refuse an image without a lattice, and regions that it has no room for."""
-    (height, width), area = frames.image.shape[1:], frames.image.size
-    if min_area > area:
-        raise ParameterError(
-            f"`min_area` must be at most the area of the image, {height} x {width} = {area} pixels; got {min_area}",
-            min_area=min_area,
-        )
-    low, high = frames.extremes[0]
-    if low == high:
-        raise ParameterError(
-            f"`image` is {low} in every pixel: there is no lattice to see; leave such images out", image=low
-        )
+    return Plan(replace(parameters, window=size, step=step, windows=laid.sizes), laid, problem, pixels)
 
 
 def _needed_bytes(windows: OneSize | Multiscale, parameters: Parameters, n_threads: int) -> float:
@@ -356,8 +350,7 @@ def _place(found: PhaseMap, plan: Plan) -> Placed:
     matrix, grid, execution = plan.windows.maps, plan.problem.grid, plan.problem.execution
     memberships = found.memberships
     label_image = grid.label_image(memberships, matrix.image.shape[-2:], execution)
-    if matrix.mask is not None:
-        label_image[matrix.mask[0]] = -1
+    plan.pixels.complete(label_image, matrix.window)
     cleaned = without_small_regions(label_image, plan.parameters.min_area)
     moved = None if cleaned is label_image else grid.at_centers(cleaned != label_image)[grid.included]
     order = order_by_size(cleaned, memberships.shape[1])
@@ -396,4 +389,5 @@ def _described(plan: Plan, placed: Placed) -> Segmentation:
         versions=versions(),
         estimate=found.estimate,
         separation=found.separation,
+        notes=plan.pixels.notes,
     )

@@ -80,6 +80,8 @@ class Segmentation:
         How far apart the phases are, and how far apart those of a map without phases would be, for the default method,
         before `regularize` and `min_area`; where the number was found to be one, those of the best map of more. Else
         None.
+    notes : tuple of str
+        What was left out of the image without being asked.
     """
 
     image: NDArray[Any]
@@ -99,6 +101,7 @@ class Segmentation:
     versions: dict[str, str] = field(default_factory=dict)
     estimate: ComponentEstimate | None = None
     separation: Separation | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         ny, nx = self.labels.shape
@@ -244,6 +247,7 @@ class Segmentation:
                         values["estimate"] = ComponentEstimate.from_dict(values["estimate"])
                     if values.get("separation") is not None:
                         values["separation"] = Separation.from_dict(values["separation"])
+                    values["notes"] = tuple(values.get("notes", ()))
                     values["params"] = {key: _tuple(value) for key, value in values["params"].items()}
                     return cls(**values)
         except OSError:
