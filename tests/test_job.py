@@ -1,5 +1,6 @@
 """Jobs: what reaches segment(), what is written, and that nothing is left half done."""
 
+import csv
 import errno
 import hashlib
 import json
@@ -11,6 +12,7 @@ import tifffile
 from PIL import Image as Picture
 
 import stemseg_core
+from stemseg_core import Lattice
 from stemseg_core.command import job
 from stemseg_core.command.cli import accuracy, main
 from stemseg_core.command.job import RESULTS
@@ -95,7 +97,24 @@ def test_summary(path, tmp_path, capsys):
     assert summary["versions"]
     assert summary["stemseg_core"] == stemseg_core.__version__
     assert set(summary["files"]) == set(RESULTS)
-    assert set(summary["seconds"]) == {"read", "segment", "write"}
+    assert set(summary["seconds"]) == {"read", "segment", "lattices", "write"}
+
+
+def test_lattices_and_regions(path, tmp_path, capsys):
+    """They are in the summary, on the terminal, and in a table, as in Python."""
+    assert command("segment", path, "-o", tmp_path / "out", "--window", 48) == 0
+    printed, _ = capsys.readouterr()
+    result = Segmentation.load(tmp_path / "out" / "segmentation.npz")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [found and Lattice.from_dict(found) for found in summary["lattices"]] == list(result.lattices)
+    assert any(result.lattices)
+    lines = [line for line in printed.splitlines() if line.startswith("  phase ")]
+    assert len(lines) == len(result.lattices)
+    for line, lattice in zip(lines, result.lattices, strict=True):
+        assert line.endswith("no lattice seen" if lattice is None else f" %, {lattice.words}")
+    with (tmp_path / "out" / "regions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["pixels"]) for row in rows] == [region.n_pixels for region in result.regions]
 
 
 def test_results_replace_results_and_nothing_else(path, tmp_path, capsys):

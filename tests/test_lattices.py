@@ -1,4 +1,4 @@
-"""Lattices of phases (lattice, measure, pairs, reflections, basis, properties): simulated ones of known cells."""
+"""Lattices of phases (lattice, measure, pairs, reflections, basis, properties, turn): simulated ones of known cells."""
 
 import csv
 import io
@@ -376,3 +376,22 @@ def test_pairs_and_peaks():
         assert np.abs(steps).max() < 1e-3
     assert find_peaks(pairs).frequencies[0] == pytest.approx(g, abs=1e-4)
     assert Pairs.within(image, everywhere(image), (201, 40)) is None
+
+
+def test_the_local_turn():
+    """Two halves of a phase, 2 degrees apart, relative to their mean; NaN where there is no lattice."""
+    halves = [crystal((320, 200), vectors(13.0, 16.0, 95, t), (1.0, 0.8)) for t in (9, 11)]
+    image = exposed(np.concatenate([*halves, np.ones((320, 120))], axis=1), 20)
+    labels = np.zeros(image.shape, np.int32)
+    labels[:, 400:] = 1
+    phases = Phases(image, labels, 2, WINDOW, (1.0, 0.8), "nm", turned=False)
+    centers = np.stack(np.meshgrid(np.arange(60, 280, 20), np.arange(60, 480, 20), indexing="ij"), axis=-1)
+    turn = phases.turn(phases.cells(), centers.reshape(-1, 2).astype(float)).reshape(centers.shape[:2])
+    x = centers[0, :, 1]
+    left, right, beyond = (turn[:, (x > start) & (x < stop)] for start, stop in ((50, 145), (255, 350), (400, 500)))
+    assert np.isnan(beyond).all()
+    assert np.isfinite(left).all()
+    assert np.isfinite(right).all()
+    assert right.mean() - left.mean() == pytest.approx(2, abs=0.1)
+    assert abs(right.mean() + left.mean()) < 0.5
+    assert max(left.std(), right.std()) < 0.15

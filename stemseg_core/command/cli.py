@@ -22,6 +22,7 @@ from stemseg_core.command.job import RESULTS, Job, plural, times
 from stemseg_core.command.options import OPTIONS, RefusedError
 from stemseg_core.command.parser import parse
 from stemseg_core.io import ImageReadError, write_tiff
+from stemseg_core.lattices.lattice import Lattice
 from stemseg_core.phases.segmentation import Segmentation
 from stemseg_core.stages.estimates import Separation
 from stemseg_core.system.extras import MissingExtraError, require_extra
@@ -155,7 +156,10 @@ def _summary_in_words(summary: dict[str, Any]) -> str:
         lines[-1] += f", with windows of {' and '.join(others)} px"
     if summary["n_phases_estimate"] is not None:
         lines[-1] += "; the number of phases was found"
-    lines += [f"  phase {i + 1}: {100 * share:5.1f} %" for i, share in enumerate(summary["fractions"])]
+    for i, (share, found) in enumerate(zip(summary["fractions"], summary["lattices"], strict=True), start=1):
+        lines.append(
+            f"  phase {i}: {100 * share:5.1f} %, {Lattice.from_dict(found).words if found else 'no lattice seen'}"
+        )
     lines += _trust_in_words(summary)
     lines.append(f"in {summary['output']}: {', '.join(summary['files'])}")
     return "\n".join(lines)

@@ -15,9 +15,9 @@ GENERATORS = 8
 #: Shortest vector of a reciprocal lattice, in bins: cells that a window holds once and a half. Twice as much: large
 #: cells are not found; half: stray reflections make larger ones.
 SHORTEST = 1.5
-#: Share of the power of all reflections that those of a lattice have. Twice as much: one stray reflection and there is
-#: no lattice.
-LEAST_POWER = 0.5
+#: What a reflection that is not explained costs, relative to what one that is explained saves. Twice as much: where two
+#: lattices lie over each other neither is found; half: one stray reflection makes another lattice.
+UNEXPLAINED = 0.5
 #: Steps of reduction; a basis of two short vectors takes a few.
 MOST_STEPS = 64
 
@@ -58,13 +58,15 @@ def lattice_of(
     Notes
     -----
     A point that is explained saves saying where in the cell of area A it lies: log(A / (pi r^2)) for a tolerance r. The
-    lattice that saves most is taken, so that a finer one must explain more points than it would by chance. Candidates
-    are all pairs of points, and of sums and differences of the first ones.
+    lattice that saves most is taken, so that a finer one must explain more points than it would by chance. Points
+    count by the fourth root of their power: a faint superlattice counts, and what is fainter by far does not outweigh a
+    strong reflection. Candidates are all pairs of points, and of sums and differences of the first ones.
     """
     first = points[:GENERATORS]
     both = [first[i] + sign * first[j] for i in range(len(first)) for j in range(i) for sign in (1, -1)]
     vectors = np.array([*points, *both]).reshape(-1, 2)
     vectors = vectors[np.hypot(*vectors.T) >= SHORTEST]
+    weights = power**0.25
     best, most = None, 0.0
     for i, a in enumerate(vectors):
         others = vectors[:i]
@@ -74,8 +76,7 @@ def lattice_of(
             continue
         bases = np.stack([np.broadcast_to(a, others[large].shape), others[large]], axis=1)
         explained = _explained(points, bases)[1]
-        saved = explained.sum(axis=-1) * np.log(areas[large] / (pi * TOLERANCE**2))
-        saved[explained @ power < LEAST_POWER * power.sum()] = 0
+        saved = (explained @ weights - UNEXPLAINED * ~explained @ weights) * np.log(areas[large] / (pi * TOLERANCE**2))
         for candidate in np.argsort(-saved, kind="stable"):
             if saved[candidate] <= most * (1 + 1e-9):  # of lattices that are the same but for noise, the first
                 break

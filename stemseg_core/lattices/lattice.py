@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from math import floor, log10
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,12 @@ class Lattice:
         values = asdict(self)
         values["spacings"] = [s | {"indices": list(s["indices"])} for s in values["spacings"]]
         return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The reverse of `to_dict`."""
+        spacings = tuple(Spacing(**{**s, "indices": tuple(s["indices"])}) for s in values["spacings"])
+        return cls(**{**values, "spacings": spacings})
 
 
 def uncertain(value: float, uncertainty: float) -> str:

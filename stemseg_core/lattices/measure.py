@@ -24,6 +24,9 @@ SMALLEST_SIDE = 16
 #: Cycles of the lowest frequency of the lattice in the windows in which it is measured, smaller ones if they can be.
 #: Twice as many: fewer independent parts to tell the uncertainty by; half: reflections are not told apart.
 MEASURED_CYCLES = 3.0
+#: Power, relative to the strongest, that a second direction must have where only two reflections are seen. Twice as
+#: much: lattices blurred in one direction are not seen; half: artefacts pass for a second direction.
+LEAST_SHARE = 0.02
 #: Parts of a region that are left out in turn: at least, and at most. Twice as many: uncertainties are themselves more
 #: certain, but neighbouring parts have more in common.
 LEAST_PARTS = 4
@@ -55,6 +58,8 @@ class Cell(NamedTuple):
         Rows a* and b*, (ky, kx) in cycles per pixel: of all parts of the region, then without each.
     frequencies : ndarray of shape (p + 1, q, 2), float64
         Of the reflections, each by itself.
+    weights : ndarray of shape (2, q), float64
+        Of the steps of the reflections along y and x, in the fit.
     order : float
         Mean over the reflections of how well their phase angles go on from window to window, 0 to 1.
     """
@@ -64,6 +69,7 @@ class Cell(NamedTuple):
     power: NDArray[np.float64]
     reciprocal: NDArray[np.float64]
     frequencies: NDArray[np.float64]
+    weights: NDArray[np.float64]
     order: float
 
 
@@ -101,13 +107,14 @@ def lattice_in(
 
 
 def find_cell(image: Array, region: NDArray[np.bool_], window: tuple[int, int]) -> Cell | None:
-    """The fit behind `lattice_in`."""
+    """The fit behind `lattice_in`: by the largest windows in which three or more reflections agree, else two."""
+    two: Cell | None = None
     for times in SIDES:
         height, width = (2 * round(side * times / 2) for side in window)
         if max(height, width) > LARGEST_SIDE and times > SIDES[-1]:
             continue
         if min(height, width) < SMALLEST_SIDE:
-            return None
+            break
         pairs = Pairs.within(image, region, (height, width))
         if pairs is None or not pairs.n.all():
             continue
@@ -116,12 +123,25 @@ def find_cell(image: Array, region: NDArray[np.bool_], window: tuple[int, int]) 
         if found is None:
             continue
         basis, indices, explained = found
+        indices, power = indices[explained], peaks.power[explained]
+        agree = _agree(indices)
+        if not agree and (two is not None or np.linalg.matrix_rank(indices[power >= LEAST_SHARE]) < 2):
+            continue
         smaller = min(1.0, MEASURED_CYCLES / float(np.hypot(*basis[0])))
         height, width = (2 * round(side * smaller / 2) for side in pairs.sides)
         within = Pairs.within(image, region, (height, width))
-        if within is not None:
-            return _fitted(within, indices[explained], basis / pairs.sides, peaks.power[explained])
-    return None
+        if within is None:
+            continue
+        cell = _fitted(within, indices, basis / pairs.sides, power)
+        if agree:
+            return cell
+        two = cell
+    return two
+
+
+def _agree(indices: NDArray[np.intp]) -> bool:
+    """Whether the lattice would be the same without any one of its reflections: none is a stray one."""
+    return all(np.linalg.matrix_rank(np.delete(indices, i, axis=0)) == 2 for i in range(len(indices)))
 
 
 def cell_again(image: Array, region: NDArray[np.bool_], cell: Cell) -> Cell | None:
@@ -146,7 +166,7 @@ def _fitted(pairs: Pairs, indices: NDArray[np.intp], basis: NDArray[np.float64],
     for axis in (0, 1):
         left, right = indices * weights[axis, :, np.newaxis], frequencies[:, :, axis] * weights[axis]
         reciprocal[:, :, axis] = np.linalg.lstsq(left, right.T, rcond=None)[0].T
-    return Cell(pairs, indices, power, reciprocal, frequencies, float(np.sqrt(order).mean()))
+    return Cell(pairs, indices, power, reciprocal, frequencies, weights, float(np.sqrt(order).mean()))
 
 
 def _steps(pairs: Pairs, frequencies: NDArray[np.float64]) -> tuple[Steps, NDArray[np.float64]]:

@@ -49,6 +49,8 @@ class Pairs:
         Whether the mate below, and that to the right, lie within the region.
     overlap : float
         As many cells, overlapping as they do, count as one.
+    origin : (int, int)
+        Pixel (y, x) of the image that the first of `pixels` is.
     """
 
     pixels: NDArray[np.float32]
@@ -58,9 +60,12 @@ class Pairs:
     starts: NDArray[np.intp]
     mates: NDArray[np.bool_]
     overlap: float
+    origin: tuple[int, int]
 
     @classmethod
-    def within(cls, image: Array, region: NDArray[np.bool_], sides: tuple[int, int]) -> Pairs | None:
+    def within(
+        cls, image: Array, region: NDArray[np.bool_], sides: tuple[int, int], most_pixels: float = MOST_PIXELS
+    ) -> Pairs | None:
         """Pairs of windows of these sides within a region of an image (y, x); None if none fits."""
         inside = [np.flatnonzero(region.any(axis=axis)) for axis in (1, 0)]
         if not inside[0].size:
@@ -84,13 +89,15 @@ class Pairs:
         below[:-LAG] = enough[:-LAG] & enough[LAG:]
         right[:, :-LAG] = enough[:, :-LAG] & enough[:, LAG:]
         cells = below | right
-        thinned, most = 1, MOST_PIXELS / (3 * sides[0] * sides[1])
+        thinned, most = 1, most_pixels / (3 * sides[0] * sides[1])
         while np.count_nonzero(cells[::thinned, ::thinned]) > most:
             thinned += 1
         places = thinned * np.argwhere(cells[::thinned, ::thinned])
         mates = np.stack([m[tuple(places.T)] for m in (below, right)])
         lag = (LAG * pitch[0], LAG * pitch[1])
-        return cls(scaled, weights, sides, lag, places * pitch, mates, _overlap(thinned * PITCH))
+        return cls(
+            scaled, weights, sides, lag, places * pitch, mates, _overlap(thinned * PITCH), (box[0].start, box[1].start)
+        )
 
     @property
     def n(self) -> NDArray[np.intp]:
@@ -110,7 +117,8 @@ class Pairs:
             y, x = np.moveaxis(np.minimum(self.starts[some, np.newaxis] + steps, last), -1, 0)
             weights = views[1][y, x] * taper
             windows = views[0][y, x] * weights
-            mean = windows.sum(axis=(2, 3), keepdims=True) / weights.sum(axis=(2, 3), keepdims=True)
+            within = np.maximum(weights.sum(axis=(2, 3), keepdims=True), np.finfo(np.float32).tiny)
+            mean = windows.sum(axis=(2, 3), keepdims=True) / within
             yield some, windows - weights * mean
 
     def coefficients(self, frequencies: NDArray[np.float64]) -> NDArray[np.complex128]:

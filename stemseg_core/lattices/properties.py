@@ -14,6 +14,7 @@ from scipy.ndimage import find_objects, label
 
 from stemseg_core.lattices.lattice import Lattice
 from stemseg_core.lattices.measure import Cell, cell_again, described, find_cell
+from stemseg_core.lattices.turn import local_turn
 from stemseg_core.system.threads import one_blas_thread
 from stemseg_core.system.types import Array
 
@@ -105,6 +106,18 @@ class Phases:
         """
         with one_blas_thread():
             return tuple(region for phase in range(self.n_phases) for region in self._regions(phase, cells[phase]))
+
+    def turn(self, cells: Sequence[Cell | None], centers: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Turn (n,) of the lattice at places (n, 2) in pixels, relative to that of the phase; see `local_turn`."""
+        y, x = np.rint(centers).astype(int).T
+        labels = self.labels[y, x]
+        turn = np.full(len(centers), np.nan, np.float32)
+        with one_blas_thread():
+            for phase, cell in enumerate(cells):
+                own = labels == phase
+                if cell is not None and own.any():
+                    turn[own] = local_turn(self.image, self._usable(phase), cell, centers[own], self.pixel_size)
+        return turn
 
     def _usable(self, phase: int) -> NDArray[np.bool_]:
         usable: NDArray[np.bool_] = (self.labels == phase) & np.isfinite(self.image)

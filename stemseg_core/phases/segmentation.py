@@ -191,6 +191,15 @@ class Segmentation:
         """Regions of the map, by phase and size, each with its place, its size and its own lattice if it is large."""
         return self._measured.regions(self._cells)
 
+    @cached_property
+    def turn(self) -> NDArray[np.float32]:
+        """Turn (ny, nx) of the lattice at each window, in degrees clockwise from the lattice of its phase.
+
+        NaN where no lattice is seen. It sees differences over a window or so; grains that are turned by more than some
+        10 degrees against the mean of their phase are not told right.
+        """
+        return self._measured.turn(self._cells, self.centers).reshape(self.labels.shape)
+
     @property
     def _measured(self) -> Phases:
         from stemseg_core.lattices.properties import Phases

@@ -112,6 +112,7 @@ def overlay(segmentation: Segmentation, *, ax: Axes | None = None, alpha: float 
 def components(segmentation: Segmentation) -> Figure:
     """The pattern of each phase over spatial frequency, in the frame of its colour, zero frequency in the middle.
 
+    Rings mark the reflections of the lattice of the phase, with the strongest spacings beside them.
     Brightness runs over the pattern's own range without the centre, which would outshine everything else.
     """
     k = len(segmentation.components)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.plot.layout import FONT, Box, add_axes, hide_ticks, scale_bar
+from stemseg_core.plot.marks import draw_marks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,10 +126,11 @@ def draw_components(figure: Figure, s: Segmentation, boxes: Sequence[Box]) -> No
     ky, kx = s.ky / py, s.kx / px
     dy, dx = (_spacing(k) / 2 for k in (ky, kx))
     extent = (kx[0] - dx, kx[-1] + dx, ky[-1] + dy, ky[0] - dy)
-    for pattern, box, title, color in zip(s.components, boxes, titles, colors, strict=False):
+    for phase, (pattern, box, title, color) in enumerate(zip(s.components, boxes, titles, colors, strict=False)):
         ax = add_axes(figure, box, title, color)
         shown, low, high = seen(s, pattern)
         ax.imshow(shown, cmap="magma", vmin=low, vmax=max(high, low + 1e-12), extent=extent, interpolation="nearest")
+        draw_marks(ax, s, phase)
         if title is titles[0]:
             scale_bar(ax, f"{units_of(s)}$^{{-1}}$")
         else:

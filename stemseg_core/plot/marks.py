@@ -1,0 +1,102 @@
+"""Reflections of the lattices of phases, marked in the pictures of their patterns."""
+
+from __future__ import annotations
+
+from math import atan2, hypot, sin
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from stemseg_core.phases.segmentation import Segmentation
+
+#: Spacings that are written beside their reflection, at most. Twice as many: they run into each other in small panels.
+MOST_WRITTEN = 3
+#: Spacings that differ by less than this share are written once.
+SAME = 0.02
+#: Where spacings are written: at this many times the frequency of the outermost ring, within this share of the panel.
+OUTSIDE = 1.2
+FRAME = 0.75
+#: Share of the panel up to which words go outwards from there.
+BESIDE = 0.5
+#: Size of the letters of a spacing, in points.
+SMALL = 8
+#: Diameter of a ring, in points. Twice as much: rings of large cells overlap.
+RING = 8
+
+
+class Mark(NamedTuple):
+    """A reflection in a pattern: frequency along y and x in cycles per unit, and what is written beside it."""
+
+    ky: float
+    kx: float
+    words: str
+
+
+def marks_of(s: Segmentation, phase: int) -> list[Mark]:
+    """Reflections of a phase that its pattern shows, each with its negative; few have their spacing beside them."""
+    lattice = s.lattices[phase]
+    if lattice is None:
+        return []
+    top, right = (float(k.max()) for k in s.frequency_axes)
+    both = [(sign * p.ky, sign * p.kx, p.d) for p in lattice.spacings for sign in (1, -1)]
+    seen = [mark for mark in both if abs(mark[0]) <= top and abs(mark[1]) <= right]
+    words: dict[tuple[float, float], str] = {}
+    for _, _, d in seen:
+        like = [(ky, kx) for ky, kx, other in seen if abs(other / d - 1) <= SAME]
+        if len(words) < MOST_WRITTEN and not any(place in words for place in like):
+            # Of all reflections of that spacing, the one in the direction that is farthest from those taken.
+            place = max(
+                like, key=lambda place: (min((_between(place, other) for other in words), default=0), -place[0])
+            )
+            words[place] = f"{d:.3g} {lattice.units}"
+    return [Mark(ky, kx, words.get((ky, kx), "")) for ky, kx, _ in seen]
+
+
+def _between(one: tuple[float, float], other: tuple[float, float]) -> float:
+    """Angle between two directions."""
+    turn = atan2(one[0], one[1]) - atan2(other[0], other[1])
+    return abs(atan2(sin(turn), cos(turn)))
+
+
+def draw_marks(ax: Axes, s: Segmentation, phase: int) -> None:
+    """Draw a ring around each reflection of a phase, and lines from some to their spacings outside of all rings."""
+    from matplotlib.patheffects import withStroke
+
+    marks = marks_of(s, phase)
+    if not marks:
+        return
+    black = [withStroke(linewidth=2, foreground="black")]
+    ax.plot(
+        [mark.kx for mark in marks],
+        [mark.ky for mark in marks],
+        linestyle="none",
+        marker="o",
+        markersize=RING,
+        markerfacecolor="none",
+        markeredgecolor="white",
+        markeredgewidth=0.8,
+        path_effects=black,
+        scalex=False,
+        scaley=False,
+    )
+    frame = min(abs(edge) for edge in (*ax.get_xlim(), *ax.get_ylim()))
+    outside = min(OUTSIDE * max(hypot(mark.ky, mark.kx) for mark in marks), FRAME * frame)
+    for mark in marks:
+        if mark.words:
+            length = hypot(mark.ky, mark.kx)
+            y, x = (k / length * max(outside, 1.05 * length) for k in (mark.ky, mark.kx))
+            beside = "left" if x > 0.4 * outside else "right" if x < -0.4 * outside else "center"
+            if abs(x) > BESIDE * frame:  # else the words would go beyond the panel
+                beside, x = ("right", 0.97 * frame) if x > 0 else ("left", -0.97 * frame)
+            ax.annotate(
+                mark.words,
+                (mark.kx, mark.ky),
+                (x, y),
+                ha=beside,
+                va="top" if y > 0.4 * outside else "bottom" if y < -0.4 * outside else "center",
+                color="white",
+                fontsize=SMALL,
+                path_effects=black,
+                arrowprops={"arrowstyle": "-", "color": "white", "linewidth": 0.8, "shrinkA": 0, "shrinkB": RING / 2},
+            )
