@@ -32,9 +32,10 @@ written to OUT:
   components.png    the pattern of each phase over spatial frequency
   labels.tif        phase of each pixel, 1, 2, ... in order of size, 0 = excluded; opens in ImageJ with its scale
   abundances.tif    membership of each window in each phase, 0 to 1, a stack with the map's scale and origin
+  regions.csv       a line for each region: phase, area, place, size, its own lattice
   report.html       all of it on one page
   segmentation.npz  the whole result, for stemseg_core.Segmentation.load
-  summary.json      shares, parameters, versions, calibration, the image's checksum
+  summary.json      shares, lattices, parameters, versions, calibration, the image's checksum
 Earlier results in OUT are replaced when all new ones are complete; other files there are left alone.
 """
 

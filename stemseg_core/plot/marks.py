@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import atan2, hypot, sin
+from math import atan2, cos, hypot, sin
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
