@@ -107,6 +107,27 @@ def test_mean_pattern_is_beside(page, found):
     )
 
 
+def test_scale_bars_are_as_long_as_they_say(page):
+    bars = page.run(
+        "[...document.querySelectorAll('.scale')].map(s => [s.innerText, s.parentElement.clientWidth,"
+        " parseFloat(getComputedStyle(s, '::after').width)])"
+    )
+    assert len(bars) == 1 + 1 + 2  # map, window, phases
+    for i, (text, width, length) in enumerate(bars):
+        value, whole = float(text.split()[0]), 160 * 0.03 if i == 0 else 15 / (32 * 0.03)
+        assert length == pytest.approx(value / whole * width, abs=0.1)
+
+
+def test_wide_maps_have_the_whole_width(browser, tmp_path):
+    write_report(build(pixel_size=(0.1, 0.4)), tmp_path / "wide.html")
+    browser.open(tmp_path / "wide.html", ready=READY)
+    boxes = "['map', 'window'].map(i => document.getElementById(i).getBoundingClientRect().toJSON())"
+    the_map, window = browser.run(boxes)
+    assert the_map["width"] > 1250
+    assert window["top"] >= the_map["bottom"] or window["left"] >= the_map["right"]
+    assert browser.complaints() == []
+
+
 def marker(page):
     """Corner of the outlined window, (y, x) in pixels, and its sides."""
     return page.run(

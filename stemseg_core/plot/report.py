@@ -17,6 +17,7 @@ from stemseg_core import plot
 from stemseg_core.phases.scores import AUTO
 from stemseg_core.plot import explorer
 from stemseg_core.plot.cards import card
+from stemseg_core.plot.drawing import aspect_of
 from stemseg_core.plot.instructions import instructions, words_of
 from stemseg_core.plot.layout import Picture, draw_picture
 from stemseg_core.plot.markup import figure, page, table
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 #: The picture of the segmentation that has this name in `plot.PICTURES`.
 Drawn = Callable[[str], Picture]
 
+#: Width of an image over its height from which on the rest stands below the map. Twice as much: wide maps are small.
+WIDE = 2.0
 #: Of a table, as HTML.
 Cells = Sequence[str]
 
@@ -149,7 +152,7 @@ def _map(s: Segmentation, data: dict[str, Any]) -> list[str]:
     shares = ", ".join(f"phase {i + 1} {share}" for i, share in enumerate(plot.percentages(s.fractions)))
     header, rows, total = _phase_table(s)
     return [
-        '<section class="explorer" aria-label="Phases">',
+        f'<section class="explorer{" wide" if aspect_of(s) > WIDE else ""}" aria-label="Phases">',
         explorer.phase_map(s, f"The image with its phases in colour: {shares}."),
         '<div class="side">',
         table(header, rows, total=total if len(rows) > 1 else None, name="phases"),
