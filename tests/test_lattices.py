@@ -198,6 +198,15 @@ def test_stripes_have_none():
     assert lattice_in(image, everywhere(image), WINDOW) is None
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_lines_of_the_scan_have_none(seed):
+    """Rows that differ in brightness, with a hum along them: all windows on the same rows see the same."""
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((320, 320)) + 2 * rng.standard_normal((320, 1)) + 0.5 * np.sin(0.9 * np.arange(320))
+    for image in (rows, rows.T):
+        assert lattice_in(image, everywhere(image), (64, 64)) is None
+
+
 def test_a_small_region_has_none():
     image = exposed(crystal((300, 300), vectors(13.0, 13.0, 90, 0)), 60)
     region = np.zeros(image.shape, bool)

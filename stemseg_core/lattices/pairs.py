@@ -26,7 +26,7 @@ LAG = 3
 LEAST_WEIGHT = 0.6
 #: Pixels that the windows of all cells have together, at most; of more cells, every second, third, ... along both axes
 #: is looked at. Twice as many: twice the time, uncertainties smaller by the root of 2.
-MOST_PIXELS = 6e6
+MOST_PIXELS = 4e6
 #: Cells whose windows are transformed at once. Twice as many: twice the memory, no more speed.
 CHUNK = 16
 

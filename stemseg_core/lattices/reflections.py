@@ -29,6 +29,9 @@ RING = 3
 #: fade are not known as such; half: rows of reflections hide each other.
 NEAREST = 3
 NEIGHBOURS = 6
+#: Power along a line, over that of the ring, from which it is a streak. Twice as much: displaced scan lines pass for
+#: reflections; half: those of large cells are taken for streaks.
+STREAK = 3.0
 #: Fewest cycles in a window. Twice as many: cells must be twice as small to be seen; half: contrast that changes slowly
 #: passes for a reflection.
 FEWEST_CYCLES = 2.0
@@ -75,8 +78,9 @@ def find_peaks(pairs: Pairs) -> Peaks:
     n = np.maximum(pairs.n, 1)[:, np.newaxis, np.newaxis]
     whole = _whole_plane(power, width)
     by_steps = -(np.abs(sums) ** 2 / n).min(axis=0) / pairs.overlap
-    by_power = _chance_of_power(whole, radius, len(pairs.starts) / pairs.overlap)
-    evidence = -by_steps - by_power
+    by_power, streak = _chance_of_power(whole, radius, pairs)
+    # In a streak windows on the same lines see the same, and their steps are no evidence.
+    evidence = np.where(streak, 0, -by_steps) - by_power
     order = np.abs(sums) / n
     seen = np.log1p(evidence) - evidence < log(FALSE_ALARM / radius.size)
     seen &= (by_steps < log(LIKELIEST_STEPS)) & (order.min(axis=0) > LEAST_ORDER) & (radius >= FEWEST_CYCLES)
@@ -108,15 +112,18 @@ def _main_lobes(places: NDArray[np.float64], power: NDArray[np.float64]) -> list
 
 
 def _chance_of_power(
-    whole: NDArray[np.float64], radius: NDArray[np.float64], independent: float
-) -> NDArray[np.float64]:
-    """Logarithm of the chance that mean powers of so many independent windows reach these, in the half plane.
+    whole: NDArray[np.float64], radius: NDArray[np.float64], pairs: Pairs
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Logarithm of the chance that mean powers reach these, in the half plane, and which lie in a streak.
 
     They are compared with the lower quartile of the ring around each, as amorphous material and noise are round and
-    reflections may fill half of a small ring, or with that of neighbours along y or x, if that is more: streaks.
+    reflections may fill half of a small ring, or with that of neighbours along y or x, if that is more. If it is far
+    more they lie in a streak, of lines that the scan displaces or brightens: then only windows on different lines are
+    independent.
     """
     width = radius.shape[1]
     power = whole[:, :width]
+    independent = len(pairs.starts) / pairs.overlap
     ring = radius.round().astype(int)
     order = np.argsort(ring, axis=None, kind="stable")
     sorted_powers = power.ravel()[order]
@@ -126,12 +133,23 @@ def _chance_of_power(
         [np.quantile(sorted_powers[ends[max(r - RING, 1)] : ends[min(r + RING + 1, last)]], 0.25) for r in range(last)]
     )
     around = quartile[ring]
+    chance = _log_chance(power, around, independent)
+    streak = np.zeros(power.shape, bool)
     apart = [sign * bins for bins in range(NEAREST, NEAREST + NEIGHBOURS) for sign in (1, -1)]
     for axis in (0, 1):
         neighbours = np.stack([np.roll(whole, bins, axis)[:, :width] for bins in apart])
-        around = np.maximum(around, np.partition(neighbours, len(apart) // 4, axis=0)[len(apart) // 4])
-    ratio = power * (gammaincinv(independent, 0.25) / independent) / np.maximum(around, np.finfo(float).tiny)
-    # Chernoff's bound, tight enough where chances are small.
+        along = np.partition(neighbours, len(apart) // 4, axis=0)[len(apart) // 4]
+        streaked = along > STREAK * around
+        lines = len(np.unique(pairs.starts[:, axis])) / np.sqrt(pairs.overlap)
+        of_lines = np.where(streaked, _log_chance(power, along, lines), _log_chance(power, along, independent))
+        chance = np.maximum(chance, of_lines)
+        streak |= streaked
+    return chance, streak
+
+
+def _log_chance(power: NDArray[np.float64], quartile: NDArray[np.float64], independent: float) -> NDArray[np.float64]:
+    """Logarithm of the chance of such means of independent powers, given their lower quartile: Chernoff's bound."""
+    ratio = power * (gammaincinv(independent, 0.25) / independent) / np.maximum(quartile, np.finfo(float).tiny)
     chance: NDArray[np.float64] = np.where(ratio > 1, -independent * (ratio - 1 - np.log(np.maximum(ratio, 1))), 0)
     return chance
 

@@ -50,7 +50,7 @@ def local_turn(
     doi:10.1016/S0304-3991(98)00035-7), with phase steps over a fixed lag in place of a gradient of unwrapped phases.
     """
     turn = np.full(len(places), np.nan, np.float32)
-    pairs = Pairs.within(image, region, cell.pairs.sides, inf)
+    pairs = Pairs.within(image, region, cell.sides, inf)
     if pairs is None:
         return turn
     indices, weights = cell.indices[:MOST_FOLLOWED], cell.weights[:, :MOST_FOLLOWED]

@@ -205,7 +205,7 @@ class Segmentation:
         from stemseg_core.lattices.properties import Phases
 
         return Phases(
-            image=self.image,
+            image=self.image.astype(np.float64) if self.image.dtype.hasobject else self.image,
             labels=self.label_image,
             n_phases=len(self.fractions),
             window=self.window,
