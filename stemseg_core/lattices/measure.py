@@ -19,7 +19,7 @@ from stemseg_core.system.types import Array
 SIDES = (3.0, 2.0, 1.5, 1.0, 0.75)
 #: Largest side in pixels. Twice as much: four times the time, and crystals that bend have no lattice.
 LARGEST_SIDE = 256
-#: Smallest side in pixels.
+#: Smallest side in pixels. Twice as large: fine lattices of small grains are not seen; half: windows of no period.
 SMALLEST_SIDE = 16
 #: Cycles of the lowest frequency of the lattice in the windows in which it is measured, smaller ones if they can be.
 #: Twice as many: fewer independent parts to tell the uncertainty by; half: reflections are not told apart.
@@ -27,18 +27,20 @@ MEASURED_CYCLES = 3.0
 #: Power, relative to the strongest, that a second direction must have where only two reflections are seen. Twice as
 #: much: lattices blurred in one direction are not seen; half: artefacts pass for a second direction.
 LEAST_SHARE = 0.02
-#: Parts of a region that are left out in turn: at least, and at most. Twice as many: uncertainties are themselves more
-#: certain, but neighbouring parts have more in common.
+#: Parts of a region that are left out in turn, at least. Twice as many: those of small regions have much in common, and
+#: uncertainties are too small.
 LEAST_PARTS = 4
+#: And at most. Twice as many: uncertainties are themselves more certain, at twice the work.
 MOST_PARTS = 16
 #: Share of the power of a reflection that scatters in any case: scan noise and strain are common to all. Twice as much:
 #: reflections count more alike.
 COMMON_SCATTER = 0.02
-#: Vectors count as equally long if they differ by less than this many times their uncertainty.
+#: Vectors count as equally long, for the choice of the angle, if they differ by less than this many times their
+#: uncertainty. Twice as many: slightly oblong cells are turned by up to 45 degrees only.
 ALIKE = 4.0
-#: Or by less than this share.
+#: Or by less than this share. Twice as much: the same.
 ALIKE_SHARE = 0.005
-#: Spacings that are listed, at most.
+#: Spacings that are listed, at most. Twice as many: longer summaries.
 MOST_SPACINGS = 12
 
 Steps = NDArray[np.complex128]

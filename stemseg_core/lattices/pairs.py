@@ -17,9 +17,10 @@ from scipy.signal import get_window
 
 from stemseg_core.system.types import Array
 
-#: Windows start this share of their side apart, and those of a pair are three such steps apart. Twice as much: half as
-#: many windows fit into small regions, and tapered windows of a pair have nothing in common at 6 / 4.
+#: Windows start this share of their side apart. Twice as much: a quarter as many fit into small regions.
 PITCH = 1 / 4
+#: Steps from one window of a pair to the other. Twice as many: pairs fit into larger regions only, and phase steps
+#: beyond half a turn are mistaken; half: tapered windows of a pair have much in common, and noise looks periodic.
 LAG = 3
 #: Share of a window's taper that must lie within the region. Twice as much cannot be; half: windows on boundaries are
 #: used, which see mostly something else.

@@ -25,9 +25,10 @@ LIKELIEST_STEPS = 1e-3
 #: Bins on both sides of the ring around a frequency that its power is compared with. Twice as many: what falls with
 #: frequency looks like a peak; half: rings of a few bins, which reflections fill.
 RING = 3
-#: Bins to both sides along y and along x, that power is compared with, from the nearest on. Twice as many: streaks that
-#: fade are not known as such; half: rows of reflections hide each other.
+#: Nearest bin, to both sides along y and along x, that power is compared with. Twice as far: streaks that fade are not
+#: known as such; half: the lobe of a reflection hides it.
 NEAREST = 3
+#: Bins from there on. Twice as many: the same; half: rows of reflections hide each other.
 NEIGHBOURS = 6
 #: Power along a line, over that of the ring, from which it is a streak. Twice as much: displaced scan lines pass for
 #: reflections; half: those of large cells are taken for streaks.
@@ -38,9 +39,10 @@ FEWEST_CYCLES = 2.0
 #: Bins around a reflection in which weaker ones are not looked for: the main lobe of the taper. Twice as many:
 #: reflections of large cells are missed beside strong ones.
 LOBE = 2.5
-#: Within these bins, those with less than this share of its power are taken for side lobes (-31 dB for Hann, more where
-#: the boundary of the region cuts windows). Twice as much: faint superlattice reflections are missed.
+#: Bins around a reflection in which much weaker ones are taken for its side lobes. Twice as many: faint superlattice
+#: reflections are missed; half: side lobes of windows that the boundary of the region cuts pass for reflections.
 SIDE_LOBES = 6.0
+#: Share of its power below which they are; side lobes of Hann are at -31 dB. Twice as much: the same.
 SIDE_LOBE_POWER = 3e-3
 #: Reflections that are used, at most, the strongest first. Twice as many: longer lists that say nothing new.
 MOST_REFLECTIONS = 32

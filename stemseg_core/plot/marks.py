@@ -12,14 +12,15 @@ if TYPE_CHECKING:
 
 #: Spacings that are written beside their reflection, at most. Twice as many: they run into each other in small panels.
 MOST_WRITTEN = 3
-#: Spacings that differ by less than this share are written once.
+#: Spacings that differ by less than this share are written once. Twice as much: those of oblong cells are one.
 SAME = 0.02
-#: Where spacings are written: at this many times the frequency of the outermost ring, within this share of the panel.
+#: Where spacings are written: at this many times the frequency of the outermost ring. Twice as far: long lines.
 OUTSIDE = 1.2
+#: But within this share of the panel. Twice as much cannot be: beyond its edge.
 FRAME = 0.75
-#: Share of the panel up to which words go outwards from there.
+#: Share of the panel up to which words go outwards from there. Twice as much: they run beyond its edge.
 BESIDE = 0.5
-#: Size of the letters of a spacing, in points.
+#: Size of the letters of a spacing, in points. Twice as much: they cover the pattern.
 SMALL = 8
 #: Diameter of a ring, in points. Twice as much: rings of large cells overlap.
 RING = 8
