@@ -14,6 +14,7 @@ from stemseg_core.command import job
 from stemseg_core.command.cli import _trust_in_words, accuracy, main
 from stemseg_core.command.job import RESULTS
 from stemseg_core.io import write_tiff
+from stemseg_core.stages.estimates import Separation
 
 
 def stop():
@@ -284,15 +285,17 @@ def test_a_folder_has_a_name(words, capsys):
 @pytest.mark.parametrize(
     ("separation", "fractions", "words"),
     [
-        (None, [0.6, 0.4], "whether the phases exist was not checked"),
+        (None, [0.6, 0.4], "does not say that they exist"),
         ({"n_phases": 2, "value": 3.0, "chance": 5.0}, [0.6, 0.4], "does not say that they exist"),
         ({"n_phases": 2, "value": 9.0, "chance": 5.0}, [1.0, 0.0], "does not say that they exist"),
         ({"n_phases": 2, "value": 9.0, "chance": 5.0}, [0.6, 0.4], "better separated than chance: 9.0"),
-        ({"n_phases": 2, "value": None, "chance": None}, [0.6, 0.4], "not to be told from chance"),
+        ({"n_phases": 2, "value": None, "chance": None}, [0.6, 0.4], "does not say that they exist"),
     ],
 )
 def test_what_the_summary_says_of_trust(separation, fractions, words):
-    summary = {"confidence_mean": 0.5, "separation": separation, "fractions": fractions, "reason_for_one": None}
+    summary = {"confidence_mean": 0.5, "separation": separation, "fractions": fractions, "verdict": None}
+    if separation is not None:
+        summary["verdict"] = f"the 2 phases are {Separation.from_dict(separation).words}"
     lines = _trust_in_words(summary)
     assert words in "\n".join(lines)
     assert "mean confidence 0.50" in lines[-1]

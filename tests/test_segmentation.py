@@ -115,12 +115,19 @@ def test_phases_that_are_separated_raise_no_doubts():
 
 @pytest.mark.parametrize(("value", "words"), [(3.96, "3.960, chance gives 4.000"), (1.0, "1.0, chance")])
 def test_phases_no_better_separated_than_chance(value, words):
-    (doubt,) = doubtful(3, value).doubts
-    assert doubt.startswith("the 3 phases are no better separated than chance")
-    assert words in doubt
-    assert "windows, little to judge by" not in doubt
-    (doubt,) = doubtful(2, value, shape=(100, 330)).doubts
-    assert "the image is only 3.0 x 10.0 windows, little to judge by" in doubt
+    result = doubtful(3, value)
+    (doubt,) = result.doubts
+    assert result.verdict.startswith("the 3 phases are no better separated than chance")
+    assert words in result.verdict
+    assert doubt == f"{result.verdict}; the image may have fewer, or one that changes gradually"
+
+
+def test_the_verdict_on_phases():
+    assert doubtful(3, 9).verdict == "the 3 phases are better separated than chance: 9.0, chance gives 4.0"
+    assert doubtful(3, 4.1).verdict == "the 3 phases are hardly better separated than chance: 4.1, chance gives 4.0"
+    assert "one of them is too small, or a boundary" in doubtful(3, np.nan).verdict
+    assert doubtful(1, 4.1).verdict is None
+    assert dataclasses.replace(doubtful(3, 9), separation=None).verdict is None
 
 
 def test_phases_with_hardly_a_pixel():
@@ -136,12 +143,11 @@ def test_phases_with_hardly_a_pixel():
 def test_why_one_phase():
     curve = Curve(1, np.array([1, 2]), np.array([np.nan, 3.9]), np.array([np.nan, 4.0]))
     estimate = ComponentEstimate(1, "separation", {"separation": curve})
-    assert doubtful(1, 3.9, estimate=estimate).reason_for_one == (
+    assert doubtful(1, 3.9, estimate=estimate).verdict == (
         "1 phase: 2, of larger numbers the best separated, are no better separated than chance: 3.9, chance gives 4.0"
     )
-    assert doubtful(1, 3.9, estimate=estimate, shape=(99, 330)).reason_for_one.endswith("windows, little to judge by")
-    assert doubtful(1, 3.9).reason_for_one is None
-    assert doubtful(2, 4.1, estimate=estimate).reason_for_one is None
+    none = dataclasses.replace(doubtful(1, 3.9, estimate=estimate), separation=None)
+    assert none.verdict == "1 phase: of no larger number would each fill a window somewhere"
 
 
 def test_file_replaces_an_older_one(tmp_path):

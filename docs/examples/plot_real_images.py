@@ -70,8 +70,8 @@ image, pixel_size = load("high_entropy_alloy_1024.npy", alloy)
 segment(image, 4, pixel_size=pixel_size).plot()
 
 # %%
-# BaTiO3 along [001] (from TEMUL), calibrated. It is one phase, and that is found if the number is not given: clusters
-# of its windows are no better separated than those of random maps without phases, the grey mark.
+# BaTiO3 along [001] (from TEMUL), calibrated. It is one phase, and that is found if the number is not given: maps of
+# more are no better separated than chance, the grey mark.
 
 image, pixel_size = load("BTO_crystal_1.dm4", datasets.single_phase)
 result = segment(image, "auto", pixel_size=pixel_size)

@@ -167,15 +167,15 @@ def _summary_in_words(summary: dict[str, Any]) -> str:
 
 def _trust_in_words(summary: dict[str, Any]) -> list[str]:
     """How far to trust the map, beside what was warned of."""
+    separation = summary["separation"] and Separation.from_dict(summary["separation"])
+    warned = len(summary["fractions"]) > 1 and separation is not None and separation.by_chance
+    lines = [] if summary["verdict"] is None or warned else [summary["verdict"]]
     if summary["confidence_mean"] is None:
-        return [] if summary["reason_for_one"] is None else [summary["reason_for_one"]]
+        return lines
     confidence = f"mean confidence {summary['confidence_mean']:.2f}"
-    if summary["separation"] is None:
-        return [f"{confidence}; whether the phases exist was not checked, as it is for kmeans"]
-    separation = Separation.from_dict(summary["separation"])
-    if separation.by_chance or min(summary["fractions"]) == 0:
-        return [f"{confidence}: it compares the phases, and does not say that they exist"]
-    return [f"the phases are {separation.words}", f"{confidence} (99 % of simulated windows at 0.5 are right)"]
+    if separation is None or not separation.exists or min(summary["fractions"]) == 0:
+        return [*lines, f"{confidence}: it compares the phases, and does not say that they exist"]
+    return [*lines, f"{confidence} (99 % of simulated windows at 0.5 are right)"]
 
 
 def _nm(sizes: Sequence[float] | None) -> str:

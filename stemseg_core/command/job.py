@@ -234,7 +234,7 @@ class Job:
             "lattices": [None if lattice is None else lattice.to_dict() for lattice in result.lattices],
             "n_phases_estimate": None if result.estimate is None else result.estimate.to_dict(),
             "separation": None if result.separation is None else result.separation.to_dict(),
-            "reason_for_one": result.reason_for_one,
+            "verdict": result.verdict,
             "confidence_mean": _mean(result.confidence),
             "residual_mean": _mean(result.residual),
             "excluded_windows": int(np.count_nonzero(result.labels < 0)),

@@ -16,7 +16,7 @@ from stemseg_core.phases.defects import unmix_windows, unmix_windows_bytes
 from stemseg_core.phases.frequencies import Frequencies
 from stemseg_core.phases.memberships import sum_to_one
 from stemseg_core.phases.scores import PhaseMap, Problem
-from stemseg_core.phases.separability import best_separated
+from stemseg_core.phases.separability import Witnesses, estimate_n_phases
 from stemseg_core.rows.sources import ArrayRows, MaskedRows
 from stemseg_core.stages.abundances import abundances
 from stemseg_core.stages.endmembers import Endmembers
@@ -106,27 +106,28 @@ class OneSize:
         return None
 
     def find_phases(self, problem: Problem) -> PhaseMap:
-        """The phases of the windows.
-
-        How far apart phases are is only known of the default method to say something. So a map of more than one phase
-        has no separation here.
-        """
+        """The phases of the windows."""
         method = self.method
         assert method.find is not None
-        whiten = problem.parameters.whiten and method.may_whiten
-        held: list[Array] = []
+        find_phases = method.find
 
-        def centred() -> Array:
-            held.append(problem.scores(whiten=whiten))
-            return held[0]
+        def scores() -> Array:
+            whiten = problem.parameters.whiten and method.may_whiten
+            return problem.scores(whiten=whiten, center=method.centred)
 
-        estimate = problem.estimate(centred)
-        if not (held and method.centred):
-            held[:] = []
-            held.append(problem.scores(whiten=whiten, center=method.centred))
-        found = method.find(problem.n_phases(estimate), held.pop, problem)
-        separation = best_separated(estimate) if found.memberships.shape[1] == 1 else None
-        return replace(found, estimate=estimate, separation=separation)
+        held = [scores()]
+        witnesses = Witnesses.of(held[0], problem.grid, problem.parameters.smooth)
+
+        def find(k: int) -> PhaseMap:
+            found = find_phases(k, lambda: held.pop() if held else scores(), problem)
+            return replace(found, separation=witnesses.separation(found.memberships) if k > 1 else None)
+
+        estimate = None
+        if problem.counts:
+            estimate = estimate_n_phases(
+                witnesses, problem.execution, max_phases=problem.most_phases, seed=problem.seed
+            )
+        return problem.settled(estimate, find)
 
     def predicted_bytes(self, n_phases: int, rank: int, n_threads: int) -> float:
         """Largest memory that `find_phases` holds at once, without what an estimator of the user needs itself."""

@@ -10,7 +10,7 @@ surest map is kept. What its phases look like in smaller windows then tells them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -24,10 +24,11 @@ from stemseg_core.phases.boundaries import deep_windows, discriminate, membershi
 from stemseg_core.phases.clusters import by_kmeans, kmeans_bytes
 from stemseg_core.phases.frequencies import Frequencies
 from stemseg_core.phases.scores import PhaseMap, Problem, compressed
-from stemseg_core.phases.separability import best_separated, separation_of_map, separation_of_scores
+from stemseg_core.phases.separability import Witnesses, count_phases
 from stemseg_core.phases.spectra import PowerSpectra, SmoothedSpectra
 from stemseg_core.phases.window_sizes import Size, coarser, largest_first, sizes_around, step_of
 from stemseg_core.rows.sources import ArrayRows
+from stemseg_core.stages.estimates import ComponentEstimate, Separation
 from stemseg_core.stages.leading import singular_vectors_bytes
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.types import Array
@@ -85,6 +86,10 @@ class Teacher:
 
     pixels: NDArray[np.int32]
     learnt: Learnt
+
+    def memberships(self, grid: Grid) -> NDArray[np.float32]:
+        """Memberships (n, k) of the windows of the maps by what they learnt, before smaller windows are asked."""
+        return _memberships(self.learnt.points, self.learnt.means, grid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,27 +174,41 @@ class Multiscale:
 
     def find_phases(self, problem: Problem) -> PhaseMap:
         """Phases of the windows of the maps, whose spectra and grid are those of the problem."""
-        whiten = problem.parameters.whiten
-        # Scores to count phases on are made again below: they are too many to keep while large windows are clustered.
-        estimate = problem.estimate(lambda: problem.scores(whiten=whiten))
-        k = problem.n_phases(estimate)
-        if k == 1:
-            ones = np.ones((self.maps.shape[0], 1), np.float32)
-            return PhaseMap(ones, partition=True, estimate=estimate, separation=best_separated(estimate))
-        return replace(self._find_phases(k, problem), estimate=estimate)
+        estimate = self._count(problem) if problem.counts else None
+        return problem.settled(estimate, lambda k: self._find_phases(k, problem))
+
+    def _count(self, problem: Problem) -> ComponentEstimate:
+        """How many phases there are, by maps that the windows of the maps make without smaller ones."""
+        witnesses = Witnesses.of(problem.scores(whiten=False), problem.grid, problem.parameters.smooth)
+        views = [Witnesses.of(rows, grid, 0.0) for rows, grid in self._views(problem.most_phases, problem)]
+        views.append(witnesses)
+        quiet = replace(problem, execution=problem.execution.without_progress())
+
+        def separation_of(k: int) -> Separation:
+            maps = [self._map_of_clusters(view.rows, view.grid, k, quiet) for view in views]
+            teacher = _surest(witnesses.rows, witnesses.grid, maps, k, quiet.execution)
+            if teacher is None:
+                return Separation(k, np.nan, np.nan)
+            return witnesses.separation_of(teacher.memberships(witnesses.grid).argmax(axis=1), k)
+
+        most = min(problem.most_phases, *(view.most_phases for view in views))
+        return count_phases(separation_of, most, problem.execution)
 
     def _find_phases(self, k: int, problem: Problem) -> PhaseMap:
-        """The same for k phases, more than one."""
+        """The map of k phases."""
+        if k == 1:
+            return PhaseMap(np.ones((self.maps.shape[0], 1), np.float32), partition=True)
         grid, execution, seed = problem.grid, problem.execution, problem.seed
         maps = self._maps_of_large_windows(k, problem)
         scores = problem.scores(whiten=False)
+        witnesses = Witnesses.of(scores, grid, problem.parameters.smooth)
         maps.append(self._map_of_clusters(scores, grid, k, problem))
         teacher = _surest(scores, grid, maps, k, execution)
         if teacher is None:  # these windows are too large for one of the phases
             memberships = by_kmeans(scores, grid, k, seed, execution)
-            separation = separation_of_scores(scores, memberships, grid, execution, seed=seed)
-            return PhaseMap(memberships, partition=True, separation=separation)
+            return PhaseMap(memberships, partition=True, separation=witnesses.separation(memberships))
         pixels, learnt = teacher.pixels, [teacher.learnt]
+        separation = witnesses.separation(teacher.memberships(grid))
         del scores, maps, teacher
         for matrix in self.smaller:
             learnt += self._learn_in_smaller(matrix, pixels, k, problem)
@@ -197,7 +216,6 @@ class Multiscale:
         means = np.concatenate([some.means for some in learnt], axis=1)
         learnt.clear()
         memberships = _memberships(points, means, grid)
-        separation = separation_of_map(points, memberships, grid, execution, seed=seed)
         return PhaseMap(memberships, partition=True, separation=separation)
 
     def predicted_bytes(self, n_phases: int, rank: int, n_threads: int) -> float:
@@ -222,12 +240,14 @@ class Multiscale:
 
     def _maps_of_large_windows(self, k: int, problem: Problem) -> list[NDArray[np.int32]]:
         """Phase of each pixel by clusters of the lattices of large windows, and by those of their spectra."""
+        return [self._map_of_clusters(rows, grid, k, problem) for rows, grid in self._views(k, problem)]
+
+    def _views(self, k: int, problem: Problem) -> Iterator[tuple[Array, Grid]]:
+        """Scores of the lattices of large windows, for k phases, and those of their spectra; made one by one."""
         grid = Grid.of(self.lattices)
-        maps = [self._map_of_clusters(self._lattice_scores(self.lattices, k, problem), grid, k, problem)]
+        yield self._lattice_scores(self.lattices, k, problem), grid
         if self.large is not None:
-            scores = problem.on(self.large.spectra, self.frequencies).scores(whiten=False)
-            maps.append(self._map_of_clusters(scores, grid, k, problem))
-        return maps
+            yield problem.on(self.large.spectra, self.frequencies).scores(whiten=False), grid
 
     def _maps_of_large_windows_bytes(self, k: int, n_threads: int) -> float:
         """Memory of the map of lattices, which is the larger one."""

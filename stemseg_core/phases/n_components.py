@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.phases.parameters import Parameters
-from stemseg_core.phases.separability import estimate_n_phases
+from stemseg_core.phases.separability import Witnesses, estimate_n_phases
 from stemseg_core.rows.base import check_rows, check_whole
 from stemseg_core.rows.blocks import take_rows
 from stemseg_core.rows.sources import Rows
@@ -58,8 +58,8 @@ def estimate_n_components(
         "auto": all criteria that apply; "separation" decides for the `WindowMatrix` of one image, "scree" otherwise.
         Or one of these alone:
 
-        - "separation": clusters of windows that differ by more than those of surrogate maps, which drift and are
-          correlated alike but have no phases (see Notes of `segment`). Only for the `WindowMatrix` of one image.
+        - "separation": clusters of windows that differ by more than those of maps without phases (see Notes of
+          `segment`). Only for the `WindowMatrix` of one image.
         - "scree": singular values above those of the same rows with every column permuted by itself, after what was
           found has been taken off (parallel analysis with deflation).
         - "hfc": eigenvalues of the correlation matrix that exceed those of the covariance matrix by more than chance
@@ -178,5 +178,6 @@ def _criteria(method: str, rows: Rows, n_sampled: int, is_map: bool) -> list[str
 def _separation(grid: Grid, scores: NDArray[Any], max_phases: int, seed: int, execution: Execution) -> Curve:
     """The criterion "separation", on scores smoothed as in `segment`."""
     smoothed = grid.smooth(scores.copy(), Parameters.smooth, execution)
-    found = estimate_n_phases(smoothed, grid, execution, max_phases=max_phases, seed=seed)
+    witnesses = Witnesses.of(smoothed, grid, Parameters.smooth)
+    found = estimate_n_phases(witnesses, execution, max_phases=max_phases, seed=seed)
     return found.curves["separation"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.phases.frequencies import Frequencies
-from stemseg_core.phases.separability import estimate_n_phases
+from stemseg_core.phases.separability import best_separated, lowered
 from stemseg_core.phases.spectra import Spectra
 from stemseg_core.rows.sources import Rows
 from stemseg_core.stages.compress import Compressed, compress
@@ -43,7 +43,7 @@ class PhaseMap:
     estimate : ComponentEstimate or None
         How the number of phases was found, if it was.
     separation : Separation or None
-        How far apart the phases are, where that is known; of one phase, how far apart more would be.
+        How far apart the phases are; of one phase, how far apart more would be, where that was found out.
     """
 
     memberships: NDArray[np.float32]
@@ -88,16 +88,35 @@ class Problem:
         scores = self.grid.smooth(scores, self.parameters.smooth, self.execution)
         return scores if noise is None else whiten_noise(scores, noise)
 
-    def estimate(self, scores: Callable[[], Array]) -> ComponentEstimate | None:
-        """How many phases there are on a map of scores; None if their number is given, and scores are not made."""
-        if self.parameters.n_phases != AUTO:
-            return None
-        most = min(MAX_PHASES, self.parameters.rank)
-        return estimate_n_phases(scores(), self.grid, self.execution, max_phases=most, seed=self.seed)
+    @property
+    def counts(self) -> bool:
+        """Whether the number of phases is to be found."""
+        return self.parameters.n_phases == AUTO
 
-    def n_phases(self, estimate: ComponentEstimate | None) -> int:
-        """The number of phases that is given, or else was found."""
-        return int(self.parameters.n_phases) if estimate is None else estimate.n_components
+    @property
+    def most_phases(self) -> int:
+        """The largest number of phases that may be found."""
+        return min(MAX_PHASES, self.parameters.rank)
+
+    def settled(self, estimate: ComponentEstimate | None, find: Callable[[int], PhaseMap]) -> PhaseMap:
+        """The map of the number of phases that is given, or of the largest up to the estimate whose map passes.
+
+        Parameters
+        ----------
+        estimate : ComponentEstimate or None
+            None if the number is given.
+        find : callable
+            Of the map of k phases.
+        """
+        if estimate is None:
+            return find(int(self.parameters.n_phases))
+        while estimate.n_components > 1:
+            found = find(estimate.n_components)
+            assert found.separation is not None
+            if found.separation.exists:
+                return replace(found, estimate=estimate)
+            estimate = lowered(estimate, found.separation)
+        return replace(find(1), estimate=estimate, separation=best_separated(estimate))
 
 
 def compressed(rows: Rows, rank: int, execution: Execution, *, center: bool = True) -> Compressed:

@@ -178,10 +178,10 @@ def segment(
     two phases holds some of both. If its spectrum is explained as well by a mixture of the phases beside it as by a
     phase that is only a thin rim, it is given to the former.
 
-    How the number of phases is found: smoothed scores of the windows of the maps are clustered for k = 2 to 10. The
-    largest k is taken whose clusters are nearly the best separated; windows on boundaries do not count. If they are no
-    better separated than those of random maps with the same power spectra, k is 1. A phase that nowhere fills a window
-    is not counted. A gradual change counts as phases only if both its ends are uniform.
+    How the number of phases is found: maps are made for k = 2, 3, ..., up to 10, and the largest k is taken whose map
+    passes the test that every map is judged by (`Segmentation.separation`); two numbers in a row that fail end the
+    search. Windows on boundaries do not count. A phase that nowhere fills a window is not counted, nor is a band
+    between two phases that looks like a mixture of them. What changes gradually is one phase.
 
     With `rotation_invariant`, a spectrum is compared by the moduli of the angular Fourier coefficients of its rings, of
     orders 0, 2, ... 12 (`stemseg_core.phases.frequencies`). Patterns and residuals are of the spectra themselves.

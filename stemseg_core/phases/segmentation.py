@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 #: Smallest phase, in areas of a window, that raises no doubts. Twice as much: true phases of half a window do.
 MIN_PHASE_AREA = 0.25
-#: Windows side by side along an axis from which on doubts do not mention the size of the image. Twice as many: they do
-#: for most images.
-ENOUGH_WINDOWS = 5.0
 
 
 class PhaseWarning(Message, UserWarning):
@@ -77,9 +74,9 @@ class Segmentation:
     estimate : ComponentEstimate or None
         How the number of phases was found; None if it was given.
     separation : Separation or None
-        How far apart the phases are, and how far apart those of a map without phases would be, for the default method,
-        before `regularize` and `min_area`; where the number was found to be one, those of the best map of more. Else
-        None.
+        How far apart the phases are, and how far apart those of a map without phases would be, before `regularize` and
+        `min_area`; where the number was found to be one, those of the best map of more. None of one phase that was
+        asked for.
     notes : tuple of str
         What was left out of the image without being asked.
     """
@@ -132,18 +129,23 @@ class Segmentation:
 
     @property
     def by_chance(self) -> bool:
-        """Whether chance is known to separate as many phases as well; not of one phase."""
+        """Whether chance separates as many phases as well; not of one phase."""
         return len(self.fractions) > 1 and self.separation is not None and self.separation.by_chance
 
     @property
-    def reason_for_one(self) -> str | None:
-        """Why one phase was found, in words; None if it was not."""
-        if self.estimate is None or len(self.fractions) > 1:
+    def verdict(self) -> str | None:
+        """Whether the phases exist, in one sentence: the one that the warning, the report and the command give.
+
+        Of one phase that was found, why there are not more; None of one that was asked for.
+        """
+        k, separation = len(self.fractions), self.separation
+        if k > 1:
+            return None if separation is None else f"the {k} phases are {separation.words}"
+        if self.estimate is None:
             return None
-        if self.separation is None:
-            return f"1 phase: of no larger number each would fill a window somewhere{self._few_windows}"
-        n, words = self.separation.n_phases, self.separation.words
-        return f"1 phase: {n}, of larger numbers the best separated, are {words}{self._few_windows}"
+        if separation is None:
+            return "1 phase: of no larger number would each fill a window somewhere"
+        return f"1 phase: {separation.n_phases}, of larger numbers the best separated, are {separation.words}"
 
     @property
     def window(self) -> tuple[int, int]:
@@ -159,17 +161,6 @@ class Segmentation:
         given = np.broadcast_to(self.params.get("step") or self.window, 2).tolist()
         y, x = (round(c[1] - c[0]) if len(c) > 1 else g for c, g in zip(along, given, strict=True))
         return y, x
-
-    @property
-    def _few_windows(self) -> str:
-        """A remark on an image that is only a few windows wide."""
-        included = self.label_image >= 0
-        if not included.any():
-            return ""
-        sides = np.array([np.ptp(places) + 1 for places in np.nonzero(included)]) / self.window
-        if sides.min() >= ENOUGH_WINDOWS:
-            return ""
-        return f"; the image is only {sides[0]:.1f} x {sides[1]:.1f} windows, little to judge by"
 
     @property
     def frequency_axes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -293,13 +284,8 @@ def phase_warnings(segmentation: Segmentation) -> list[PhaseWarning]:
     """What speaks against the phases of a segmentation."""
     s, found = segmentation, []
     k = len(s.fractions)
-    if s.separation is not None and s.by_chance:
-        found.append(
-            PhaseWarning(
-                f"the {k} phases are {s.separation.words}; the image may have fewer, or one that changes "
-                f"gradually{s._few_windows}"
-            )
-        )
+    if s.by_chance:
+        found.append(PhaseWarning(f"{s.verdict}; the image may have fewer, or one that changes gradually"))
     least = MIN_PHASE_AREA * float(np.prod(s.window))
     areas = s.fractions * np.count_nonzero(s.label_image >= 0)
     if k > 1 and (few := np.count_nonzero(areas < least)) and areas.any():

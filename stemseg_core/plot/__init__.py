@@ -86,6 +86,7 @@ def overlay(segmentation: Segmentation, *, ax: Axes | None = None, alpha: float 
     matplotlib.figure.Figure
     """
     handles = legend_handles(segmentation)
+    further = sum(handle.get_label().count("\n") for handle in handles)  # lines beside one for each
     style: dict[str, Any] = {"handles": handles, "frameon": False, "fontsize": FONT, "borderaxespad": 0}
     style |= {"handlelength": 1.2, "handleheight": 1.2, "labelspacing": 0.6}
     if ax is not None:
@@ -96,12 +97,12 @@ def overlay(segmentation: Segmentation, *, ax: Axes | None = None, alpha: float 
     room = room_below(width, height)
     if width > 1.6 * height:  # a strip: the legend goes below, in as many columns as fit
         columns = max(1, min(len(handles), int(width / LEGEND)))
-        legend = 0.15 + 0.25 * ceil(len(handles) / columns)
+        legend = 0.15 + 0.25 * ceil(len(handles) / columns) + 0.2 * further
         figure = new_figure(width, height + room + legend)
         ax = add_axes(figure, Box(0, 0, width, height))
         figure.legend(loc="lower center", ncols=columns, columnspacing=1.5, **style)
     else:
-        figure = new_figure(width + GAP + LEGEND, max(height + room, 0.3 * len(handles)))
+        figure = new_figure(width + GAP + LEGEND, max(height + room, 0.3 * len(handles) + 0.2 * further))
         ax = add_axes(figure, Box(0, 0, width, height))
         left = (width + GAP) / figure.get_figwidth()
         figure.legend(loc="upper left", bbox_to_anchor=(left, 0.99), **style)

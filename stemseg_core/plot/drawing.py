@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,8 @@ STRIPES = "#5A5A5A"
 MAX_STRIP = 10.0
 #: Phases that the legend names at most. Twice as many: pictures that are mostly legend.
 MAX_LEGEND_ENTRIES = 20
+#: Letters in a line of the legend, at most. Twice as many: a legend that leaves less room for the maps.
+LEGEND_LETTERS = 26
 #: Windows along an axis that a map is drawn from, at least: of m times as many, every m-th is. Twice as many: four
 #: times the time, for details smaller than a dot.
 SHOWN_WINDOWS = 512
@@ -221,8 +224,8 @@ def legend_handles(s: Segmentation) -> list[Any]:
     if (s.label_image < 0).any():
         handles.append(Patch(facecolor=EXCLUDED, edgecolor=STRIPES, hatch="////", linewidth=0, label="excluded"))
     handles.append(Line2D([], [], color="black", linestyle=(0, (2, 2)), linewidth=1.1, label="extrapolated outside"))
-    if s.by_chance:
-        handles.append(Line2D([], [], linestyle="none", label="not told from chance"))
+    if s.separation is not None and s.verdict is not None and not s.separation.exists:
+        handles.append(Line2D([], [], linestyle="none", label=fill(s.verdict, LEGEND_LETTERS)))
     return handles
 
 

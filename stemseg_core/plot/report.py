@@ -40,7 +40,6 @@ CONFIDENCE = (
     "ten kinds 75 % of the windows below 0.2 had the right phase, 96 % of those from 0.2 to 0.4, 99 % of those from "
     "0.4 to 0.6, and nearly all above. It compares the phases with each other, and does not say whether they exist."
 )
-NOT_CHECKED = "Whether the phases exist was not checked, as it is for the method kmeans."
 NO_CONFIDENCE = "There is one phase, and no confidence: that compares a phase with others."
 RESIDUAL = (
     "Residual is the length of what the model leaves of a window's spectrum relative to that of the spectrum: low "
@@ -71,9 +70,9 @@ PATTERNS = (
 )
 
 SEPARATION = (
-    "Separation is how far the two nearest phases are apart, over the scatter along the line between them. The largest "
-    "number of phases that are nearly the best separated is taken, or one if random maps without phases are separated "
-    "as well. There is no separation where a phase nowhere fills a window."
+    "Separation is the step from one phase to the other over the scatter about it, of the two nearest phases. The "
+    "largest number of phases that are better separated than chance is taken; after two numbers in a row that fail, no "
+    "larger ones are tried. There is no separation where a phase nowhere fills a window, or is a boundary."
 )
 
 
@@ -191,10 +190,8 @@ def _memberships(s: Segmentation, drawn: Drawn) -> list[str]:
 def _trust(s: Segmentation, drawn: Drawn) -> list[str]:
     """What speaks for and against the map."""
     k, words = len(s.components), list[str]()
-    if k > 1 and s.separation is not None and not s.by_chance and s.fractions.min() > 0:
-        words.append(f"<p>The {k} phases are {escape(s.separation.words)}.</p>")
-    if k > 1 and s.separation is None:
-        words.append(f"<p>{NOT_CHECKED}</p>")
+    if k > 1 and s.verdict is not None and not s.by_chance:
+        words.append(f"<p>{escape(s.verdict[0].upper() + s.verdict[1:])}.</p>")
     maps = "" if k == 1 else f"confidence (mean {_mean(s.confidence)}) and "
     return [
         "<h2>How far to trust it</h2>",
@@ -213,7 +210,7 @@ def _number_of_phases(s: Segmentation) -> list[str]:
     if s.estimate is None:
         return []
     found = s.estimate.n_components
-    reason = [] if s.reason_for_one is None else [f"<p><strong>{escape(s.reason_for_one)}.</strong></p>"]
+    reason = [f"<p><strong>{escape(s.verdict)}.</strong></p>"] if found == 1 and s.verdict else []
     return [
         "<h2>How many phases</h2>",
         *reason,

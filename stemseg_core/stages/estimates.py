@@ -108,7 +108,7 @@ class Separation:
         Distance of the two nearest phases, divided by the standard deviation along the line between them. NaN where a
         phase has none, since it nowhere fills a window.
     chance : float
-        The value that maps without phases do not exceed; NaN where it is not known.
+        The value that maps without phases do not exceed.
 
     Examples
     --------
@@ -130,12 +130,15 @@ class Separation:
         return self.value <= self.chance
 
     @property
+    def exists(self) -> bool:
+        """Whether the phases are separated by more than maps without phases are."""
+        return self.value > self.chance
+
+    @property
     def words(self) -> str:
         """The verdict: better, hardly better or no better separated than chance, or not to be judged."""
         if np.isnan(self.value):
-            return "not to be told from chance: not every one of them fills a window somewhere"
-        if np.isnan(self.chance):
-            return f"not to be told from chance: separated {self.value:.1f}, in too few windows to judge by"
+            return "not to be told from chance: one of them is too small, or a boundary"
         how = "no better" if self.by_chance else "hardly better" if self.value < CLEAR * self.chance else "better"
         value, chance = (f"{number:.1f}" for number in (self.value, self.chance))
         if value == chance:

@@ -68,7 +68,7 @@ def told(segmentation):
     """All of a segmentation but the versions of libraries, which may be others tomorrow."""
     found = segmentation.to_dict()
     del found["versions"]
-    found["doubts"], found["reason"] = segmentation.doubts, segmentation.reason_for_one
+    found["doubts"], found["verdict"] = segmentation.doubts, segmentation.verdict
     found["axes"], found["words"] = segmentation.frequency_axes, repr(segmentation)
     return found
 
