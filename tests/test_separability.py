@@ -123,6 +123,9 @@ def test_small_maps_must_be_separated_better(rng):
     planes = rng.standard_normal((3, 100, 100))
     small, large = separation(planes[:, :40, 30:70], labels[:40, 30:70]), separation(planes, labels)
     assert small.chance > 1.15 * large.chance
+    planes += 2 * labels
+    assert separation(planes[:, :15, 30:70], labels[:15, 30:70]).exists is False
+    assert np.isnan(separation(planes[:, :15, 30:70], labels[:15, 30:70]).value)  # too few windows to call it chance
 
 
 def test_what_is_excluded_around_a_map_is_no_part_of_it(rng):

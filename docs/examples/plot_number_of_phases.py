@@ -14,11 +14,11 @@ print(result)
 overlay(result)
 
 # %%
-# The windows are grouped into 2, 3, ... clusters, and for each number the separation of the two nearest is measured:
-# how far they are apart over the scatter along the line between them. The largest number that is nearly the best
-# separated is taken. The grey mark is what random maps without phases reach.
+# Maps of 2, 3, ... phases are made, and for each number the separation of the two nearest is measured: the step from
+# one to the other over the scatter about it. The largest number whose separation is above the grey mark, what maps
+# without phases reach, is taken. Two numbers in a row that fail end the search.
 #
-# There is no point where a cluster nowhere fills a window.
+# There is no point where a phase nowhere fills a window, or is but a boundary.
 
 estimate(result.estimate)
 

@@ -49,6 +49,9 @@ LIMIT = 4.3
 #: Number of windows, overlap not counted, at which the limit is twice as high. Twice as many: small images must be
 #: separated better.
 TWICE_THE_LIMIT = 4.5
+#: Fewest windows, overlap not counted, of a map whose phases are called chance: on smaller ones true phases are hardly
+#: better separated. Twice as many: nothing is said of images of some 350 px.
+MIN_JUDGED_WINDOWS = 10.0
 #: Fewest windows of a phase that directions are learnt from, beside those that are judged. Twice as many: small phases
 #: are not judged.
 MIN_TEACHERS = 4
@@ -110,7 +113,8 @@ class Witnesses:
         no more in others. A plane is fitted to these values together with a step from one phase to the other, so that
         what changes gradually makes no step. The separation is that step over the scatter about it, in the phase that
         scatters more, and of several phases that of the nearest two. It is not known, NaN, where a phase has no core,
-        or hardly any, or is a band between two others that looks like a mixture of these.
+        or hardly any, or is a band between two others that looks like a mixture of these, nor in images of less than
+        `MIN_JUDGED_WINDOWS` where it is no larger than chance.
 
         Clusters of random fields are separated by 3 to 4, the more the fewer windows there are, hence the limit. Cost:
         some 10 ms for each pair of phases.
@@ -124,8 +128,9 @@ class Witnesses:
             judge = _Judge(rows, places, self.grid.noise_covariance(self.rows))
             if k > 2 and judge.some_band_is_a_mixture():
                 return Separation(k, np.nan, limit)
-            steps = [judge.step(i, j) for i in range(k) for j in range(i)]
-            return Separation(k, float(np.min(steps)), limit)
+            value = float(np.min([judge.step(i, j) for i in range(k) for j in range(i)]))
+        judged = value > limit or places.n_disjoint >= MIN_JUDGED_WINDOWS
+        return Separation(k, value if judged else np.nan, limit)
 
 
 def count_phases(separation_of: Callable[[int], Separation], most: int, execution: Execution) -> ComponentEstimate:

@@ -138,7 +138,7 @@ class Separation:
     def words(self) -> str:
         """The verdict: better, hardly better or no better separated than chance, or not to be judged."""
         if np.isnan(self.value):
-            return "not to be told from chance: one of them is too small, or a boundary"
+            return "not to be told from chance: too small to judge, or a boundary"
         how = "no better" if self.by_chance else "hardly better" if self.value < CLEAR * self.chance else "better"
         value, chance = (f"{number:.1f}" for number in (self.value, self.chance))
         if value == chance:
