@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from stemseg_core.phases.boundaries import RIDGE, depth_of
+from stemseg_core.phases.boundaries import depth_of
 from stemseg_core.stages.estimates import ComponentEstimate, Curve, Separation
 from stemseg_core.stages.kmeans import KMeans
 from stemseg_core.system.execution import Execution
@@ -55,6 +55,9 @@ MIN_JUDGED_WINDOWS = 10.0
 #: Fewest windows of a phase that directions are learnt from, beside those that are judged. Twice as many: small phases
 #: are not judged.
 MIN_TEACHERS = 4
+#: Part of the mean variance that is added to the scatter within phases in every direction, so that it can be inverted.
+#: Twice as much: directions of little scatter count less.
+RIDGE = 1e-2
 #: Separation of phases without any scatter, and the largest of all: what differs by rounding has none.
 MAX_SEPARATION = 1e6
 #: Numbers of phases, one after the other, that fail before no larger one is tried. Twice as many: more time.

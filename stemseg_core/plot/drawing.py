@@ -33,7 +33,7 @@ MAX_STRIP = 10.0
 #: Phases that the legend names at most. Twice as many: pictures that are mostly legend.
 MAX_LEGEND_ENTRIES = 20
 #: Letters in a line of the legend, at most. Twice as many: a legend that leaves less room for the maps.
-LEGEND_LETTERS = 26
+LEGEND_LETTERS = 21
 #: Windows along an axis that a map is drawn from, at least: of m times as many, every m-th is. Twice as many: four
 #: times the time, for details smaller than a dot.
 SHOWN_WINDOWS = 512
