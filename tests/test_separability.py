@@ -139,6 +139,17 @@ def test_what_is_excluded_around_a_map_is_no_part_of_it(rng):
     assert masked.chance == pytest.approx(alone.chance)
 
 
+def test_many_specks_are_no_core(rng):
+    noise = 0.2 * fields(rng, 80, 80)
+    labels = np.zeros((80, 80), int)
+    for y in range(6, 70, 16):
+        for x in range(6, 70, 16):
+            labels[y : y + 9, x : x + 9] = 1
+    assert np.isnan(separation(noise + 9 * labels, labels).value)
+    labels[50:] = 1
+    assert separation(noise + 9 * labels, labels).exists
+
+
 def test_a_phase_without_windows_or_core_has_no_separation(rng):
     planes = fields(rng, 40, 40)
     labels = np.zeros((40, 40), int)

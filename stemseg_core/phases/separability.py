@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import label as label_pieces
 
 from stemseg_core.phases.boundaries import depth_of
 from stemseg_core.stages.estimates import ComponentEstimate, Curve, Separation
@@ -26,8 +27,8 @@ MAP_ROWS = 4000
 #: Distance from a window of another phase, in sides of a window, up to which a window sees both; the other windows are
 #: the core of their phase. Twice as much: cores without any mixture, but none in small phases.
 MIXED_REACH = 0.4
-#: Smallest core, in areas of a window: smaller ones are chance, or fringes of lattice and grid. Twice as much: phases
-#: must be larger to be counted.
+#: Smallest piece of a core, in areas of a window: smaller ones are chance, or fringes of lattice and grid. Twice as
+#: much: phases must be larger to be counted.
 MIN_CORE_AREA = 0.5
 #: Distance from another phase, in sides of a window, up to which windows are compared with those of that phase. Twice
 #: as much: what varies far from both counts as well.
@@ -217,7 +218,7 @@ class _Places:
     cores : list of ndarray of bool of shape (n,)
         Which windows are the core of each phase.
     have_cores : bool
-        Whether every phase has a core that is large enough.
+        Whether every phase has a core with a piece that is large enough.
     depth : ndarray of shape (k,)
         Of the middle of each phase.
     centers : ndarray of shape (n, 2)
@@ -245,7 +246,7 @@ class _Places:
         core = others.min(axis=1) > MIXED_REACH
         self.cores = [core & (labels == phase) for phase in range(k)]
         smallest = max(2 * MIN_TEACHERS, MIN_CORE_AREA / (spacing[0] * spacing[1]))
-        self.have_cores = all(np.count_nonzero(members) >= smallest for members in self.cores)
+        self.have_cores = all(_largest_piece(grid.to_map(members, fill=False)) >= smallest for members in self.cores)
         self.depth = np.array([depth_of(here, spacing).max() for here in of_phase])
         self.centers = np.stack(np.nonzero(grid.included), axis=1) * spacing
         sides = np.hypot(grid.window, SMOOTHED_SIDE * smooth) / grid.window
@@ -255,6 +256,12 @@ class _Places:
         covered = np.prod([(n - 1) * s + 1 for n, s in zip(box, spacing, strict=True)])
         share = len(labels) / np.prod(box)
         self.n_disjoint = max(1.0, float(covered * share / np.prod(sides)))
+
+
+def _largest_piece(inside: NDArray[np.bool_]) -> int:
+    """Number of windows (ny, nx) of the largest piece that hangs together, corners included."""
+    pieces, n = label_pieces(inside, structure=np.ones((3, 3)))
+    return int(np.bincount(pieces.ravel())[1:].max()) if n else 0
 
 
 class _Judge:
