@@ -1,6 +1,7 @@
 """The benchmarks run, and measure contenders that find the same."""
 
 import importlib
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from stemseg_core import datasets
 
 BENCH = Path(__file__).parent.parent / "bench"
 
@@ -130,3 +133,50 @@ def test_quick_figures_are_not_written():
     assert done.returncode == 2
     assert "--quick measures nothing" in done.stderr
     assert document.read_bytes() == before
+
+
+def test_baseline_tells_two_lattices_apart(monkeypatch):
+    monkeypatch.syspath_prepend(BENCH)
+    baseline = importlib.import_module("baseline").baseline
+    image, truth = datasets.two_phase((256, 256), random_state=3)
+    right = [(baseline(image, 2, standardized=standardized) == truth).mean() for standardized in (False, True)]
+    assert max(max(share, 1 - share) for share in right) > 0.95
+
+
+def test_nearest_centre(monkeypatch):
+    monkeypatch.syspath_prepend(BENCH)
+    nearest = importlib.import_module("baseline").nearest
+    labels = nearest(np.array([[0, 1], [2, 3]]), np.array([1.5, 5.5]), np.array([2.0, 4.0]), (8, 7))
+    np.testing.assert_array_equal(labels[:, 0], [0, 0, 0, 0, 2, 2, 2, 2])
+    np.testing.assert_array_equal(labels[0], [0, 0, 0, 0, 1, 1, 1])
+
+
+def test_real_images_are_those_with_a_truth(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(BENCH)
+    real_images = importlib.import_module("real_images").real_images
+    monkeypatch.delenv("STEMSEG_DATA", raising=False)
+    assert real_images() == {}
+    monkeypatch.setenv("STEMSEG_DATA", str(tmp_path))
+    assert real_images() == {}
+    (tmp_path / "real" / "truth").mkdir(parents=True)
+    np.save(tmp_path / "real" / "a.npy", np.arange(12.0).reshape(3, 4))
+    np.savez(tmp_path / "real" / "truth" / "a.npz", labels=np.eye(3, 4, dtype=int))
+    records = {"a": {"file": "a.npy", "phases": 2, "kind": "grains", "truth": True}, "b": {"file": "b", "truth": False}}
+    (tmp_path / "real" / "images.json").write_text(json.dumps(records))
+    found = real_images()
+    assert list(found) == ["a"]
+    kind, image, truth = found["a"]
+    assert (kind, image.shape, truth.sum()) == ("grains", (3, 4), 3)
+
+
+def test_of_several_ways_the_best_counts_and_failures_are_none(monkeypatch):
+    monkeypatch.syspath_prepend(BENCH)
+    quality = importlib.import_module("quality")
+    truth = np.repeat([0, 1], 50).reshape(10, 10)
+
+    def fails(image, k):
+        raise ValueError
+
+    right, wrong = (lambda image, k: truth), (lambda image, k: truth.T % 2)
+    assert quality.score((wrong, right), truth, truth)[0] == 1
+    assert np.isnan(quality.score_or_none(fails, truth, truth))
