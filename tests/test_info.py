@@ -25,7 +25,7 @@ def test_info(path, capsys, simulated):
         f"intensity {low:.6g} to {high:.6g}",
     ):
         assert words in printed
-    assert "by default with a window of 24 px (0.48 nm), as the strongest period is " in printed
+    assert "by default with a window of 32 px (0.64 nm), as the longest period is " in printed
 
 
 def test_info_json(tmp_path, capsys):
@@ -65,9 +65,17 @@ def test_info_of_a_superlattice(tmp_path, capsys):
     np.save(tmp_path / "a.npy", np.tile(0.6 * np.cos(2 * np.pi * x / 24) + np.cos(2 * np.pi * x / 8), (256, 1)))
     assert command("info", tmp_path / "a.npy") == 0
     printed = capsys.readouterr().out
-    assert re.search(
-        r"as the strongest period is 2[34].* px\n.* of order 3 shows most, which is (?:7\.\d+|8) px\n$", printed
-    )
+    assert re.search(r"as the longest period is 2[34].* px\nlattice planes (?:7\.\d+|8) px apart show most\n$", printed)
+
+
+def test_info_of_few_cells(tmp_path, capsys):
+    y, x = np.mgrid[:128, :128]
+    np.save(tmp_path / "a.npy", np.cos(2 * np.pi * x / 30) + np.cos(2 * np.pi * y / 30) + np.cos(2 * np.pi * x / 7.5))
+    assert command("info", tmp_path / "a.npy") == 0
+    assert "holds few cells" not in capsys.readouterr().out
+    np.save(tmp_path / "a.npy", np.load(tmp_path / "a.npy")[:, :110])
+    assert command("info", tmp_path / "a.npy") == 0
+    assert "holds few cells" in capsys.readouterr().out
 
 
 def test_info_of_a_file_without_an_image(tmp_path, capsys):

@@ -3,7 +3,7 @@ Windows large and small
 =======================
 
 A large window tells similar lattices apart, a small one finds small grains and places their boundaries. The default
-uses three sizes together: twice, once and three quarters of one that is chosen from the strongest period of the image.
+uses three sizes together: twice, once and three quarters of one that is chosen from the longest period of the image.
 """
 
 import matplotlib.pyplot as plt

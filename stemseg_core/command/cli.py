@@ -214,12 +214,10 @@ def _info(arguments: argparse.Namespace) -> None:
         print("'stemseg segment' takes *")
     else:
         window, period = taken["window"], taken["period"]
-        reason = f", as the strongest period is {_in_words(period)}" if period else ""
+        reason = f", as the longest period is {_in_words(period)}" if period else ""
         print(f"'stemseg segment' takes *, by default with a window of {_in_words(window)}{reason}")
-        if period and taken["order"] > 1:
-            parts = period["nm"] and [size / taken["order"] for size in period["nm"]]
-            shown = _in_words({"px": [n / taken["order"] for n in period["px"]], "nm": parts})
-            print(f"of that period the reflection of order {taken['order']} shows most, which is {shown}")
+        if period and taken["strongest"] != period:
+            print(f"lattice planes {_in_words(taken['strongest'])} apart show most")
 
 
 def _in_words(length: dict[str, Any]) -> str:

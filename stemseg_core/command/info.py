@@ -9,11 +9,14 @@ import numpy as np
 
 from stemseg_core.io import ImageReadError, Signal, choose_signal, read_image, read_signals
 from stemseg_core.system.execution import Execution
-from stemseg_core.windows.periods import pixels_along, strongest_reflection, suited_window
+from stemseg_core.windows.periods import periods_of, pixels_along, smaller_than_a_cell, suited_window
 
 #: Size of a pixel in nm above which no lattice of a crystal is resolved. Twice as much: images of large pixels are
 #: searched for a lattice in vain.
 LARGEST_LATTICE_PIXEL_NM = 0.15
+
+#: What is said of an image in which a window would be smaller than a cell.
+FEW_CELLS = "the image holds few cells: the window is smaller than one, and cells may come out as phases"
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -37,7 +40,7 @@ def describe(path: Path) -> dict[str, Any]:
             "not_finite": 0,
             "window": None,
             "period": None,
-            "order": None,
+            "strongest": None,
             "notes": list(s.notes),
         }
         if s.n_frames:
@@ -61,11 +64,14 @@ def _pixels(path: Path, signal: Signal, taken: bool) -> dict[str, Any]:
         "notes": list(image.notes),
     }
     if taken:
-        reflection = strongest_reflection(image.data, pixel_size=image.pixel_size, execution=Execution.of())
-        period, found["order"] = reflection or (None, None)
+        periods = periods_of(image.data, pixel_size=image.pixel_size, execution=Execution.of())
+        period = None if periods is None else periods.period
         window = suited_window(period, image.data.shape, image.pixel_size)
-        if period is not None:
-            found["period"] = _lengths(pixels_along(period, image.pixel_size), image.pixel_size)
+        if periods is not None:
+            for name, length in periods._asdict().items():
+                found[name] = _lengths(pixels_along(length, image.pixel_size), image.pixel_size)
+            if smaller_than_a_cell(window, periods.period, image.pixel_size):
+                found["notes"].append(FEW_CELLS)
         if all(side <= n for side, n in zip(window, image.data.shape, strict=True)):
             found["window"] = _lengths(window, image.pixel_size)
         doubt = no_lattice(period, image.pixel_size)

@@ -29,7 +29,7 @@ from stemseg_core.phases.segmentation import Segmentation
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.threads import Progress
 from stemseg_core.system.versions import VERSION
-from stemseg_core.windows.periods import strongest_period
+from stemseg_core.windows.periods import longest_period
 
 #: Files of the folder of results, written by `_arrays`, `_pictures` and `Job.write`; put into it in this order.
 RESULTS = (
@@ -108,7 +108,7 @@ class Job:
         if doubt:
             self.warnings.append(f"{doubt}; what is found is not told apart by lattices")
         elif search:
-            period = strongest_period(self.image.data, mask, pixel_size=pixel_size, execution=Execution.of(n_jobs))
+            period = longest_period(self.image.data, mask, pixel_size=pixel_size, execution=Execution.of(n_jobs))
             doubt = no_lattice(period, pixel_size)
         if doubt:
             self.notes.append(doubt)

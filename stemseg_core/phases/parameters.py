@@ -260,7 +260,7 @@ _ROWS = {
         "size",
         "side of the windows, each of which has an entry in the maps",
         WINDOWS,
-        by_default="from the strongest period",
+        by_default="from the longest period",
         symbol="SIZE",
     ),
     "windows": Parameter(

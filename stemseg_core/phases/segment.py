@@ -34,6 +34,7 @@ from stemseg_core.system.threads import Progress, one_blas_thread
 from stemseg_core.system.versions import versions
 from stemseg_core.windows.grid import Grid
 from stemseg_core.windows.images import refuse_names
+from stemseg_core.windows.periods import window_of
 
 #: Blocks of rows that a thread holds beside what it works on: transforms of image rows, products, sums. A prediction
 #: alone depends on it; twice as many: images are refused that would fit.
@@ -100,7 +101,7 @@ def segment(
         - a scikit-learn estimator: a clusterer (`labels_` after `fit`), or a transformer to non-negative weights; it
           is cloned and fitted to the scores, (n, rank), which have both signs.
     window : int or (int, int), optional
-        Side, in pixels, (y, x), of the windows that the maps have an entry for. Default: chosen from the strongest
+        Side, in pixels, (y, x), of the windows that the maps have an entry for. Default: chosen from the longest
         period of the image, and square in length by `pixel_size`, see Notes; ``params`` has it. A length of 2 nm is
         ``round(2 / pixel_size)`` pixels.
     windows : sequence of int or (int, int), optional
@@ -165,10 +166,11 @@ def segment(
 
     Notes
     -----
-    The default window is 64 px for a lattice of 17 px period. It grows with the square root of the period, in multiples
-    of 8 px from 32 to 128, but at least 64 windows cover the image side by side. If pixels are not square, the window
-    is square in length and covers the same area. Large windows have steps of a sixteenth of their side, or `step` if
-    that is larger.
+    The default window is 64 px for a lattice of 17 px period: the longest that shows, that of a superlattice or of a
+    cell with a motif. It grows with the square root of the period, in multiples of 8 px from 32 to 192, but at least 64
+    windows cover the image side by side, unless they would hold less than one and a half periods. A window smaller than
+    the period is warned of: cells may come out as phases. If pixels are not square, the window is square in length and
+    covers the same area. Large windows have steps of a sixteenth of their side, or `step` if that is larger.
 
     Lattices are compared by power spectra, which add up where windows are averaged. Only the mean over neighbours is
     divided by its length, so that neither thickness nor dose makes a phase. Phases without a lattice show in the
@@ -247,12 +249,15 @@ class Plan:
         Spectra and grid of those that the maps have an entry for.
     pixels : Pixels
         Which are excluded, and notes.
+    period : float or None
+        Longest period of the image, in pixels.
     """
 
     parameters: Parameters
     windows: OneSize | Multiscale
     problem: Problem
     pixels: Pixels
+    period: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,7 +302,8 @@ def _plan(image: ArrayLike, parameters: Parameters, execution: Execution) -> Pla
     pixels = Pixels.of(image, parameters)
     frames = pixels.frames
     window, windows = parameters.window, parameters.windows
-    sizes = window_sizes(frames, window, windows, pixel_size=parameters.pixel_size, execution=execution)
+    suited, period = window_of(frames, pixel_size=parameters.pixel_size, execution=execution)
+    sizes = window_sizes(window, windows, suited)
     chosen = window is None and windows is None
     check_windows(sizes, frequencies, parameters.zoom, np.shape(image), parameters.units, chosen=chosen)
     size, step = sizes[0], step_of(sizes[0], parameters.step)
@@ -319,7 +325,7 @@ def _plan(image: ArrayLike, parameters: Parameters, execution: Execution) -> Pla
     rows = matrix if method.keeps_rows else sources.cached(matrix, execution.spare(needed))
     spectra = Spectra(rows, matrix.half_plane, frequencies, parameters.normalize)
     problem = Problem(spectra, Grid.of(matrix), parameters, execution)
-    return Plan(replace(parameters, window=size, step=step, windows=laid.sizes), laid, problem, pixels)
+    return Plan(replace(parameters, window=size, step=step, windows=laid.sizes), laid, problem, pixels, period)
 
 
 def _needed_bytes(windows: OneSize | Multiscale, parameters: Parameters, n_threads: int) -> float:
@@ -390,4 +396,5 @@ def _described(plan: Plan, placed: Placed) -> Segmentation:
         estimate=found.estimate,
         separation=found.separation,
         notes=plan.pixels.notes,
+        period=plan.period,
     )

@@ -16,6 +16,7 @@ from stemseg_core.stages.estimates import ComponentEstimate, Separation
 from stemseg_core.system.errors import Message
 from stemseg_core.system.extras import require_extra
 from stemseg_core.system.files import atomic
+from stemseg_core.windows.periods import pixels_along, smaller_than_a_cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,6 +80,9 @@ class Segmentation:
         asked for.
     notes : tuple of str
         What was left out of the image without being asked.
+    period : float or None
+        Longest period of the lattices of the image, in pixels (of the geometric mean of both sizes, where they are not
+        square); None if none was found.
     """
 
     image: NDArray[Any]
@@ -99,6 +103,7 @@ class Segmentation:
     estimate: ComponentEstimate | None = None
     separation: Separation | None = None
     notes: tuple[str, ...] = ()
+    period: float | None = None
 
     def __post_init__(self) -> None:
         ny, nx = self.labels.shape
@@ -299,6 +304,15 @@ def phase_warnings(segmentation: Segmentation) -> list[PhaseWarning]:
                 f"{few} of the {k} phases {have} fewer than {least:.0f} pixels, a quarter of a window{none}: ask for "
                 f"fewer phases{', or less than ' * bool(used)}{less}",
                 **used,
+            )
+        )
+    if k > 1 and s.period is not None and smaller_than_a_cell(s.window, s.period, s.pixel_size):
+        (y, x), period = s.window, max(pixels_along(s.period, s.pixel_size))
+        found.append(
+            PhaseWarning(
+                f"the window of {y} x {x} px is smaller than the longest period of the image, {period:.0f} px: unit "
+                "cells may come out as phases; take a larger window, or an image of more cells",
+                window=s.window,
             )
         )
     return found

@@ -8,27 +8,16 @@ from typing import Any
 import numpy as np
 
 from stemseg_core.system.errors import ParameterError
-from stemseg_core.system.execution import Execution
-from stemseg_core.windows.images import Frames, pair
-from stemseg_core.windows.periods import window_of
+from stemseg_core.windows.images import pair
 
 #: (y, x) in pixels.
 Size = tuple[int, int]
 
 
-def window_sizes(
-    frames: Frames,
-    window: Any,
-    windows: Any,
-    *,
-    pixel_size: tuple[float, float] | None,
-    execution: Execution,
-) -> list[Size]:
-    """The sizes of windows that are asked for: that of the maps, then others; one that suits the image if none is."""
+def window_sizes(window: Any, windows: Any, suited: Size) -> list[Size]:
+    """The sizes of windows that are asked for: that of the maps, then others; the one that suits if none is."""
     if windows is None:
-        if window is not None:
-            return [pair("window", window)]
-        return [window_of(frames, pixel_size=pixel_size, execution=execution)[0]]
+        return [suited if window is None else pair("window", window)]
     if not isinstance(windows, Sequence | np.ndarray) or isinstance(windows, str) or not len(windows):
         raise ParameterError(f"`windows` must be a sequence of window sizes, got {windows!r}", windows=windows)
     sizes = largest_first({pair("windows", size) for size in windows})

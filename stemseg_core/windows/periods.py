@@ -1,13 +1,14 @@
-"""The strongest period of an image, and the window that suits it."""
+"""The longest period of the lattices of an image, and the window that suits it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import grey_opening, median_filter
+from scipy.ndimage import grey_opening, maximum_filter, median_filter
 
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.types import Array
@@ -23,6 +24,8 @@ FEWEST_CYCLES = 4
 MOST_PIXELS = 2**22
 #: Windows that are looked at in larger images. Twice as many: they take twice as long, and rare grains are seen.
 MOST_WINDOWS = 256
+#: The same of the windows in which cells too large for `SIDE` are looked for.
+MOST_LARGE_WINDOWS = 16
 #: Windows whose largest power is below this share of the largest of all have no contrast: they show rounding. Twice as
 #: much: no difference, unless the contrast of windows differs by orders of magnitude.
 CONTRAST = 1e-8
@@ -37,9 +40,26 @@ SIGNIFICANT = 12.0
 RING = 4.0
 #: Width, in rings, from which peaks of the profile count as smooth. Twice as much: broad bumps count as rings.
 RING_WIDTH = 15
-#: An order below the strongest one counts if it has this share of its height. Twice as much: the period found is
-#: sooner a half or a third of the true one.
-LOWER_ORDER = 0.1
+#: A reflection below the strongest one counts if it has this share of its height. Twice as much: the cells of weak
+#: superlattices are not found; half: artefacts of compression and scan are sooner taken for cells.
+WEAKEST = 0.002
+#: The same in images with excluded pixels, whose edges have side lobes beside every reflection.
+WEAKEST_BESIDE_HOLES = 0.02
+#: And if it is this many times what is around it, from `AROUND` to the next. Twice as much: cells whose reflections
+#: crowd are not found; half: streaks and speckle are taken for cells.
+PROMINENT = 3.0
+#: Radii, in cycles a window, of the ring around a reflection: beyond its own width under the taper. Twice as much:
+#: other reflections of large cells lie in it.
+AROUND = (2.2, 3.7)
+#: Radius, in cycles a window, below which frequencies around a reflection do not count: thickness is there. Twice as
+#: much: skirts of thickness are taken for cells.
+SKIRT = 2.5
+#: Side, in pixels, of the means of pixels in which cells too large for `SIDE` are looked for. Twice as much: larger
+#: cells are found, in larger images alone.
+BINNED = 4
+#: Side, in such means, of the windows whose spectra are averaged then. Twice as much: larger cells are found, in larger
+#: images alone.
+BINNED_SIDE = 128
 #: Pixels whose sides differ by less than this share are taken as square.
 NEARLY_SQUARE = 0.02
 #: Period in pixels for which the window is `USUAL_WINDOW`. Twice as much: windows are smaller by the root of 2.
@@ -48,7 +68,10 @@ USUAL_PERIOD = 17.0
 USUAL_WINDOW = 64
 #: Smallest and largest side, in pixels, that a lattice asks for.
 LEAST_WINDOW = 32
-LARGEST_WINDOW = 128
+LARGEST_WINDOW = 192
+#: Periods that a window holds at least, unless it would be larger than a quarter of the image. Twice as many: maps of
+#: large cells have half the resolution; half: unit cells come out as stripes.
+LEAST_PERIODS = 1.5
 #: Side in pixels down to which windows shrink in small images. Twice as much: fewer windows cover small images.
 SMALLEST = 24
 #: Windows that cover an image side by side, along each axis, at most when the window is largest for it. Twice as many:
@@ -59,46 +82,48 @@ COVERING = 8
 PixelSize = tuple[float, float]
 
 
-class Reflection(NamedTuple):
-    """What shows most of a lattice in the mean spectrum.
+class Periods(NamedTuple):
+    """What the mean spectrum shows of the lattices, as distances of lattice planes in pixels.
 
     Attributes
     ----------
     period : float
-        Longest period of its lattice planes, in pixels.
-    order : int
-        The order of it that shows most: above 1 in a superlattice or a cell with a motif.
+        The longest: of a superlattice, or of a cell with a motif, often not that which shows most.
+    strongest : float
+        Of those that show most.
     """
 
     period: float
-    order: int
+    strongest: float
 
 
-def strongest_period(
+def longest_period(
     image: ArrayLike,
     mask: ArrayLike | None = None,
     *,
     pixel_size: PixelSize | None = None,
     execution: Execution,
 ) -> float | None:
-    """Longest period, in pixels, of the lattice planes that show most in an image; None if there are none."""
-    found = strongest_reflection(image, mask, pixel_size=pixel_size, execution=execution)
+    """Longest period, in pixels, of the lattice planes of an image; None if there are none."""
+    found = periods_of(image, mask, pixel_size=pixel_size, execution=execution)
     return None if found is None else found.period
 
 
-def strongest_reflection(
+def periods_of(
     image: ArrayLike,
     mask: ArrayLike | None = None,
     *,
     pixel_size: PixelSize | None = None,
     execution: Execution,
-) -> Reflection | None:
-    """Period of the lattice planes that show most, and its order; None if there are none.
+) -> Periods | None:
+    """Longest period of the lattice planes, and that of those that show most; None if there are none.
 
     Power spectra of overlapping windows are averaged, and the median of each ring around zero frequency is subtracted:
-    amorphous material and noise are round. Of the orders of the strongest peak the lowest that shows is taken, so that
-    a harmonic does not pass for the lattice. The spots of many grains fill rings: if no peak stands out of its ring,
-    the strongest ring that is much brighter than those around it is taken.
+    amorphous material and noise are round. Of all peaks, in whatever direction, the one of lowest frequency is taken
+    that stands out of its ring and out of what is around it, though it be a small share of the strongest: superlattices
+    and large cells have weak reflections. Cells too large for these windows are looked for in the same way in larger
+    ones of means of pixels. The spots of many grains fill rings: if no peak stands out of its ring, the strongest ring
+    that is much brighter than those around it is taken.
 
     Parameters
     ----------
@@ -122,7 +147,7 @@ def strongest_reflection(
 def window_of(
     frames: Frames, *, pixel_size: PixelSize | None = None, execution: Execution
 ) -> tuple[tuple[int, int], float | None]:
-    """Sides (y, x) of the window that suits an image, in pixels, and the `strongest_period` it follows from."""
+    """Sides (y, x) of the window that suits an image, in pixels, and the `longest_period` it follows from."""
     pixels, excluded = frames.image[0], None if frames.mask is None else frames.mask[0]
     found = _strongest(pixels, excluded, frames, pixel_size, execution)
     period = None if found is None else found.period
@@ -135,27 +160,72 @@ def _strongest(
     frames: Frames | None,
     pixel_size: PixelSize | None,
     execution: Execution,
-) -> Reflection | None:
-    """`strongest_reflection` of pixels; `frames` are these pixels if they have been surveyed."""
+) -> Periods | None:
+    """`periods_of` pixels; `frames` are these pixels if they have been surveyed."""
     side = int(min(SIDE, *(n * size for n, size in zip(pixels.shape[-2:], _relative(pixel_size), strict=True))))
     sides = [round(along) for along in pixels_along(side, pixel_size)]
     if min(side, *sides) < 3 * FEWEST_CYCLES:  # no frequency is high enough, and below a third
         return None
     steps = [n // 2 for n in sides]
+    whole = pixels, excluded
     if pixels.size > MOST_PIXELS:
-        pixels, excluded = _sample(pixels, excluded, sides)
+        pixels, excluded = _sample(pixels, excluded, sides, MOST_WINDOWS)
         steps, frames = sides, None
     frames = _filled(Frames.survey(pixels, excluded, "exclude") if frames is None else frames)
     if frames is None:
         return None
+    power = _mean_power(frames, sides, steps, execution)
+    if power is None:
+        return None
+    weakest = WEAKEST if excluded is None or not excluded.any() else WEAKEST_BESIDE_HOLES
+    found = _periods_in(power, side, weakest)
+    larger = _period_of_large_cells(frames, whole, weakest, pixel_size, execution)
+    if larger is None:
+        return found
+    return Periods(larger, larger if found is None else found.strongest)
+
+
+def _mean_power(frames: Frames, sides: Sequence[int], steps: Sequence[int], execution: Execution) -> Array | None:
+    """Mean power spectrum of windows, each scaled by its largest power; None if none has contrast."""
     matrix = WindowFFT(sides, steps, zoom=1, scale="power").matrix_of(frames)
     rows = matrix.stored(execution)
     scale = rows.max(axis=1)
     seen = scale > CONTRAST * scale.max()
     if not seen.any():
         return None
-    power = matrix.to_image((rows[seen] / scale[seen, np.newaxis]).mean(axis=0, dtype=np.float64))
-    return _reflection_of(power, side)
+    power: Array = matrix.to_image((rows[seen] / scale[seen, np.newaxis]).mean(axis=0, dtype=np.float64))
+    return power
+
+
+def _period_of_large_cells(
+    frames: Frames,
+    whole: tuple[Array, NDArray[np.bool_] | None],
+    weakest: float,
+    pixel_size: PixelSize | None,
+    execution: Execution,
+) -> float | None:
+    """The longest period above those that windows of `SIDE` show, in pixels; None if there is none, or no room.
+
+    `frames` is the whole image, or windows of it that lie side by side and are too small.
+    """
+    sides = [round(along) for along in pixels_along(BINNED_SIDE, pixel_size)]
+    if any(n < BINNED * side for n, side in zip(whole[0].shape, sides, strict=True)):
+        return None
+    steps = [n // 2 for n in sides]
+    if whole[0].size > MOST_PIXELS:
+        large = _sample(*whole, [BINNED * side for side in sides], MOST_LARGE_WINDOWS)
+        sampled, steps = _filled(Frames.survey(*large, "exclude")), sides
+        if sampled is None:
+            return None
+        frames = sampled
+    height, width = (n // BINNED for n in frames.image.shape[-2:])
+    pixels = frames.image[0, : height * BINNED, : width * BINNED]
+    rows = pixels.reshape(height, BINNED, width * BINNED).mean(axis=1, dtype=np.float64)
+    means = rows.reshape(height, width, BINNED).mean(axis=2)
+    power = _mean_power(Frames.survey(means), sides, steps, execution)
+    lowest = None if power is None else _peaks(power, _radius(power), BINNED_SIDE, weakest)[1]
+    period = BINNED * BINNED_SIDE / (lowest or np.inf)
+    return period if period > SIDE / FEWEST_CYCLES else None
 
 
 def _filled(frames: Frames) -> Frames | None:
@@ -176,26 +246,46 @@ def _filled(frames: Frames) -> Frames | None:
     return frames if pixels is image else Frames.survey(pixels)
 
 
-def _reflection_of(power: Array, side: int) -> Reflection | None:
-    """The lowest order of the strongest peak of a mean power spectrum, else the strongest ring."""
-    radius = np.hypot(*np.meshgrid(*(np.arange(n) - n // 2 for n in power.shape), indexing="ij"))
-    excess, spread = _above_ring(power, radius.round().astype(int))
-    excess[(radius < FEWEST_CYCLES) | (radius > side / 3)] = -np.inf
-    peak = np.unravel_index(excess.argmax(), excess.shape)
-    if excess[peak] <= SIGNIFICANT * spread[peak] or not np.isfinite(excess[peak]):
+def _periods_in(power: Array, side: int, weakest: float) -> Periods | None:
+    """Those of the lowest and of the strongest peak of a mean power spectrum, else of the strongest ring."""
+    radius = _radius(power)
+    strongest, lowest = _peaks(power, radius, side, weakest)
+    if strongest is None:
         ring = _period_of_rings(power, radius, side)
-        return None if ring is None else Reflection(ring, 1)
-    ky, kx = (p - n // 2 for p, n in zip(peak, power.shape, strict=True))
-    for order in (4, 3, 2):
-        y, x = (round(k / order) + n // 2 for k, n in zip((ky, kx), power.shape, strict=True))
-        around = excess[y - 1 : y + 2, x - 1 : x + 2]
-        if around.max() > max(LOWER_ORDER * excess[peak], SIGNIFICANT * spread[y, x]):
-            return Reflection(float(side * order / np.hypot(ky, kx)), order)
-    return Reflection(float(side / np.hypot(ky, kx)), 1)
+        return None if ring is None else Periods(ring, ring)
+    return Periods(side / (lowest or strongest), side / strongest)
+
+
+def _peaks(power: Array, radius: Array, side: int, weakest: float) -> tuple[float | None, float | None]:
+    """Frequency of the strongest peak, and the lowest of those that stand out of what is around them; None: no peak."""
+    excess, spread = _above_ring(power, radius)
+    excess[(radius < FEWEST_CYCLES) | (radius > side / 3)] = -np.inf
+    strongest = np.unravel_index(excess.argmax(), excess.shape)
+    highest = excess[strongest]
+    if highest <= SIGNIFICANT * spread[strongest] or not np.isfinite(highest):
+        return None, None
+    peaks = (power == maximum_filter(power, 3)) & (radius <= radius[strongest])
+    peaks &= (excess > SIGNIFICANT * spread) & (excess > weakest * highest)
+    standing = [radius[tuple(place)] for place in np.argwhere(peaks) if _stands_out(power, radius, place)]
+    return float(radius[strongest]), float(min(standing)) if standing else None
+
+
+def _stands_out(power: Array, radius: Array, place: NDArray[np.intp]) -> bool:
+    """Whether a peak is much higher than what is around it, unlike speckle and the streak of an edge."""
+    reach = ceil(AROUND[1])
+    near = tuple(slice(p - reach, p + reach + 1) for p in place)
+    distance = np.hypot(*np.ogrid[-reach : reach + 1, -reach : reach + 1])
+    around = (distance >= AROUND[0]) & (distance <= AROUND[1]) & (radius[near] >= SKIRT)
+    return bool(power[tuple(place)] > PROMINENT * power[near][around].max())
+
+
+def _radius(power: Array) -> Array:
+    """Distance of each frequency from zero in the middle, in cycles a window."""
+    return np.hypot(*np.meshgrid(*(np.arange(n) - n // 2 for n in power.shape), indexing="ij"))
 
 
 def _sample(
-    pixels: Array, excluded: NDArray[np.bool_] | None, sides: Sequence[int]
+    pixels: Array, excluded: NDArray[np.bool_] | None, sides: Sequence[int], most: int
 ) -> tuple[Array, NDArray[np.bool_] | None]:
     """Windows evenly spread over the included part of an image, put side by side; and which pixels they exclude."""
     first, last = (0, 0), pixels.shape
@@ -204,8 +294,8 @@ def _sample(
         first, last = zip(*((places[0], places[-1] + 1) for places in included), strict=True)
     height, width = (stop - start for start, stop in zip(first, last, strict=True))
     y, x = sides
-    n_down = _fitting(int(np.sqrt(MOST_WINDOWS * height * x / (width * y))), height, y)
-    n_across = _fitting(MOST_WINDOWS // n_down, width, x)
+    n_down = _fitting(int(np.sqrt(most * height * x / (width * y))), height, y)
+    n_across = _fitting(most // n_down, width, x)
     places = []
     for n, start, stop, size, side in zip((n_down, n_across), first, last, pixels.shape, sides, strict=True):
         starts = np.linspace(start, max(start, stop - side), n).astype(int)
@@ -235,8 +325,9 @@ def _period_of_rings(power: Array, radius: Array, side: int) -> float | None:
     return side / (strongest + FEWEST_CYCLES) if above[strongest] > RING * below[strongest] else None
 
 
-def _above_ring(power: Array, ring: Array) -> tuple[Array, Array]:
+def _above_ring(power: Array, radius: Array) -> tuple[Array, Array]:
     """Power above the median of the ring of each frequency, and the median deviation of that ring as a standard one."""
+    ring = radius.round().astype(int)
     order = np.argsort(ring, axis=None, kind="stable")
     parts = np.split(power.ravel()[order], np.cumsum(np.bincount(ring.ravel()))[:-1])
     medians = np.array([np.median(part) for part in parts])
@@ -261,19 +352,25 @@ def pixels_along(length: float, pixel_size: PixelSize | None) -> PixelSize:
     return length / y, length / x
 
 
+def smaller_than_a_cell(window: Sequence[float], period: float, pixel_size: PixelSize | None) -> bool:
+    """Whether sides (y, x) of a window, in pixels, do not hold the longest period: spectra change within the cell."""
+    return any(side < along for side, along in zip(window, pixels_along(period, pixel_size), strict=True))
+
+
 def suited_window(period: float | None, shape: tuple[int, ...], pixel_size: PixelSize | None = None) -> tuple[int, int]:
     """Sides (y, x) of the window for a lattice period, in pixels: a multiple of 8, alike in length on both axes.
 
     It grows with the root of the period. A fixed number of periods would make the windows of a lattice of long period
     larger than small grains; a fixed number of pixels would hold too few of its periods. The window is no larger than a
-    quarter of the image, and small enough that 64 of them cover it, down to 24 px: the field of view is taken to suit
-    the grains. Where pixels are not square, all lengths are in pixels of the geometric mean of both sizes, and the
-    sides are rounded to even numbers of true pixels.
+    quarter of the image, and small enough that 64 of them cover it, down to 24 px, or one and a half periods: the field
+    of view is taken to suit the grains. Where pixels are not square, all lengths are in pixels of the geometric mean of
+    both sizes, and the sides are rounded to even numbers of true pixels.
     """
     relative = _relative(pixel_size)
     side = float(USUAL_WINDOW) if period is None else USUAL_WINDOW * np.sqrt(period / USUAL_PERIOD)
     side = float(np.clip(8 * round(side / 8), LEAST_WINDOW, LARGEST_WINDOW))
-    covering = max(SMALLEST, 8 * round(float(np.sqrt(np.prod(shape))) / (8 * COVERING)))
+    cells = min(LARGEST_WINDOW, 8 * ceil(LEAST_PERIODS * (period or 0) / 8))
+    covering = max(SMALLEST, cells, 8 * round(float(np.sqrt(np.prod(shape))) / (8 * COVERING)))
     quarter = min(n * size for n, size in zip(shape, relative, strict=True)) // 4
     whole = int(max(4, min(side, covering, quarter)))
     if relative == (1.0, 1.0):
