@@ -22,6 +22,7 @@ from stemseg_core.phases.regularize import regularized, regularized_bytes
 from stemseg_core.phases.scores import AUTO, PhaseMap, Problem
 from stemseg_core.phases.segmentation import Segmentation, phase_warnings
 from stemseg_core.phases.spectra import Spectra
+from stemseg_core.phases.vacuum import with_faint_noise
 from stemseg_core.phases.window_sizes import step_of, window_sizes
 from stemseg_core.rows import sources
 from stemseg_core.stages.compress import RANK
@@ -29,7 +30,7 @@ from stemseg_core.system.docs import shared_docs
 from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.memory import MemoryLimit
-from stemseg_core.system.random import RandomState
+from stemseg_core.system.random import RandomState, as_seed
 from stemseg_core.system.threads import Progress, one_blas_thread
 from stemseg_core.system.versions import versions
 from stemseg_core.windows.grid import Grid
@@ -308,11 +309,12 @@ def _plan(image: ArrayLike, parameters: Parameters, execution: Execution) -> Pla
     check_windows(sizes, frequencies, parameters.zoom, np.shape(image), parameters.units, chosen=chosen)
     size, step = sizes[0], step_of(sizes[0], parameters.step)
     features.set_params(window=size, step=step)
+    seen = with_faint_noise(frames, size, as_seed(parameters.random_state))
     laid: OneSize | Multiscale
     if method.of_several_sizes:
-        laid = Multiscale.over(frames, sizes, features, frequencies)
+        laid = Multiscale.over(seen, sizes, features, frequencies)
     else:
-        laid = OneSize(method, features.matrix_of(frames), frequencies)
+        laid = OneSize(method, features.matrix_of(seen), frequencies)
     matrix = laid.maps
     n = matrix.shape[0]
     if parameters.n_phases != AUTO and n < int(parameters.n_phases):
