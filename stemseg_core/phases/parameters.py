@@ -129,6 +129,7 @@ class Parameters:
     min_area: int = 0
     mask: ArrayLike | None = None
     annotations: str = "exclude"
+    contrast: str = "auto"
     invalid: str = "raise"
     pixel_size: Any = None
     units: str = "nm"
@@ -150,10 +151,15 @@ class Parameters:
             raise ParameterTypeError(
                 f"`units` must be the name of a unit of length, got {self.units!r}", units=self.units
             )
-        if self.annotations not in TABLE["annotations"].choices:
+        for name in ("annotations", "contrast"):
+            value, choices = getattr(self, name), TABLE[name].choices
+            if value not in choices:
+                raise ParameterError(f"`{name}` must be one of {choices}, got {value!r}", **{name: value})
+        if self.contrast == "only" and self.method != "kmeans":
             raise ParameterError(
-                f"`annotations` must be one of {TABLE['annotations'].choices}, got {self.annotations!r}",
-                annotations=self.annotations,
+                "`contrast=` makes the map by itself, by k-means of intensity or texture; leave `method=` out",
+                contrast=self.contrast,
+                method=self.method,
             )
         seed = as_seed(self.random_state)
         pixel_size = _pair_of_lengths(self.pixel_size)
@@ -328,6 +334,12 @@ _ROWS = {
         symbol="FILE",
     ),
     "annotations": Parameter("choice", "scale bars and text in the picture", IMAGE, choices=("exclude", "keep")),
+    "contrast": Parameter(
+        "choice",
+        "intensity: corrects outlines, makes the map where nothing is periodic; or makes it alone; or is not used",
+        COMPARED,
+        choices=("auto", "only", "off"),
+    ),
     "invalid": Parameter("choice", "what to do with NaN and Inf", IMAGE, choices=("raise", "exclude")),
     "pixel_size": Parameter("length", "such as 0.02nm", IMAGE, by_default="what the file says", symbol="SIZE"),
     "units": Parameter("text"),

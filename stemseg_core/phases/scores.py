@@ -44,12 +44,15 @@ class PhaseMap:
         How the number of phases was found, if it was.
     separation : Separation or None
         How far apart the phases are; of one phase, how far apart more would be, where that was found out.
+    pixels : ndarray of shape (y, x), int32, or None
+        Phase of each pixel, where that is known better than by memberships.
     """
 
     memberships: NDArray[np.float32]
     partition: bool
     estimate: ComponentEstimate | None = None
     separation: Separation | None = None
+    pixels: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from stemseg_core.phases.contrast import NOTE, by_contrast, corrected
 from stemseg_core.phases.frequencies import check_windows
 from stemseg_core.phases.memberships import margin, order_by_size
 from stemseg_core.phases.methods import OneSize, method_of
 from stemseg_core.phases.multiscale import Multiscale
+from stemseg_core.phases.needed import needed_bytes
 from stemseg_core.phases.parameters import Parameters
 from stemseg_core.phases.patterns import patterns
 from stemseg_core.phases.pixels import Pixels
-from stemseg_core.phases.regions import without_small_regions, without_small_regions_bytes
-from stemseg_core.phases.regularize import regularized, regularized_bytes
+from stemseg_core.phases.regions import without_small_regions
+from stemseg_core.phases.regularize import regularized
 from stemseg_core.phases.scores import AUTO, PhaseMap, Problem
 from stemseg_core.phases.segmentation import Segmentation, phase_warnings
 from stemseg_core.phases.spectra import Spectra
@@ -36,10 +38,6 @@ from stemseg_core.system.versions import versions
 from stemseg_core.windows.grid import Grid
 from stemseg_core.windows.images import refuse_names
 from stemseg_core.windows.periods import window_of
-
-#: Blocks of rows that a thread holds beside what it works on: transforms of image rows, products, sums. A prediction
-#: alone depends on it; twice as many: images are refused that would fit.
-SCRATCH_BLOCKS = 8
 
 
 @shared_docs
@@ -66,6 +64,7 @@ def segment(
     min_area: int = 0,
     mask: ArrayLike | None = None,
     annotations: str = "exclude",
+    contrast: str = "auto",
     invalid: str = "raise",
     pixel_size: float | Sequence[float] | None = None,
     units: str = "nm",
@@ -144,6 +143,11 @@ def segment(
     annotations : {"exclude", "keep"}, default="exclude"
         Scale bars and text burnt into the pixels (`stemseg_core.windows.annotations`): no window sees them, pixels
         under them get the phase around them, and `Segmentation.notes` says where they are. "keep": not looked for.
+    contrast : {"auto", "only", "off"}, default="auto"
+        What intensity is used for. "auto": where two phases differ in it clearly, it corrects what windows have got
+        grossly wrong, such as a particle that fills its window from outside; and if nothing is periodic, regions that
+        are clearly of their own intensity or texture are the phases, as `Segmentation.notes` says. "only": phases are
+        such regions, lattice or not. "off": none; phases are what windows see.
     pixel_size : float or (float, float), optional
         Size of a pixel, (y, x), in `units`.
     units : str, default="nm"
@@ -225,6 +229,7 @@ def segment(
         min_area=min_area,
         mask=mask,
         annotations=annotations,
+        contrast=contrast,
         invalid=invalid,
         pixel_size=pixel_size,
         units=units,
@@ -290,7 +295,7 @@ def _segment(image: ArrayLike, parameters: Parameters, execution: Execution) -> 
         )
     plan = _plan(image, parameters.checked(), execution)
     with one_blas_thread():
-        found = plan.windows.find_phases(plan.problem)
+        found = by_contrast(plan.pixels.frames, plan.problem, plan.period) or plan.windows.find_phases(plan.problem)
         found = _regularised(found, plan)
         placed = _place(found, plan)
         del found  # the same memberships in another order
@@ -309,7 +314,7 @@ def _plan(image: ArrayLike, parameters: Parameters, execution: Execution) -> Pla
     check_windows(sizes, frequencies, parameters.zoom, np.shape(image), parameters.units, chosen=chosen)
     size, step = sizes[0], step_of(sizes[0], parameters.step)
     features.set_params(window=size, step=step)
-    seen = with_faint_noise(frames, size, as_seed(parameters.random_state))
+    seen = with_faint_noise(frames, size, as_seed(parameters.random_state), execution)
     laid: OneSize | Multiscale
     if method.of_several_sizes:
         laid = Multiscale.over(seen, sizes, features, frequencies)
@@ -322,29 +327,12 @@ def _plan(image: ArrayLike, parameters: Parameters, execution: Execution) -> Pla
             f"`n_phases=` needs as many windows, the image has {n}; take a smaller step or window",
             n_phases=parameters.n_phases,
         )
-    needed = _needed_bytes(laid, parameters, execution.n_threads)
+    needed = needed_bytes(laid, parameters, execution.n_threads)
     execution.require(needed, f"segmenting {n} windows", "take a larger step or a smaller rank")
     rows = matrix if method.keeps_rows else sources.cached(matrix, execution.spare(needed))
     spectra = Spectra(rows, matrix.half_plane, frequencies, parameters.normalize)
     problem = Problem(spectra, Grid.of(matrix), parameters, execution)
     return Plan(replace(parameters, window=size, step=step, windows=laid.sizes), laid, problem, pixels, period)
-
-
-def _needed_bytes(windows: OneSize | Multiscale, parameters: Parameters, n_threads: int) -> float:
-    """Memory that `segment` holds at once beside the image: while phases are found, or when the maps are made."""
-    matrix, k = windows.maps, parameters.most_phases
-    n, n_grid, n_pixels = matrix.shape[0], matrix.included.size, matrix.image.size
-    finding = windows.predicted_bytes(k, parameters.rank, n_threads)
-    if parameters.regularize:
-        finding = max(finding, regularized_bytes(n_grid, k))
-    finding += parameters.frequencies().moments_bytes(windows.largest.half_plane, matrix.dtype)
-    # Labels of the pixels, twice while they are put in order, of a masked image with what finds the nearest pixels;
-    # memberships twice while they are put in order, then with labels, confidence, residual and centres.
-    placing = 4 * n_pixels * (2 if matrix.mask is None else 5) + n * 4 * k
-    if parameters.min_area > 1:
-        placing = max(placing, without_small_regions_bytes(n_pixels) + n * 4 * k)
-    describing = 4 * n_pixels + n_grid * (8 * k + 28)
-    return max(finding, placing, describing) + n_threads * SCRATCH_BLOCKS * sources.BLOCK_BYTES
 
 
 def _regularised(found: PhaseMap, plan: Plan) -> PhaseMap:
@@ -356,10 +344,14 @@ def _regularised(found: PhaseMap, plan: Plan) -> PhaseMap:
 def _place(found: PhaseMap, plan: Plan) -> Placed:
     """Phases of the windows and of the pixels, without small regions."""
     matrix, grid, execution = plan.windows.maps, plan.problem.grid, plan.problem.execution
-    memberships = found.memberships
-    label_image = grid.label_image(memberships, matrix.image.shape[-2:], execution)
+    memberships, parameters, label_image = found.memberships, plan.parameters, found.pixels
+    if label_image is None or parameters.regularize:
+        label_image = grid.label_image(memberships, matrix.image.shape[-2:], execution)
     plan.pixels.complete(label_image, matrix.window)
-    cleaned = without_small_regions(label_image, plan.parameters.min_area)
+    cleaned = label_image
+    if found.pixels is None and found.partition and parameters.contrast != "off":
+        cleaned = corrected(label_image, plan.pixels.frames, grid, memberships.shape[1], execution)
+    cleaned = without_small_regions(cleaned, parameters.min_area)
     moved = None if cleaned is label_image else grid.at_centers(cleaned != label_image)[grid.included]
     order = order_by_size(cleaned, memberships.shape[1])
     label_image = np.append(np.argsort(order), -1).astype(np.int32)[cleaned]
@@ -380,7 +372,7 @@ def _described(plan: Plan, placed: Placed) -> Segmentation:
     k = len(planes)
     sizes = np.array([np.count_nonzero(placed.label_image == phase) for phase in range(k)])
     return Segmentation(
-        image=matrix.image[0],
+        image=plan.pixels.frames.image[0],
         labels=grid.to_map(placed.labels, fill=-1),
         label_image=placed.label_image,
         abundances=planes,
@@ -397,6 +389,6 @@ def _described(plan: Plan, placed: Placed) -> Segmentation:
         versions=versions(),
         estimate=found.estimate,
         separation=found.separation,
-        notes=plan.pixels.notes,
+        notes=plan.pixels.notes if found.pixels is None else (*plan.pixels.notes, NOTE),
         period=plan.period,
     )

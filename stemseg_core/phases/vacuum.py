@@ -8,10 +8,12 @@ own. In noise they drown, and its scatter is what distances between phases are m
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stemseg_core.system.execution import Execution
 from stemseg_core.windows.images import Frames
 
 #: Standard deviation of the noise, in that of the pixels of windows with contrast. Twice as much: thin edges drown;
@@ -21,7 +23,7 @@ FAINT = 0.05
 STRIP_ROWS = 64
 
 
-def with_faint_noise(frames: Frames, window: tuple[int, int], seed: int) -> Frames:
+def with_faint_noise(frames: Frames, window: tuple[int, int], seed: int, execution: Execution) -> Frames:
     """An image of which no part is without noise: the same, or a copy with faint noise where a part is quieter.
 
     The contrast is the deviation of pixels from the mean of their tile, as large as a window, which half of all such
@@ -39,6 +41,8 @@ def with_faint_noise(frames: Frames, window: tuple[int, int], seed: int) -> Fram
     if np.sqrt(power[0]) >= noise:
         return frames
     image = frames.image
+    size = noisy_bytes(frames)
+    execution.require(size, "a copy of the image with faint noise", "segment a part of the image")
     noisy = np.empty(image.shape, _noisy_type(image.dtype))
     rng = np.random.default_rng(seed)
     scale = noisy.dtype.type(noise * frames.gain)
@@ -54,7 +58,7 @@ def noisy_bytes(frames: Frames) -> int:
     return frames.image.size * _noisy_type(frames.image.dtype).itemsize
 
 
-def _noisy_type(dtype: np.dtype) -> np.dtype:
+def _noisy_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.result_type(dtype, np.float32)
 
 

@@ -1,0 +1,337 @@
+"""Intensity: where it tells phases apart, it corrects outlines, and makes the map of an image without a lattice.
+
+A window sees a bright particle from half a window away. The mean intensity about a pixel, over a fraction of a window,
+says where it ends. So where two phases differ in it by much more than it scatters within them, what the windows have
+got clearly wrong is put right: the faint glow of a particle, or the edge of the image, which no window is centred on.
+An image in which nothing is periodic may still have regions of their own intensity or texture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, gaussian_filter, label, maximum_filter1d
+
+from stemseg_core.phases.boundaries import deep_windows, depth_of
+from stemseg_core.phases.clusters import by_kmeans
+from stemseg_core.phases.scores import AUTO, MAX_PHASES, PhaseMap, Problem
+from stemseg_core.system.errors import ParameterError
+from stemseg_core.system.execution import Execution
+from stemseg_core.system.types import Array
+from stemseg_core.windows.grid import Grid, interpolation
+from stemseg_core.windows.images import Frames
+
+#: What the map of an image without a lattice says of itself.
+NOTE = "nothing periodic is seen in the image: phases are regions of their own intensity or texture"
+#: Means of pixels, in a side of a window, that an image is reduced to. Twice as many: four times the memory.
+BINS = 16
+#: Standard deviation of the Gaussian mean of intensity, in sides of a window. Twice as much: less noise, and corners
+#: are rounder.
+SPREAD = 0.14
+#: The same where nothing is periodic, so that no lattice has to be averaged out.
+SPREAD_WITHOUT_LATTICE = 0.08
+#: Part of the way from the darker to the brighter of two phases where one ends. Twice as much: bright phases are thin.
+LEVEL = 0.45
+#: Distance of this level from either phase, in the scatter of their intensities, from which on they differ. Twice as
+#: much: only images of hardly any noise are corrected.
+CLEAR_LEVEL = 2.75
+#: Least width, in sides of a window, of what is corrected: windows place boundaries better than that, also on thin
+#: edges, which are dark. Twice as much: maps that swell by half a window are left so.
+GROSS = 0.4
+#: Farthest that a pixel may be from the phase it is given to, in sides of a window; twice that at the edge of the
+#: image, up to which the map is only continued. Twice as much: more of a halo may change its phase.
+REACH = 0.75
+#: Distance of two clusters of intensity, in their scatter, above which they are two. The halves of noise are 2.65 apart
+#: whatever it looks like, many slices of a slow change up to 3.46. Twice as much: no image has two.
+SEPARATE = 3.6
+#: Weight of the mean of a phase everywhere among its means nearby, in that of all windows nearby. It only counts far
+#: from a phase.
+EVERYWHERE = 1e-4
+#: Bytes a pixel while outlines are corrected: labels, levels, distances, regions. It predicts memory only.
+BYTES_A_PIXEL = 40
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Mean intensity, and logarithm of its variance, about the centres of bins.
+
+    Attributes
+    ----------
+    planes : ndarray of shape (2, by, bx), float32
+    side : (int, int)
+        Of a bin, in pixels.
+    """
+
+    planes: Array
+    side: tuple[int, int]
+
+    @classmethod
+    def of(cls, frames: Frames, window: tuple[int, int], spread: float) -> Statistics:
+        """Of the pixels of an image that are not excluded, with a Gaussian of `spread` sides of a window."""
+        side = max(1, window[0] // BINS), max(1, window[1] // BINS)
+        (height, width), (y, x) = frames.image.shape[1:], side
+        ny, nx = height // y, width // x
+        sums = np.empty((3, ny, nx), np.float32)
+        for i in range(ny):
+            rows = slice(i * y, (i + 1) * y)
+            pixels = frames.pixels(0, rows, slice(0, nx * x), np.dtype(np.float32)).reshape(y, nx, x)
+            sums[0, i] = pixels.sum(axis=(0, 2))
+            sums[1, i] = np.square(pixels).sum(axis=(0, 2))
+            hidden = 0 if frames.mask is None else frames.mask[0, rows, : nx * x].reshape(y, nx, x).sum(axis=(0, 2))
+            sums[2, i] = y * x - hidden
+        sigma = [spread * w / s for w, s in zip(window, side, strict=True)]
+        total, squares, weight = (gaussian_filter(plane, sigma, mode="nearest") for plane in sums)
+        weight = np.maximum(weight, np.finfo(np.float32).tiny)
+        mean = total / weight
+        variance = np.maximum(squares / weight - mean**2, 1e-12)
+        return cls(np.stack([mean, np.log(variance)]), side)
+
+    def at_centers(self, grid: Grid) -> Array:
+        """Values (n, 2) at the centres of the included windows of a grid."""
+        along = [
+            interpolation((np.arange(n) * s + (w - b) / 2) / b, bins)
+            for n, s, w, b, bins in zip(
+                grid.included.shape, grid.step, grid.window, self.side, self.planes.shape[1:], strict=True
+            )
+        ]
+        return np.stack([along[1](along[0](plane, 0), 1)[grid.included] for plane in self.planes], axis=1)
+
+    def at_pixels(self, plane: int, shape: tuple[int, int]) -> Array:
+        """Values of a plane at all pixels, float32."""
+        return _spread(self.planes[plane], [(b - 1) / 2 for b in self.side], self.side, shape)
+
+
+class Level(NamedTuple):
+    """Where the brighter of two phases ends.
+
+    Attributes
+    ----------
+    plane : ndarray of shape (ny, nx)
+        Intensity of their boundary, at the centres of all windows.
+    brighter, darker : int
+    """
+
+    plane: Array
+    brighter: int
+    darker: int
+
+
+class ContrastMap(NamedTuple):
+    """Phases by intensity or texture.
+
+    Attributes
+    ----------
+    memberships : ndarray of shape (n, k), float32
+        Of the included windows.
+    label_image : ndarray of shape (y, x), int32
+    separation : float
+        Distance of the two nearest clusters, in their scatter.
+    """
+
+    memberships: NDArray[np.float32]
+    label_image: NDArray[np.int32]
+    separation: float
+
+
+def by_contrast(frames: Frames, problem: Problem, period: float | None) -> PhaseMap | None:
+    """Phases by intensity or texture, if that is asked for, or if nothing is periodic and they are clearly separated.
+
+    Raises
+    ------
+    ParameterError
+        If it is asked for, and they are not.
+    """
+    parameters, grid, execution = problem.parameters, problem.grid, problem.execution
+    asked, found = parameters.contrast == "only", None
+    if parameters.n_phases == 1 or parameters.contrast == "off":
+        return None
+    if not asked and (parameters.method != "kmeans" or period is not None):
+        return None
+    numbers = range(2, MAX_PHASES + 1) if parameters.n_phases == AUTO else [int(parameters.n_phases)]
+    for k in numbers:
+        tried = contrast_map(frames, grid, k, problem.seed, execution)
+        if tried.separation <= SEPARATE:
+            if asked and found is None:
+                raise ParameterError(
+                    f"`contrast=` finds no {k} phases: their intensities or textures are {tried.separation:.1f} times "
+                    f"their scatter apart, noise gives up to {SEPARATE}; take the default, which looks for lattices",
+                    contrast=parameters.contrast,
+                )
+            break
+        found = tried
+    if found is None:
+        return None
+    return PhaseMap(found.memberships, partition=True, pixels=found.label_image)
+
+
+def corrected(labels: NDArray[np.int32], frames: Frames, grid: Grid, k: int, execution: Execution) -> NDArray[np.int32]:
+    """Labels of pixels, those corrected that their intensity shows to be clearly wrong.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (y, x), int32
+        -1: excluded, and left as it is.
+    frames : Frames
+        The image.
+    grid : Grid
+        Of the windows that the labels are from.
+    k : int
+        Number of phases.
+
+    Returns
+    -------
+    ndarray of shape (y, x), int32
+        The same object if no two phases differ clearly.
+
+    Notes
+    -----
+    Levels are those of windows deep in the phases nearby, so that uneven light does not matter. Cost: 10 ns a pixel if
+    no phases differ, else some 300.
+    """
+    statistics = Statistics.of(frames, grid.window, SPREAD)
+    levels = _levels(labels, statistics, grid, k, execution)
+    if not levels:
+        return labels
+    intensity = statistics.at_pixels(0, labels.shape)
+    moved, phases = np.zeros(labels.shape, bool), sorted({p for level in levels for p in level[1:]})
+    given = labels.copy()
+    near = {phase: _near(labels == phase, grid.window) for phase in phases}
+    for phase in phases:
+        leaves = np.zeros(labels.shape, bool)
+        others = []
+        for level in levels:
+            if phase not in level[1:]:
+                continue
+            other = level.darker if phase == level.brighter else level.brighter
+            at = _spread(level.plane, [(w - 1) / 2 for w in grid.window], grid.step, labels.shape)
+            beyond = intensity < at if phase == level.brighter else intensity > at
+            leaves |= beyond & near[other] & (labels == phase)
+            others.append(other)
+        if leaves.any():
+            stays = np.isin(labels, others)
+            nearest = distance_transform_edt(~stays, return_distances=False, return_indices=True)
+            given[leaves] = labels[tuple(nearest[:, leaves])]
+            moved |= leaves
+    return np.where(moved & ~_gross(moved, grid.window), labels, given) if moved.any() else labels
+
+
+def contrast_map(frames: Frames, grid: Grid, k: int, seed: int, execution: Execution) -> ContrastMap:
+    """Phases by k-means of intensity or of texture, whichever is the better separated.
+
+    The texture is the standard deviation of the pixels about a place. Pixels are told apart by their own intensity or
+    texture, windows by those at their centres.
+    """
+    statistics = Statistics.of(frames, grid.window, SPREAD_WITHOUT_LATTICE)
+    every = Grid(np.ones(statistics.planes.shape[1:], bool), grid.window, statistics.side)
+    best: ContrastMap | None = None
+    at_centers = statistics.at_centers(grid)
+    for plane, values in enumerate(statistics.planes):
+        rows = values.reshape(-1, 1)
+        found = by_kmeans(rows, every, k, seed, execution).argmax(axis=1)
+        separation, centers, variance = _separation(rows[:, 0].astype(np.float64), found, k)
+        if best is not None and separation <= best.separation:
+            continue
+        edges = (centers[1:] + centers[:-1]) / 2
+        labels = np.searchsorted(edges, statistics.at_pixels(plane, frames.image.shape[1:])).astype(np.int32)
+        squares = (at_centers[:, plane, np.newaxis] - centers) ** 2
+        squares -= squares.min(axis=1, keepdims=True)
+        weights = np.exp(-squares / (2 * variance))
+        memberships = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+        best = ContrastMap(memberships, labels, separation)
+    assert best is not None
+    return best
+
+
+def contrast_bytes(n_pixels: int, n: int, k: int) -> float:
+    """Memory of `corrected` and of `contrast_map`."""
+    return n_pixels * BYTES_A_PIXEL + n * (8 + 16 * k)
+
+
+def _separation(values: Array, labels: Array, k: int) -> tuple[float, Array, float]:
+    """Least distance of neighbouring clusters over their scatter; their centres, rising, and the mean variance."""
+    counts = np.bincount(labels, minlength=k)
+    if counts.min() < 2:
+        return 0.0, np.linspace(values.min(), values.max(), k), 1.0
+    centers = np.bincount(labels, values, k) / counts
+    variances = np.bincount(labels, (values - centers[labels]) ** 2, k) / counts
+    order = np.argsort(centers)
+    centers, variances = centers[order], variances[order]
+    scatter = np.sqrt(np.maximum((variances[1:] + variances[:-1]) / 2, np.finfo(np.float64).tiny))
+    separation = float((np.diff(centers) / scatter).min()) if k > 1 else 0.0
+    return separation, centers, max(float(variances.mean()), float(np.finfo(np.float32).tiny))
+
+
+def _levels(labels: NDArray[np.int32], statistics: Statistics, grid: Grid, k: int, execution: Execution) -> list[Level]:
+    """Levels of the pairs of phases that differ clearly in intensity."""
+    execution = execution.called("contrast")
+    intensity = statistics.at_centers(grid)[:, 0]
+    own = np.where(grid.included, grid.at_centers(labels), -1)
+    some_deep = deep_windows(own.astype(np.int32))
+    means, scatters = [], []
+    for phase in range(k):
+        inside = own == phase
+        deep = inside & (depth_of(inside, grid.step) >= max(grid.window) / 2) if inside.any() else inside
+        deep = (deep if deep.sum() > 1 else inside & some_deep)[grid.included]
+        if deep.sum() < 2:
+            means.append(np.full(len(intensity), np.nan, np.float32))
+            scatters.append(np.inf)
+            continue
+        rows = np.stack([intensity * deep, deep], axis=1).astype(np.float32)
+        rows = grid.smooth(rows, max(grid.window), execution) + EVERYWHERE * rows.dtype.type(deep.mean()) * np.array(
+            [intensity[deep].mean(), 1], np.float32
+        )
+        mean = rows[:, 0] / rows[:, 1]
+        means.append(mean)
+        scatters.append(float(np.sqrt(np.square(intensity - mean)[deep].mean(dtype=np.float64))))
+    levels = []
+    for a in range(k):
+        for b in range(a + 1, k):
+            if not np.isfinite(scatters[a] + scatters[b]):
+                continue
+            bright, dark = (a, b) if means[a].mean() > means[b].mean() else (b, a)
+            apart = float(np.median(means[bright] - means[dark]))
+            if LEVEL * apart > CLEAR_LEVEL * scatters[dark] and (1 - LEVEL) * apart > CLEAR_LEVEL * scatters[bright]:
+                level = means[dark] + np.float32(LEVEL) * (means[bright] - means[dark])
+                plane = grid.to_planes(level[:, np.newaxis], float(np.median(level)))[0]
+                levels.append(Level(plane, bright, dark))
+    return levels
+
+
+def _near(inside: NDArray[np.bool_], window: tuple[int, int]) -> NDArray[np.bool_]:
+    """Pixels that a phase may reach to; at the edge of the image twice as far."""
+    near, farther = (_dilated(inside, [factor * REACH * w for w in window]) for factor in (1, 2))
+    (height, width), (y, x) = inside.shape, (w // 2 for w in window)
+    near[:y], near[height - y :] = farther[:y], farther[height - y :]
+    near[:, :x], near[:, width - x :] = farther[:, :x], farther[:, width - x :]
+    return near
+
+
+def _dilated(inside: NDArray[np.bool_], reach: list[float]) -> NDArray[np.bool_]:
+    result = inside.view(np.uint8)
+    for axis, distance in enumerate(reach):
+        result = maximum_filter1d(result, 2 * round(distance) + 1, axis=axis, mode="nearest")
+    return result.view(bool)
+
+
+def _gross(moved: NDArray[np.bool_], window: tuple[int, int]) -> NDArray[np.bool_]:
+    """Those connected regions that are at some place wide enough to be corrected."""
+    regions, n = label(moved)
+    depth = distance_transform_edt(np.pad(moved, 1, mode="edge"))[1:-1, 1:-1]
+    deepest = np.zeros(n + 1)
+    np.maximum.at(deepest, regions.ravel(), depth.ravel())
+    wide = 2 * deepest >= GROSS * max(window)
+    wide[0] = False
+    result: NDArray[np.bool_] = wide[regions]
+    return result
+
+
+def _spread(plane: Array, first: list[float], step: tuple[int, int], shape: tuple[int, int]) -> Array:
+    """Values of grid points, the first of which is at `first`, at all pixels: linear between them, constant beyond."""
+    along_y, along_x = (
+        interpolation((np.arange(size) - start) / s, n)
+        for size, start, s, n in zip(shape, first, step, plane.shape, strict=True)
+    )
+    return along_x(along_y(plane.astype(np.float32, copy=False), 0), 1)
