@@ -8,8 +8,6 @@ import pytest
 
 from stemseg_core import datasets, segment
 from stemseg_core.phases.window_sizes import window_sizes
-from stemseg_core.system.execution import Execution
-from stemseg_core.windows.images import Frames
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +16,8 @@ def two_phase():
 
 
 def test_sizes_that_are_asked_for():
-    found = partial(window_sizes, Frames.survey(np.zeros((400, 400))), pixel_size=None, execution=Execution())
+    found = partial(window_sizes, suited=(56, 56))
+    assert found(None, None) == [(56, 56)]
     assert found(48, None) == [(48, 48)]
     assert found(None, [32, 96, 64]) == [(64, 64), (96, 96), (32, 32)]
     assert found(32, [32, (96, 80), 64, 64]) == [(32, 32), (96, 80), (64, 64)]
