@@ -51,9 +51,6 @@ PROMINENT = 3.0
 #: Radii, in cycles a window, of the ring around a reflection: beyond its own width under the taper. Twice as much:
 #: other reflections of large cells lie in it.
 AROUND = (2.2, 3.7)
-#: Radius, in cycles a window, below which frequencies around a reflection do not count: thickness is there. Twice as
-#: much: skirts of thickness are taken for cells.
-SKIRT = 2.5
 #: Side, in pixels, of the means of pixels in which cells too large for `SIDE` are looked for. Twice as much: larger
 #: cells are found, in larger images alone.
 BINNED = 4
@@ -266,16 +263,16 @@ def _peaks(power: Array, radius: Array, side: int, weakest: float) -> tuple[floa
         return None, None
     peaks = (power == maximum_filter(power, 3)) & (radius <= radius[strongest])
     peaks &= (excess > SIGNIFICANT * spread) & (excess > weakest * highest)
-    standing = [radius[tuple(place)] for place in np.argwhere(peaks) if _stands_out(power, radius, place)]
+    standing = [radius[tuple(place)] for place in np.argwhere(peaks) if _stands_out(power, place)]
     return float(radius[strongest]), float(min(standing)) if standing else None
 
 
-def _stands_out(power: Array, radius: Array, place: NDArray[np.intp]) -> bool:
+def _stands_out(power: Array, place: NDArray[np.intp]) -> bool:
     """Whether a peak is much higher than what is around it, unlike speckle and the streak of an edge."""
     reach = ceil(AROUND[1])
     near = tuple(slice(p - reach, p + reach + 1) for p in place)
     distance = np.hypot(*np.ogrid[-reach : reach + 1, -reach : reach + 1])
-    around = (distance >= AROUND[0]) & (distance <= AROUND[1]) & (radius[near] >= SKIRT)
+    around = (distance >= AROUND[0]) & (distance <= AROUND[1])
     return bool(power[tuple(place)] > PROMINENT * power[near][around].max())
 
 
