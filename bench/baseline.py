@@ -11,16 +11,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stemseg_core import WindowFFT
-from stemseg_core.phases.window_sizes import step_of, window_sizes
+from stemseg_core.phases.window_sizes import step_of
 from stemseg_core.system.execution import Execution
 from stemseg_core.windows.images import Frames
+from stemseg_core.windows.periods import window_of
 
 Array = np.ndarray
 
 
 def baseline(image: Array, k: int, *, standardized: bool = False, rank: int = 32) -> Array:
     """Label of each pixel of an image, 0 to k - 1; `standardized`: each frequency has variance 1."""
-    window = window_sizes(Frames.survey(image), None, None, pixel_size=None, execution=Execution.of(None))[0]
+    window, _ = window_of(Frames.survey(image), execution=Execution.of(None))
     matrix = WindowFFT(window, step_of(window, None)).matrix(image)
     scaler = [StandardScaler()] if standardized else []
     scores = make_pipeline(*scaler, PCA(rank, random_state=0)).fit_transform(np.asarray(matrix))

@@ -57,6 +57,20 @@ def test_noise_has_no_regions(blur, k):
     assert found.separation < contrast.SEPARATE
 
 
+def test_what_is_excluded_is_no_region():
+    image, truth = blobs(0)
+    mask = np.zeros(image.shape, bool)
+    mask[:100, :120] = True
+    image[mask] = 50  # whatever is under a mask
+    result = segment(image, 2, mask=mask)
+    assert contrast.NOTE in result.notes
+    assert (result.label_image[mask] == -1).all()
+    assert adjusted_rand_score(truth[~mask], result.label_image[~mask]) > 0.85
+    noise = np.random.default_rng(1).standard_normal(image.shape)
+    found = contrast_map(Frames.survey(noise, mask), grid_over(image.shape), 2, 0, ONE)
+    assert found.separation < contrast.SEPARATE
+
+
 def test_noise_is_refused_if_contrast_alone_is_asked_for():
     image = np.random.default_rng(0).standard_normal((128, 128))
     with pytest.raises(ParameterError, match="finds no 2 phases"):

@@ -170,8 +170,9 @@ def test_parts_of_more_phases_than_scores_have_dimensions(two_phase):
 
 def test_the_number_of_phases_does_not_depend_on_the_method(two_phase):
     curves = [segment(two_phase[0], "auto", method=m).estimate.curves["separation"] for m in ("nfindr", "atgp", "nmf")]
-    for other in curves[1:]:
-        np.testing.assert_array_equal(other.value, curves[0].value)
+    assert len({curve.n_components for curve in curves}) == 1
+    np.testing.assert_array_equal(curves[2].value, curves[0].value)
+    np.testing.assert_allclose(curves[1].value, curves[0].value, rtol=0.05)  # its scores are not centred
 
 
 def test_limits_and_refusals():

@@ -117,7 +117,7 @@ def test_refused_before_any_work(two_phase, options, error, message):
         (np.zeros((0, 64)), ValueError, "image is empty"),
         ("a.npy", TypeError, r"image must be an array of pixels, got the name 'a.npy'; read .*read_image\('a.npy'\)"),
         (Path("a.npy"), TypeError, "image must be an array of pixels, got the name 'a.npy'"),
-        (np.zeros((8, 9)), ValueError, "image of 8 x 9 px is too small: k_min=3 leaves none"),
+        (np.eye(8, 9), ValueError, "image of 8 x 9 px is too small: k_min=3 leaves none"),
     ],
 )
 def test_images_that_are_refused(image, error, message):

@@ -61,11 +61,15 @@ class Statistics:
     Attributes
     ----------
     planes : ndarray of shape (2, by, bx), float32
+        Where all pixels of a bin are excluded, what is in the nearest one where they are not.
+    seen : ndarray of bool of shape (by, bx)
+        Which bins have pixels that are not excluded.
     side : (int, int)
         Of a bin, in pixels.
     """
 
     planes: Array
+    seen: NDArray[np.bool_]
     side: tuple[int, int]
 
     @classmethod
@@ -82,12 +86,17 @@ class Statistics:
             sums[1, i] = np.square(pixels).sum(axis=(0, 2))
             hidden = 0 if frames.mask is None else frames.mask[0, rows, : nx * x].reshape(y, nx, x).sum(axis=(0, 2))
             sums[2, i] = y * x - hidden
+        seen = sums[2] > 0
         sigma = [spread * w / s for w, s in zip(window, side, strict=True)]
         total, squares, weight = (gaussian_filter(plane, sigma, mode="nearest") for plane in sums)
         weight = np.maximum(weight, np.finfo(np.float32).tiny)
         mean = total / weight
         variance = np.maximum(squares / weight - mean**2, 1e-12)
-        return cls(np.stack([mean, np.log(variance)]), side)
+        planes = np.stack([mean, np.log(variance)])
+        if not seen.all():
+            nearest = distance_transform_edt(~seen, return_distances=False, return_indices=True)
+            planes = planes[:, nearest[0], nearest[1]]
+        return cls(planes, seen, side)
 
     def at_centers(self, grid: Grid) -> Array:
         """Values (n, 2) at the centres of the included windows of a grid."""
@@ -225,12 +234,12 @@ def contrast_map(frames: Frames, grid: Grid, k: int, seed: int, execution: Execu
     texture, windows by those at their centres.
     """
     statistics = Statistics.of(frames, grid.window, SPREAD_WITHOUT_LATTICE)
-    every = Grid(np.ones(statistics.planes.shape[1:], bool), grid.window, statistics.side)
+    bins = Grid(statistics.seen, grid.window, statistics.side)
     best: ContrastMap | None = None
     at_centers = statistics.at_centers(grid)
     for plane, values in enumerate(statistics.planes):
-        rows = values.reshape(-1, 1)
-        found = by_kmeans(rows, every, k, seed, execution).argmax(axis=1)
+        rows = values[statistics.seen][:, np.newaxis]
+        found = by_kmeans(rows, bins, k, seed, execution).argmax(axis=1)
         separation, centers, variance = _separation(rows[:, 0].astype(np.float64), found, k)
         if best is not None and separation <= best.separation:
             continue

@@ -96,7 +96,7 @@ def _refuse(frames: Frames, min_area: int) -> None:
             min_area=min_area,
         )
     low, high = frames.extremes[0]
-    if low == high:
+    if low == high and not (frames.mask is not None and frames.mask.all()):  # without a pixel, windows are missed first
         raise ParameterError(
             f"`image` is {low} in every pixel: there is no lattice to see; leave such images out", image=low
         )

@@ -53,6 +53,9 @@ TWICE_THE_LIMIT = 4.5
 #: Fewest windows, overlap not counted, of a map whose phases are called chance: on smaller ones true phases are hardly
 #: better separated. Twice as many: nothing is said of images of some 350 px.
 MIN_JUDGED_WINDOWS = 10.0
+#: Fewest windows that are looked at on such a map: fewer say little in as many dimensions as scores have. Twice as many:
+#: nothing is said of grids whose windows lie side by side.
+MIN_WITNESSES = 150
 #: Fewest windows of a phase that directions are learnt from, beside those that are judged. Twice as many: small phases
 #: are not judged.
 MIN_TEACHERS = 4
@@ -118,7 +121,7 @@ class Witnesses:
         what changes gradually makes no step. The separation is that step over the scatter about it, in the phase that
         scatters more, and of several phases that of the nearest two. It is not known, NaN, where a phase has no core,
         or hardly any, or is a band between two others that looks like a mixture of these, nor in images of less than
-        `MIN_JUDGED_WINDOWS` where it is no larger than chance.
+        `MIN_JUDGED_WINDOWS` and on grids of less than `MIN_WITNESSES` where it is no larger than chance.
 
         Clusters of random fields are separated by 3 to 4, the more the fewer windows there are, hence the limit. Cost:
         some 10 ms for each pair of phases.
@@ -133,7 +136,8 @@ class Witnesses:
             if k > 2 and judge.some_band_is_a_mixture():
                 return Separation(k, np.nan, limit)
             value = float(np.min([judge.step(i, j) for i in range(k) for j in range(i)]))
-        judged = value > limit or places.n_disjoint >= MIN_JUDGED_WINDOWS
+        told = places.n_disjoint >= MIN_JUDGED_WINDOWS and len(rows) >= MIN_WITNESSES
+        judged = value > limit or told
         return Separation(k, value if judged else np.nan, limit)
 
 
