@@ -28,7 +28,7 @@ from stemseg_core.system.types import Array, Partial
 DEEP_SHARE = 0.5
 #: Part of the mean variance that is added to the scatter within phases in every direction: scatter that is small deep
 #: in the phases need not be small beside a boundary. Twice as much: directions of little scatter count less.
-RIDGE = 0.5
+RIDGE = 0.3
 #: Depth of the middle of a phase, in sides of a window, from which on the phase is present there. Twice as much: layers
 #: thinner than one and a half windows may be taken for rims.
 THICK = 0.375

@@ -53,8 +53,8 @@ TWICE_THE_LIMIT = 4.5
 #: Fewest windows, overlap not counted, of a map whose phases are called chance: on smaller ones true phases are hardly
 #: better separated. Twice as many: nothing is said of images of some 350 px.
 MIN_JUDGED_WINDOWS = 10.0
-#: Fewest windows that are looked at on such a map: fewer say little in as many dimensions as scores have. Twice as many:
-#: nothing is said of grids whose windows lie side by side.
+#: Fewest windows that are looked at on such a map: fewer say little in as many dimensions as scores have. Twice as
+#: many: nothing is said of grids whose windows lie side by side.
 MIN_WITNESSES = 150
 #: Fewest windows of a phase that directions are learnt from, beside those that are judged. Twice as many: small phases
 #: are not judged.
