@@ -56,7 +56,7 @@ def test_discriminant_is_that_of_scikit_learn():
     assert abs(np.corrcoef(points[:, 0], theirs.transform(scores)[:, 0])[0, 1]) > 0.999
     within = [points[labels == phase] - means[phase] for phase in (0, 1)]
     scatter = np.mean([(one**2).mean() for one in within])
-    assert 0.1 < scatter < 1 / (1 + RIDGE)  # with the ridge, which is half of its mean over directions, it is the unit
+    assert 0.1 < scatter < 1 / (1 + RIDGE)  # with the ridge, which is part of its mean over directions, it is the unit
 
 
 def test_what_changes_between_neighbours_does_not_tell_phases_apart():
@@ -67,10 +67,10 @@ def test_what_changes_between_neighbours_does_not_tell_phases_apart():
     change = np.diag([1.0, 0, 0, 0, 0, 0])
     steady = discriminate(scores, labels, 2, change, ONE_THREAD).points[:, 0]
     assert abs(np.corrcoef(both, scores[:, 0])[0, 1]) > 0.8
-    # The first direction is worth 4^2 / (1 + 6 + 1) where the second is worth 4^2 / (1 + 1): the ridge is half of the
-    # mean variance, 2.
+    # The first direction is worth 4^2 / (1 + 6 + r) where the second is worth 4^2 / (1 + r), for a mean variance of 2.
+    r = 2 * RIDGE
     weight = np.linalg.lstsq(scores - scores.mean(axis=0), steady - steady.mean(), rcond=None)[0]
-    assert weight[0] / weight[1] == pytest.approx(1 / 4, rel=0.05)
+    assert weight[0] / weight[1] == pytest.approx((1 + r) / (7 + r), rel=0.05)
     for scale in (1e-6, 1e6):  # only the directions of a change count
         found = discriminate(scores, labels, 2, scale * change, ONE_THREAD).points[:, 0]
         np.testing.assert_allclose(found, steady, rtol=1e-4, atol=1e-4)
