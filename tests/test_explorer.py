@@ -129,6 +129,12 @@ def test_gray_from_dark_to_bright():
     assert (np.diff(gray[30].astype(int)) >= 0).all()
 
 
+def test_brightness_of_what_is_not_finite():
+    for dtype in (np.float16, np.float32, np.float64):
+        values = np.array([-np.inf, -1, 0, 1, 1000, np.inf, np.nan], dtype)
+        assert explorer.brightness(values, -1.0, 1.0).tolist() == [0, 0, 128, 255, 255, 255, 0]
+
+
 def test_large_images_are_shown_smaller(monkeypatch):
     monkeypatch.setattr(explorer, "MAP_PIXELS", 32)
     s = build()

@@ -98,9 +98,9 @@ def _patterns(s: Segmentation, stride: int) -> NDArray[np.uint8] | None:
 
 
 def brightness(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """Values from `low` to `high` as 0 to 255; those beyond are cut off, NaN is 0."""
-    scaled = np.clip((np.nan_to_num(values) - low) * (255 / max(high - low, 1e-12)), 0, 255)
-    return np.rint(scaled).astype(np.uint8)
+    """Values from `low` to `high` as 0 to 255; those beyond, infinite ones too, are cut off, NaN is 0."""
+    scaled = np.subtract(values, low, dtype=np.float64) * (255 / max(high - low, 1e-12))
+    return np.rint(np.nan_to_num(np.clip(scaled, 0, 255))).astype(np.uint8)
 
 
 def data_of(s: Segmentation) -> dict[str, Any]:
