@@ -14,6 +14,7 @@ from stemseg_core.lattices.measure import cell_again, described, find_cell, latt
 from stemseg_core.lattices.pairs import Pairs
 from stemseg_core.lattices.properties import Phases
 from stemseg_core.lattices.reflections import find_peaks
+from stemseg_core.lattices.turn import local_turn
 
 WINDOW = (48, 48)
 
@@ -316,6 +317,16 @@ def test_pairs_and_peaks():
         assert np.abs(steps).max() < 1e-3
     assert find_peaks(pairs).frequencies[0] == pytest.approx(g, abs=1e-4)
     assert Pairs.within(image, everywhere(image), (201, 40)) is None
+
+
+def test_no_pairs_in_a_narrow_region():
+    """As wide as a window across, but nowhere does one lie in it; nor has it a turn there."""
+    image = crystal((200, 200), vectors(13.0, 13.0, 90, 0))
+    y, x = np.ogrid[:200, :200]
+    band = np.abs(y - x) < 8
+    assert Pairs.within(image, band, (40, 40)) is None
+    cell = find_cell(image, everywhere(image), WINDOW)
+    assert np.isnan(local_turn(image, band, cell, np.array([(100.0, 100.0)]), None)).all()
 
 
 def test_the_local_turn():

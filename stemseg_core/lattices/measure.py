@@ -134,7 +134,7 @@ def find_cell(image: Array, region: NDArray[np.bool_], window: tuple[int, int]) 
         smaller = min(1.0, MEASURED_CYCLES / float(np.hypot(*basis[0])))
         height, width = (2 * round(side * smaller / 2) for side in pairs.sides)
         within = Pairs.within(image, region, (height, width))
-        if within is None:
+        if within is None or not within.n.all():
             continue
         cell = _fitted(within, indices, basis / pairs.sides, power)
         if agree:

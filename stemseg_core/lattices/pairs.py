@@ -94,6 +94,8 @@ class Pairs:
         while np.count_nonzero(cells[::thinned, ::thinned]) > most:
             thinned += 1
         places = thinned * np.argwhere(cells[::thinned, ::thinned])
+        if not len(places):
+            return None
         mates = np.stack([m[tuple(places.T)] for m in (below, right)])
         lag = (LAG * pitch[0], LAG * pitch[1])
         return cls(
