@@ -274,6 +274,8 @@ def test_uncertain():
     assert uncertain(12.31, 0.097) == "12.31(10)"
     assert uncertain(104.2, 13.0) == "104(13)"
     assert uncertain(1.5, 0.0) == "1.5"
+    assert uncertain(-0.04, 0.3) == "0.0(3)"
+    assert uncertain(-0.4, 3.0) == "0(3)"
 
 
 def test_a_lattice_measured_again():

@@ -117,8 +117,8 @@ class Lattice:
 def uncertain(value: float, uncertainty: float) -> str:
     """A number with its uncertainty in its last digit, or the last two if the first of these is a 1: ``0.3905(3)``."""
     if not uncertainty > 0:
-        return f"{value:.6g}"
+        return f"{value:z.6g}"
     digits = 1 - floor(log10(uncertainty)) if f"{uncertainty:e}"[0] == "1" else -floor(log10(uncertainty))
     if digits <= 0:
-        return f"{value:.0f}({uncertainty:.0f})"
-    return f"{value:.{digits}f}({round(uncertainty * 10**digits)})"
+        return f"{value:z.0f}({uncertainty:.0f})"
+    return f"{value:z.{digits}f}({round(uncertainty * 10**digits)})"
