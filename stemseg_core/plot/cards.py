@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from stemseg_core.lattices.lattice import Lattice, Spacing, uncertain
 from stemseg_core.plot.drawing import seen
 from stemseg_core.plot.explorer import brightness, magma, pattern_bar, pattern_sides
+from stemseg_core.plot.marks import SAME, reflections
 from stemseg_core.plot.markup import data_uri, indexed_png
 
 if TYPE_CHECKING:
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
 
 #: Spacings that a card names, the strongest. Twice as many: cards that are mostly numbers.
 NAMED_SPACINGS = 4
-#: Spacings that differ by less than this share are named once. Twice as much: unlike ones are missing.
-SAME = 0.02
-#: Reflections that are ringed, the strongest. Twice as many: rings around what is hardly seen.
-RINGS = 12
 #: Radius of a ring in pixels of a pattern. Twice as much: rings of neighbours meet.
 RING = 1.5
 
@@ -66,16 +63,15 @@ def pattern(s: Segmentation, phase: int) -> str:
 
 
 def _rings(s: Segmentation, phase: int) -> str:
-    """A ring around each of the strongest reflections that the pattern shows, and around its negative."""
+    """A ring around each reflection that the pattern shows, and around its negative."""
     lattice, (height, width) = s.lattices[phase], pattern_sides(s)
     if lattice is None:
         return ""
     radius = RING * max(height / len(s.ky), width / len(s.kx))
-    shown = [r for r in lattice.spacings[:RINGS] if abs(r.ky) < height / 2 - radius and abs(r.kx) < width / 2 - radius]
     rings = [
         f'<circle cx="{sign * r.kx:.6g}" cy="{sign * r.ky:.6g}" r="{radius:.4g}"><title>'
         f"({r.indices[0]} {r.indices[1]}) {_length(r)} {escape(lattice.units)}</title></circle>"
-        for r in shown
+        for r in reflections(s, lattice)
         for sign in (1, -1)
     ]
     view = f"{-width / 2:.6g} {-height / 2:.6g} {width:.6g} {height:.6g}"

@@ -1,4 +1,4 @@
-"""Reflections of the lattices of phases, marked in the pictures of their patterns."""
+"""Reflections of the lattices of phases that their patterns show, and marks of them in pictures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from stemseg_core.lattices.lattice import Lattice, Spacing
     from stemseg_core.phases.segmentation import Segmentation
 
 #: Spacings that are written beside their reflection, at most. Twice as many: they run into each other in small panels.
@@ -34,14 +35,18 @@ class Mark(NamedTuple):
     words: str
 
 
+def reflections(s: Segmentation, lattice: Lattice) -> list[Spacing]:
+    """Reflections of a lattice that patterns show, the strongest first."""
+    top, right = (float(k.max()) for k in s.frequency_axes)
+    return [spacing for spacing in lattice.spacings if abs(spacing.ky) <= top and abs(spacing.kx) <= right]
+
+
 def marks_of(s: Segmentation, phase: int) -> list[Mark]:
     """Reflections of a phase that its pattern shows, each with its negative; few have their spacing beside them."""
     lattice = s.lattices[phase]
     if lattice is None:
         return []
-    top, right = (float(k.max()) for k in s.frequency_axes)
-    both = [(sign * p.ky, sign * p.kx, p.d) for p in lattice.spacings for sign in (1, -1)]
-    seen = [mark for mark in both if abs(mark[0]) <= top and abs(mark[1]) <= right]
+    seen = [(sign * p.ky, sign * p.kx, p.d) for p in reflections(s, lattice) for sign in (1, -1)]
     words: dict[tuple[float, float], str] = {}
     for _, _, d in seen:
         like = [(ky, kx) for ky, kx, other in seen if abs(other / d - 1) <= SAME]
