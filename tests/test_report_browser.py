@@ -281,6 +281,7 @@ def test_browser_that_cannot_unpack(browser, file):
     try:
         browser.open(file, ready="document.getElementById('window').hidden")
         assert not browser.run("document.getElementById('window').checkVisibility()")
+        assert not browser.run("document.getElementById('keys').checkVisibility()")  # they do nothing
         browser.run("document.querySelector('input[value=\"2\"]').click()")
         assert browser.run(SEEN) == ["2"]
     finally:

@@ -193,7 +193,7 @@
   }
 
   unpack().then(explore, (reason) => {
-    find("window").hidden = true; // an old browser: the rest of the page works
+    for (const id of ["window", "keys"]) find(id).hidden = true; // an old browser: the rest of the page works
     console.warn(`No patterns of windows: ${reason}`);
   });
 })();
