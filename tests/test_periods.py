@@ -96,6 +96,14 @@ def test_amorphous_material_has_no_ring(seed, sigma, side):
     assert longest_period(counts) is None
 
 
+@pytest.mark.parametrize("side", range(12, 26))
+def test_small_images(side):
+    y, x = np.mgrid[:side, :side]
+    for period in (3.2, side / 4):
+        image = np.cos(2 * np.pi * x / period) + np.cos(2 * np.pi * y / period)
+        assert longest_period(image) in (None, pytest.approx(period, rel=0.15))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_noise_has_no_period(seed):
     assert longest_period(np.random.default_rng(seed).standard_normal((400, 400))) is None

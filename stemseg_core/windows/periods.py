@@ -270,10 +270,11 @@ def _peaks(power: Array, radius: Array, side: int, weakest: float) -> tuple[floa
 def _stands_out(power: Array, place: NDArray[np.intp]) -> bool:
     """Whether a peak is much higher than what is around it, unlike speckle and the streak of an edge."""
     reach = ceil(AROUND[1])
-    near = tuple(slice(p - reach, p + reach + 1) for p in place)
-    distance = np.hypot(*np.ogrid[-reach : reach + 1, -reach : reach + 1])
+    # Spectra of small images end nearer than that.
+    near = [np.arange(max(0, p - reach), min(n, p + reach + 1)) for p, n in zip(place, power.shape, strict=True)]
+    distance = np.hypot(*np.ix_(*(along - p for along, p in zip(near, place, strict=True))))
     around = (distance >= AROUND[0]) & (distance <= AROUND[1])
-    return bool(power[tuple(place)] > PROMINENT * power[near][around].max())
+    return bool(power[tuple(place)] > PROMINENT * power[np.ix_(*near)][around].max())
 
 
 def _radius(power: Array) -> Array:
