@@ -109,6 +109,13 @@ def test_separation_is_the_step_over_the_scatter(rng):
     assert separation(planes, labels).value == pytest.approx(6, rel=0.05)
 
 
+def test_one_score(rng):
+    planes = rng.standard_normal((1, 100, 100))
+    planes[0, :, 50:] += 6
+    labels = np.broadcast_to(np.arange(100) // 50, (100, 100))
+    assert separation(planes, labels).value == pytest.approx(6, rel=0.05)
+
+
 def test_what_changes_gradually_makes_no_step(rng):
     planes = fields(rng, 60, 60)
     planes[0] += 30 * np.arange(60) / 60

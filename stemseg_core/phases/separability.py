@@ -288,7 +288,9 @@ class _Judge:
         """Covariance (r, r) within the cores, of known windows; the noise adds as much again, as for boundaries."""
         cores = [self.rows[core & known] for core in self.places.cores]
         large = [core for core in cores if len(core) >= 2 * MIN_TEACHERS]
-        within = np.mean([np.cov(core.T) for core in large], axis=0) if large else np.zeros_like(self.noise)
+        # Of one score, `cov` is a number.
+        scatters = [np.atleast_2d(np.cov(core.T)) for core in large]
+        within = np.mean(scatters, axis=0) if large else np.zeros_like(self.noise)
         trace, noise_trace = np.trace(within), np.trace(self.noise)
         if noise_trace > 0:
             within = within + self.noise * (trace / noise_trace)
