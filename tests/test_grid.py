@@ -147,6 +147,14 @@ def test_coarsened_rows_are_of_every_other_window_along_both_axes(excluded):
     assert grid.step == (6, 4)
 
 
+@pytest.mark.parametrize("shape", [(1, 100), (100, 1), (2, 100)])
+def test_a_thin_grid_is_coarsened(shape):
+    grid = grid_of(shape)
+    rows = np.argwhere(grid.included)
+    coarse, chosen = grid.coarsened(10), grid.coarsened_rows(rows, 10)
+    assert len(chosen) == coarse.included.sum() > 10
+
+
 @pytest.mark.parametrize("excluded", [[], HOLES])
 def test_planes(excluded):
     grid = grid_of((150, 12), excluded)

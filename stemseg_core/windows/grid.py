@@ -158,7 +158,8 @@ class Grid:
     def coarsened(self, n_rows: int) -> Grid:
         """The grid of every m-th window along both axes, so that about `n_rows` are included; see `coarsening`."""
         m = coarsening(int(self._rows_above[-1]), n_rows)
-        included = self.included[m // 2 :: m, m // 2 :: m]
+        first_y, first_x = self._first_of_coarsened(m)
+        included = self.included[first_y::m, first_x::m]
         return Grid(included, self.window, (m * self.step[0], m * self.step[1]))
 
     def coarsened_rows(self, rows: Array, n_rows: int) -> Array:
@@ -166,11 +167,17 @@ class Grid:
         m = coarsening(len(rows), n_rows)
         if m == 1:
             return rows
+        first_y, first_x = self._first_of_coarsened(m)
         chosen = [
-            rows[self._rows_above[y] + np.flatnonzero(np.flatnonzero(self.included[y]) % m == m // 2)]
-            for y in range(m // 2, len(self.included), m)
+            rows[self._rows_above[y] + np.flatnonzero(np.flatnonzero(self.included[y]) % m == first_x)]
+            for y in range(first_y, len(self.included), m)
         ]
         return np.concatenate(chosen)
+
+    def _first_of_coarsened(self, m: int) -> tuple[int, int]:
+        """The first window of every m-th along both axes: the middle one of m, or of all if there are fewer."""
+        ny, nx = self.included.shape
+        return min(m // 2, (ny - 1) // 2), min(m // 2, (nx - 1) // 2)
 
     def noise_covariance(self, rows: Array) -> NDArray[np.float64]:
         """Covariance (r, r) of the noise of rows (n, r): half that of the differences between neighbouring windows.
