@@ -59,7 +59,7 @@ class Method:
     centred : bool
         Whether scores are of spectra minus their mean.
     may_whiten : bool
-        Whether the noise of the scores may be made equal; else `whiten` counts for the number of phases alone.
+        Whether the noise of the scores may be made equal; else `whiten` changes nothing.
     keeps_rows : bool
         Whether it keeps the spectra in memory itself, if there is room.
     """

@@ -44,12 +44,13 @@ class Segmentation:
     image : ndarray of shape (y, x)
         The image as it was given.
     labels : ndarray of shape (ny, nx), int32
-        Phase of each window, that of its largest membership, or of its central pixel where this was given away as part
-        of a region below `min_area`; 0 is the phase with most pixels of `label_image`, ties by the first pixel; -1:
-        excluded.
+        Phase of each window, that of its largest membership, or of its central pixel where intensity corrected this or
+        it was part of a region below `min_area`; 0 is the phase with most pixels of `label_image`, ties by the first
+        pixel; -1: excluded.
     label_image : ndarray of shape (y, x), int32
         Phase of each pixel: memberships interpolated linearly between window centres, held constant outside the
-        outermost ones, then the largest; without regions below `min_area`.
+        outermost ones, then the largest; corrected by intensity, or found by it alone (`contrast`); without regions
+        below `min_area`.
     abundances : ndarray of shape (k, ny, nx), float32
         Memberships of each window, regularised if that was asked for, summing to 1; NaN where excluded.
     components : ndarray of shape (k, 2 hy + 1, 2 hx + 1), float32
