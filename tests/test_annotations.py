@@ -6,6 +6,7 @@ from numpy.testing import assert_array_equal
 from scipy.ndimage import gaussian_filter
 
 from stemseg_core import Segmentation, datasets, segment
+from stemseg_core.system.errors import ParameterError
 from stemseg_core.windows.annotations import find_annotations
 
 GLYPHS = {
@@ -163,3 +164,10 @@ def test_segment_keeps_it_where_nothing_would_be_left():
 def test_refused():
     with pytest.raises(ValueError, match=r"annotations must be one of \('exclude', 'keep'\), got 'drop'"):
         segment(np.zeros((64, 64)), 2, annotations="drop")
+
+
+def test_nothing_beside_a_scale_bar_is_refused():
+    image = np.zeros((256, 256), np.uint8)
+    image[230:236, 20:120] = 255
+    with pytest.raises(ParameterError, match="image is 0 in every pixel"):
+        segment(image, 2)

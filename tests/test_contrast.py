@@ -71,6 +71,14 @@ def test_what_is_excluded_is_no_region():
     assert found.separation < contrast.SEPARATE
 
 
+def test_a_number_that_was_found_gives_the_same_map():
+    image, _ = blobs(1)
+    found = segment(image, "auto")
+    assert contrast.NOTE in found.notes
+    again = segment(image, len(found.fractions))
+    np.testing.assert_array_equal(again.label_image, found.label_image)
+
+
 def test_noise_is_refused_if_contrast_alone_is_asked_for():
     image = np.random.default_rng(0).standard_normal((128, 128))
     with pytest.raises(ParameterError, match="finds no 2 phases"):

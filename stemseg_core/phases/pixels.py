@@ -60,6 +60,7 @@ class Pixels:
         if found is None:
             return cls(frames, masked, False, ())
         without = _without(frames, found)
+        _refuse(without, 0)
         side = min(TRIED_WINDOW, *(n // 2 for n in frames.image.shape[1:]))
         left, all_of_them = (some.included((side, side), (1, 1)).sum() for some in (without, frames))
         if left < LEFT_SHARE * all_of_them:

@@ -24,7 +24,7 @@ from stemseg_core.phases.regularize import regularized
 from stemseg_core.phases.scores import AUTO, PhaseMap, Problem
 from stemseg_core.phases.segmentation import Segmentation, phase_warnings
 from stemseg_core.phases.spectra import Spectra
-from stemseg_core.phases.vacuum import with_faint_noise
+from stemseg_core.phases.vacuum import noisy_bytes, with_faint_noise
 from stemseg_core.phases.window_sizes import step_of, window_sizes
 from stemseg_core.rows import sources
 from stemseg_core.stages.compress import RANK
@@ -327,7 +327,7 @@ def _plan(image: ArrayLike, parameters: Parameters, execution: Execution) -> Pla
             f"`n_phases=` needs as many windows, the image has {n}; take a smaller step or window",
             n_phases=parameters.n_phases,
         )
-    needed = needed_bytes(laid, parameters, execution.n_threads)
+    needed = needed_bytes(laid, parameters, execution.n_threads) + (0 if seen is frames else noisy_bytes(frames))
     execution.require(needed, f"segmenting {n} windows", "take a larger step or a smaller rank")
     rows = matrix if method.keeps_rows else sources.cached(matrix, execution.spare(needed))
     spectra = Spectra(rows, matrix.half_plane, frequencies, parameters.normalize)
