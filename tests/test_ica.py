@@ -137,8 +137,9 @@ def test_any_kind_of_random_state():
     of_generator = ICA(3, random_state=rng).fit(X).mixing_
     assert rng.bit_generator.state != before
     np.testing.assert_array_equal(ICA(3, random_state=np.random.default_rng(3)).fit(X).mixing_, of_generator)
-    for found in (of_generator, ICA(3, random_state=None).fit(X).mixing_):
-        np.testing.assert_allclose(found, fitted[0], rtol=0.02, atol=0.02)
+    np.testing.assert_allclose(of_generator, fitted[0], rtol=0.02, atol=0.02)
+    # Some draw in a thousand may end in another optimum: what is found with fresh entropy is not compared.
+    assert ICA(3, random_state=None).fit(X).mixing_.shape == (40, 3)
     with pytest.raises(ValueError, match="random_state must be a whole number"):
         ICA(3, random_state="seed").fit(X)
 
