@@ -160,20 +160,17 @@ def by_contrast(frames: Frames, problem: Problem, period: float | None) -> Phase
     if not asked and (parameters.method != "kmeans" or period is not None):
         return None
     numbers = range(2, MAX_PHASES + 1) if parameters.n_phases == AUTO else [int(parameters.n_phases)]
-    largest = 0.0
     for k in numbers:
         tried = contrast_map(frames, grid, k, problem.seed, execution)
-        largest = max(largest, tried.separation)
-        if tried.separation > SEPARATE:
-            found = tried
-        elif found is not None:
-            break
-    if found is None and asked:
-        raise ParameterError(
-            f"`contrast=` finds no {parameters.n_phases} phases: their intensities or textures are {largest:.1f} times "
-            f"their scatter apart, noise gives up to {SEPARATE}; take the default, which looks for lattices",
-            contrast=parameters.contrast,
-        )
+        if tried.separation <= SEPARATE:
+            if asked and found is None:
+                raise ParameterError(
+                    f"`contrast=` finds no {k} phases: their intensities or textures are {tried.separation:.1f} times "
+                    f"their scatter apart, noise gives up to {SEPARATE}; take the default, which looks for lattices",
+                    contrast=parameters.contrast,
+                )
+            break  # many thin slices of one region may pass for more
+        found = tried
     if found is None:
         return None
     return PhaseMap(found.memberships, partition=True, pixels=found.label_image)
