@@ -1,7 +1,8 @@
-"""A result that no method has made: quickly there, and every number is known."""
+"""Results to draw: one that no method has made, of which every number is known; and a small one that is segmented."""
 
 import numpy as np
 
+from stemseg_core import datasets, segment
 from stemseg_core.phases.segmentation import Segmentation
 
 PARAMS = {
@@ -41,3 +42,11 @@ def build(**changes):
         "versions": {"numpy": "9.9.9", "blas": "openblas <x>"},
     }
     return Segmentation(**attributes | changes)
+
+
+def segmented():
+    """Two phases, windows of 32 px every 8 px, pixels that are not square, and an excluded corner."""
+    image, _ = datasets.two_phase((128, 160), random_state=1)
+    mask = np.zeros(image.shape, bool)
+    mask[:40, :50] = True
+    return segment(image, 2, window=32, step=8, mask=mask, pixel_size=(0.02, 0.03))

@@ -8,11 +8,11 @@ import zlib
 
 import numpy as np
 import pytest
-from hand_made import build
+from hand_made import build, segmented
 from matplotlib import colormaps
 from PIL import Image
 
-from stemseg_core import WindowFFT, datasets, segment
+from stemseg_core import WindowFFT
 from stemseg_core.plot import cards, explorer, phase_colors
 from stemseg_core.plot.drawing import label_edges
 
@@ -20,10 +20,7 @@ from stemseg_core.plot.drawing import label_edges
 @pytest.fixture(scope="module")
 def found():
     """A map of windows of 32 px, every 8 px, with an excluded corner."""
-    image, _ = datasets.two_phase((128, 160), random_state=1)
-    mask = np.zeros(image.shape, bool)
-    mask[:40, :50] = True
-    return segment(image, 2, window=32, step=8, mask=mask, pixel_size=(0.02, 0.03))
+    return segmented()
 
 
 def pictures(html):

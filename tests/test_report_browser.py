@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 from browser import CHROMIUM, Browser
-from hand_made import build
+from hand_made import build, segmented
 from matplotlib import colormaps
 
-from stemseg_core import datasets, segment
 from stemseg_core.plot import explorer
 from stemseg_core.plot.report import write_report
 
@@ -24,10 +23,7 @@ def browser():
 @pytest.fixture(scope="module")
 def found():
     """Two phases, windows of 32 px every 8 px, pixels that are not square, and an excluded corner."""
-    image, _ = datasets.two_phase((128, 160), random_state=1)
-    mask = np.zeros(image.shape, bool)
-    mask[:40, :50] = True
-    return segment(image, 2, window=32, step=8, mask=mask, pixel_size=(0.02, 0.03))
+    return segmented()
 
 
 @pytest.fixture(scope="module")
