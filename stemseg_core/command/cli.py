@@ -98,7 +98,7 @@ def _segment(arguments: argparse.Namespace) -> None:
         given["mask"] = job.read_mask(given["mask"])
     job.check_output(arguments.output)
     result = _run(job, given.pop("n_phases"), given, arguments.quiet)
-    job.look_for_a_lattice(given.get("mask"), given.get("n_jobs"), search=not given.keys() & {"window", "windows"})
+    job.look_for_a_lattice(result.period, decided=not given.keys() & {"window", "windows"})
     _tell_warnings(job)
     with _progress(arguments.quiet) as progress:
         summary = job.write(result, arguments.output, progress=progress)

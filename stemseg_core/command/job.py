@@ -29,7 +29,6 @@ from stemseg_core.phases.segmentation import Segmentation
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.threads import Progress
 from stemseg_core.system.versions import VERSION
-from stemseg_core.windows.periods import longest_period
 
 #: Files of the folder of results, written by `_arrays`, `_pictures` and `Job.write`; put into it in this order.
 RESULTS = (
@@ -101,14 +100,13 @@ class Job:
         height, width = max(1, round(y)), max(1, round(x))
         return height if height == width else (height, width)
 
-    def look_for_a_lattice(self, mask: NDArray[np.bool_] | None, n_jobs: int | None, *, search: bool) -> None:
-        """Warn of pixels that are too large for one, and note if none is found, where it is to be searched for."""
+    def look_for_a_lattice(self, period: float | None, *, decided: bool) -> None:
+        """Warn of pixels that are too large for one, and note if none was found, where it decided on the window."""
         pixel_size = self.image.pixel_size
         doubt = too_coarse(pixel_size)
         if doubt:
             self.warnings.append(f"{doubt}; what is found is not told apart by lattices")
-        elif search:
-            period = longest_period(self.image.data, mask, pixel_size=pixel_size, execution=Execution.of(n_jobs))
+        elif decided:
             doubt = no_lattice(period, pixel_size)
         if doubt:
             self.notes.append(doubt)
