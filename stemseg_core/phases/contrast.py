@@ -21,7 +21,7 @@ from stemseg_core.phases.scores import AUTO, MAX_PHASES, PhaseMap, Problem
 from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.types import Array
-from stemseg_core.windows.grid import Grid, interpolation
+from stemseg_core.windows.grid import Grid, interpolation, nearest_values
 from stemseg_core.windows.images import Frames
 
 #: What the map of an image without a lattice says of itself.
@@ -221,8 +221,7 @@ def corrected(labels: NDArray[np.int32], frames: Frames, grid: Grid, k: int, exe
             others.append(other)
         if leaves.any():
             stays = np.isin(labels, others)
-            nearest = distance_transform_edt(~stays, return_distances=False, return_indices=True)
-            given[leaves] = labels[tuple(nearest[:, leaves])]
+            given[leaves] = nearest_values(labels, stays, leaves)
             moved |= leaves
     return np.where(moved & ~_gross(moved, grid.window), labels, given) if moved.any() else labels
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import distance_transform_edt, grey_opening
+from scipy.ndimage import grey_opening
 
 from stemseg_core.phases.parameters import Parameters
 from stemseg_core.system.errors import ParameterError
 from stemseg_core.windows.annotations import Annotations, find_annotations
+from stemseg_core.windows.grid import nearest_values
 from stemseg_core.windows.images import Frames
 
 #: Side, in pixels, of the windows whose number tells whether enough are left beside annotations. Twice as much: more
@@ -76,8 +77,7 @@ class Pixels:
             hidden = label_image < 0
             if self.masked is not None:
                 hidden &= grey_opening(~self.masked, window)
-            nearest = distance_transform_edt(label_image < 0, return_distances=False, return_indices=True)
-            label_image[hidden] = label_image[tuple(nearest[:, hidden])]
+            label_image[hidden] = nearest_values(label_image, label_image >= 0, hidden)
         if self.masked is not None:
             label_image[self.masked] = -1
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, label
+from scipy.ndimage import label
+
+from stemseg_core.windows.grid import nearest_values
 
 #: Bytes a pixel while small regions are given away: labels before and after, numbers of regions, nearest pixels. It
 #: predicts memory only.
@@ -40,9 +42,8 @@ def without_small_regions(labels: NDArray[np.int32], min_area: int) -> NDArray[n
         small = _small(labels, min_area)
         if not small.any():
             break
-        nearest = distance_transform_edt(small | (labels < 0), return_distances=False, return_indices=True)
         given = labels.copy()
-        given[small] = labels[tuple(nearest[:, small])]
+        given[small] = nearest_values(labels, ~small & (labels >= 0), small)
         if (given == labels).all():
             break
         labels = given

@@ -235,8 +235,7 @@ class Grid:
         execution.map(self._label_strip, tasks)
         if not self.full:
             unlabelled = (labels < 0) & self._covered(shape)
-            nearest = distance_transform_edt(labels < 0, return_distances=False, return_indices=True)
-            labels[unlabelled] = labels[tuple(nearest[:, unlabelled])]
+            labels[unlabelled] = nearest_values(labels, labels >= 0, unlabelled)
         return labels
 
     def _label_strip(self, memberships: Array, labels: Array, along_y: Interpolation, along_x: Interpolation) -> None:
@@ -262,6 +261,13 @@ class Grid:
             steps[y:, x:][corners[0], corners[1]] += sign * self.included.astype(np.int32)
         steps.cumsum(axis=0, out=steps).cumsum(axis=1, out=steps)
         return steps[:-1, :-1] > 0
+
+
+def nearest_values(values: Array, known: NDArray[np.bool_], at: NDArray[np.bool_]) -> Array:
+    """For each pixel that `at` marks, in array order, the value of the nearest pixel that `known` marks."""
+    nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    found: Array = values[tuple(nearest[:, at])]
+    return found
 
 
 def coarsening(n: int, n_rows: int) -> int:
