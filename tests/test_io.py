@@ -1,4 +1,4 @@
-"""Images of every kind are read (io): NumPy files, pictures, TIFF; and TIFF is written."""
+"""Images of every kind are read (io): NumPy files (arrays), pictures, TIFF (tiff); and TIFF is written (write)."""
 
 import io
 import zipfile

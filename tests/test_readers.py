@@ -1,4 +1,4 @@
-"""Readers of files: microscope formats, real files, and what is no image refused (also signals.py)."""
+"""Readers of files: microscope formats (rosetta), real files, what is no image refused (also signals.py, choice.py)."""
 
 import hashlib
 import importlib

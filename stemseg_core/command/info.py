@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from stemseg_core.io import ImageReadError, Signal, choose_signal, read_image, read_signals
+from stemseg_core.io import ImageReadError, Signal, read_image, read_signals
+from stemseg_core.io.choice import choose_signal
 from stemseg_core.system.execution import Execution
 from stemseg_core.windows.periods import periods_of, pixels_along, smaller_than_a_cell, suited_window
 

@@ -1,0 +1,130 @@
+"""One image of a file, with its calibration."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemseg_core.io.choice import choose_signal
+from stemseg_core.io.readers import read_signals
+from stemseg_core.io.signals import ImageReadError, Signal, reading
+from stemseg_core.system.memory import require_memory
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """One image of a file, ready for `stemseg_core.segment`.
+
+    Attributes
+    ----------
+    data : ndarray of shape (y, x)
+        In the file's own data type; float32 where colours were averaged, float64 where frames were.
+    pixel_size : tuple of float or None
+        (y, x) size of a pixel in `units`; None if the file does not tell.
+    units : str
+    title : str
+    signal, frame : int, int or str
+        What was taken, as in `read_image`.
+    signals : tuple of Signal
+        Everything the file holds.
+    format : str
+    notes : tuple of str
+        What was done on the way: which frame, colours to grey, a scale that could not be used.
+    """
+
+    data: NDArray[Any]
+    pixel_size: tuple[float, float] | None
+    units: str
+    title: str
+    signal: int
+    frame: int | str
+    signals: tuple[Signal, ...] = field(repr=False)
+    format: str
+    notes: tuple[str, ...] = ()
+
+
+def read_image(path: str | os.PathLike[str], signal: int | None = None, frame: int | str | None = None) -> Image:
+    """Read one image of a file, with its calibration.
+
+    Parameters
+    ----------
+    path : str or path-like
+        .npy, .npz, .tif, a picture, or any format RosettaSciIO reads (.dm3, .dm4, .emd, .ser, .hspy, .mrc, ...).
+    signal : int, optional
+        Which data set of the file, as `read_signals` numbers them. Default: the one with the largest image.
+    frame : int or "mean", optional
+        Which image of a stack, from 0, or the mean of all (drift is not corrected). Default: the first.
+
+    Returns
+    -------
+    Image
+
+    Raises
+    ------
+    ImageReadError
+        If the file is missing, broken, of an unknown format, or holds no such image; the message names the file.
+    MemoryError
+        If the image alone needs more than is free; nothing was read then.
+
+    Notes
+    -----
+    Only the frame asked for is read, as far as the format allows (compressed formats are read whole).
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile, pathlib
+    >>> from stemseg_core.io import read_image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "image.npy"
+    ...     np.save(path, np.zeros((32, 48), np.uint16))
+    ...     image = read_image(path)
+    >>> image.data.shape, image.data.dtype, image.pixel_size
+    ((32, 48), dtype('uint16'), None)
+    """
+    path = Path(path)
+    format_name, signals = read_signals(path)
+    chosen = choose_signal(path, signals, signal)
+    notes = list(chosen.notes)
+    if frame not in (None, "mean") and not (isinstance(frame, int) and 0 <= frame < chosen.n_frames):
+        raise ImageReadError(
+            f"{path.name}: `frame` must be 'mean' or a whole number from 0 to {chosen.n_frames - 1} "
+            f"(signal {chosen.index} has {chosen.n_frames} frames), got {frame!r}",
+            frame=frame,
+        )
+    require_memory(math.prod(chosen.frame_shape) * 8, None, f"{path.name}: the image", "use a smaller image")
+    if chosen.n_frames > 1:
+        what = "the mean of all" if frame == "mean" else f"frame {frame or 0} of"
+        notes.append(f"a stack: {what} {chosen.n_frames} frames taken (counted from 0)")
+    with reading(path, f"{format_name} data"):
+        if frame == "mean" and chosen.n_frames > 1:
+            total = np.zeros(chosen.frame_shape)
+            for i in range(chosen.n_frames):
+                total += _to_grey(chosen.frame(i), [])
+            data = total / chosen.n_frames
+        else:
+            # a copy: the file may be closed, or replaced by the results
+            data = np.array(_to_grey(chosen.frame(0 if frame == "mean" else int(frame or 0)), notes))
+    taken = "mean" if frame == "mean" else int(frame or 0)
+    return Image(
+        data, chosen.pixel_size, chosen.units, chosen.title, chosen.index, taken, signals, format_name, tuple(notes)
+    )
+
+
+def _to_grey(data: NDArray[Any], notes: list[str]) -> NDArray[Any]:
+    """(y, x) of what a reader gave: colours, as a last axis or as named fields, become grey; other types are kept."""
+    if data.dtype.names:
+        data = np.stack([data[name] for name in data.dtype.names[:3]], axis=-1)
+    if data.ndim == 2:
+        return data
+    red, green, blue = (data[..., i if data.shape[2] > 2 else 0] for i in range(3))
+    if np.array_equal(red, green) and np.array_equal(red, blue):
+        notes.append("a grey image stored as colour: one channel taken")
+        return np.ascontiguousarray(red)
+    notes.append("colours converted to grey (ITU-R BT.601 luminance)")
+    return (0.299 * red + 0.587 * green + 0.114 * blue).astype(np.float32)
