@@ -147,12 +147,33 @@ def test_coarsened_rows_are_of_every_other_window_along_both_axes(excluded):
     assert grid.step == (6, 4)
 
 
-@pytest.mark.parametrize("shape", [(1, 100), (100, 1), (2, 100)])
-def test_a_thin_grid_is_coarsened(shape):
-    grid = grid_of(shape)
-    rows = np.argwhere(grid.included)
-    coarse, chosen = grid.coarsened(10), grid.coarsened_rows(rows, 10)
-    assert len(chosen) == coarse.included.sum() > 10
+@given(data=st.data())
+def test_a_coarser_grid_lies_on_windows_of_the_grid_and_is_not_empty(data):
+    shape = data.draw(st.sampled_from([(1, 100), (100, 1), (2, 100), (13, 17), (40, 41)]))
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    included = rng.random(shape) < data.draw(st.sampled_from([0.02, 0.9, 1]))
+    included[:: data.draw(st.integers(1, 3))] = True  # some rows only
+    included[data.draw(st.integers(2, 100)) :] = False
+    grid = Grid(included, (8, 5), (3, 2), (4, 1))
+    rows, n_rows = grid.centers()[included.ravel()], data.draw(st.integers(1, 30))
+    coarse = grid.coarsened(n_rows)
+    chosen = grid.coarsened_rows(rows, n_rows)
+    np.testing.assert_array_equal(chosen, coarse.centers()[coarse.included.ravel()])
+    assert len(chosen) >= max(1, min(n_rows, len(rows)) / 2)
+
+
+def test_a_coarser_grid_has_the_map_of_the_grid():
+    grid = grid_of((40, 40), window=(8, 6), step=(3, 2))
+    shape = 39 * 3 + 8, 39 * 2 + 6
+    above = 0.5 + (grid.centers() @ [0.5, 1] - 73.3) / 1000  # linear, as what is between the windows
+    memberships = np.stack([above, 1 - above], axis=1).astype(np.float32)
+    coarse = grid.coarsened(100)
+    assert coarse.step == (12, 8)
+    labels = coarse.label_image(grid.coarsened_rows(memberships, 100), shape, Execution())
+    truth = np.add.outer(0.5 * np.arange(shape[0]), np.arange(shape[1])) < 73.3
+    inside = np.s_[10:-16, 8:-11]  # between the outermost windows of the coarser grid
+    np.testing.assert_array_equal(labels[inside], truth[inside])
+    np.testing.assert_array_equal(coarse.at_centers(truth).ravel(), truth[*coarse.centers().astype(int).T])
 
 
 @pytest.mark.parametrize("excluded", [[], HOLES])
@@ -194,7 +215,7 @@ def slow_label_image(grid, memberships, shape):
     full = np.pad(full, [(0, int(n == 1)) for n in full.shape[:2]] + [(0, 0)], mode="edge")
     values = RegularGridInterpolator(axes, full)(points)
     covered = np.zeros(shape, bool)
-    for y, x in np.argwhere(grid.included) * grid.step:
+    for y, x in np.argwhere(grid.included) * grid.step + grid.first:
         covered[y : y + grid.window[0], x : x + grid.window[1]] = True
     labels = np.where(values.max(axis=-1) > 0, values.argmax(axis=-1), np.where(covered, -2, -1))
     return labels, np.sort(values, axis=-1)
@@ -207,12 +228,13 @@ def test_label_image_against_direct_interpolation(data):
     window = data.draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
     step = data.draw(st.tuples(st.integers(1, 7), st.integers(1, 7)))
     rest = data.draw(st.integers(0, step[0] - 1)), data.draw(st.integers(0, step[1] - 1))
-    shape = tuple((n - 1) * s + w + r for n, s, w, r in zip((ny, nx), step, window, rest, strict=True))
+    first = data.draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
+    shape = tuple((n - 1) * s + w + r + f for n, s, w, r, f in zip((ny, nx), step, window, rest, first, strict=True))
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
     included = rng.random((ny, nx)) < data.draw(st.sampled_from([0.5, 0.9, 1]))
     included[rng.integers(ny), rng.integers(nx)] = True
     k = data.draw(st.integers(1, 4))
-    grid = Grid(included, window, step)
+    grid = Grid(included, window, step, first)
     memberships = rng.dirichlet(np.ones(k), included.sum()).astype(np.float32)
     got = grid.label_image(memberships, shape, Execution(2))
     expected, ranked = slow_label_image(grid, memberships, shape)

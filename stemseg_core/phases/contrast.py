@@ -21,7 +21,7 @@ from stemseg_core.phases.scores import AUTO, MAX_PHASES, PhaseMap, Problem
 from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.types import Array
-from stemseg_core.windows.grid import Grid, interpolation, nearest_values
+from stemseg_core.windows.grid import Grid, filled, nearest_values
 from stemseg_core.windows.images import Frames
 
 #: What the map of an image without a lattice says of itself.
@@ -62,15 +62,12 @@ class Statistics:
     ----------
     planes : ndarray of shape (2, by, bx), float32
         Where all pixels of a bin are excluded, what is in the nearest one where they are not.
-    seen : ndarray of bool of shape (by, bx)
-        Which bins have pixels that are not excluded.
-    side : (int, int)
-        Of a bin, in pixels.
+    bins : Grid
+        Of the bins, side by side; those with pixels that are not excluded are included.
     """
 
     planes: Array
-    seen: NDArray[np.bool_]
-    side: tuple[int, int]
+    bins: Grid
 
     @classmethod
     def of(cls, frames: Frames, window: tuple[int, int], spread: float) -> Statistics:
@@ -92,25 +89,15 @@ class Statistics:
         weight = np.maximum(weight, np.finfo(np.float32).tiny)
         mean = total / weight
         variance = np.maximum(squares / weight - mean**2, 1e-12)
-        planes = np.stack([mean, np.log(variance)])
-        if not seen.all():
-            nearest = distance_transform_edt(~seen, return_distances=False, return_indices=True)
-            planes = planes[:, nearest[0], nearest[1]]
-        return cls(planes, seen, side)
+        return cls(filled(np.stack([mean, np.log(variance)]), seen), Grid(seen, side, side))
 
     def at_centers(self, grid: Grid) -> Array:
         """Values (n, 2) at the centres of the included windows of a grid."""
-        along = [
-            interpolation((np.arange(n) * s + (w - b) / 2) / b, bins)
-            for n, s, w, b, bins in zip(
-                grid.included.shape, grid.step, grid.window, self.side, self.planes.shape[1:], strict=True
-            )
-        ]
-        return np.stack([along[1](along[0](plane, 0), 1)[grid.included] for plane in self.planes], axis=1)
+        return self.bins.resampled(self.planes, grid)
 
     def at_pixels(self, plane: int, shape: tuple[int, int]) -> Array:
         """Values of a plane at all pixels, float32."""
-        return _spread(self.planes[plane], [(b - 1) / 2 for b in self.side], self.side, shape)
+        return _spread(self.planes[plane], self.bins, shape)
 
 
 class Level(NamedTuple):
@@ -215,7 +202,7 @@ def corrected(labels: NDArray[np.int32], frames: Frames, grid: Grid, k: int, exe
             if phase not in level[1:]:
                 continue
             other = level.darker if phase == level.brighter else level.brighter
-            at = _spread(level.plane, [(w - 1) / 2 for w in grid.window], grid.step, labels.shape)
+            at = _spread(level.plane, grid, labels.shape)
             beyond = intensity < at if phase == level.brighter else intensity > at
             leaves |= beyond & near[other] & (labels == phase)
             others.append(other)
@@ -233,11 +220,11 @@ def contrast_map(frames: Frames, grid: Grid, k: int, seed: int, execution: Execu
     texture, windows by those at their centres.
     """
     statistics = Statistics.of(frames, grid.window, SPREAD_WITHOUT_LATTICE)
-    bins = Grid(statistics.seen, grid.window, statistics.side)
+    bins = statistics.bins
     best: ContrastMap | None = None
     at_centers = statistics.at_centers(grid)
     for plane, values in enumerate(statistics.planes):
-        rows = values[statistics.seen][:, np.newaxis]
+        rows = values[bins.included][:, np.newaxis]
         found = by_kmeans(rows, bins, k, seed, execution).argmax(axis=1)
         separation, centers, variance = _separation(rows[:, 0].astype(np.float64), found, k)
         if best is not None and separation <= best.separation:
@@ -336,10 +323,7 @@ def _gross(moved: NDArray[np.bool_], window: tuple[int, int]) -> NDArray[np.bool
     return result
 
 
-def _spread(plane: Array, first: list[float], step: tuple[int, int], shape: tuple[int, int]) -> Array:
-    """Values of grid points, the first of which is at `first`, at all pixels: linear between them, constant beyond."""
-    along_y, along_x = (
-        interpolation((np.arange(size) - start) / s, n)
-        for size, start, s, n in zip(shape, first, step, plane.shape, strict=True)
-    )
+def _spread(plane: Array, of: Grid, shape: tuple[int, int]) -> Array:
+    """Values (ny, nx) at the centres of a grid, at all pixels: linear between them, constant beyond; float32."""
+    along_y, along_x = of.interpolations(*map(np.arange, shape))
     return along_x(along_y(plane.astype(np.float32, copy=False), 0), 1)

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 from sklearn.base import clone
 
 from stemseg_core.phases.boundaries import deep_windows, discriminate, memberships_of, squares_to, without_rims
@@ -32,7 +31,7 @@ from stemseg_core.stages.estimates import ComponentEstimate, Separation
 from stemseg_core.stages.leading import singular_vectors_bytes
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.types import Array
-from stemseg_core.windows.grid import Grid, interpolation, whiten_noise
+from stemseg_core.windows.grid import Grid, filled, whiten_noise
 from stemseg_core.windows.images import Frames
 from stemseg_core.windows.matrix import NoWindowError, WindowMatrix
 from stemseg_core.windows.windows import WindowFFT
@@ -397,14 +396,4 @@ def _at_centers(pixels: NDArray[np.int32], grid: Grid) -> NDArray[np.int32]:
 
 def _resampled(rows: Array, of: Grid, at: Grid) -> Array:
     """Rows (n, q) of a grid at the centres of the windows of another: interpolated linearly, constant beyond."""
-    planes = of.to_planes(rows)
-    if not of.full:
-        nearest = distance_transform_edt(~of.included, return_distances=False, return_indices=True)
-        planes = planes[:, nearest[0], nearest[1]]
-    along_y, along_x = (
-        interpolation((np.arange(m) * s + (w - 1) / 2 - (v - 1) / 2) / t, n)
-        for m, w, s, n, v, t in zip(
-            at.included.shape, at.window, at.step, of.included.shape, of.window, of.step, strict=True
-        )
-    )
-    return np.stack([along_x(along_y(plane, 0), 1)[at.included] for plane in planes], axis=1)
+    return of.resampled(filled(of.to_planes(rows), of.included), at)

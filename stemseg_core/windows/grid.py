@@ -65,10 +65,18 @@ class Grid:
         Which windows are rows, in grid order.
     window, step : (int, int)
         In pixels, (y, x).
+    first : (int, int), default=(0, 0)
+        First pixel (y, x) of the first window.
     """
 
-    def __init__(self, included: NDArray[np.bool_], window: tuple[int, int], step: tuple[int, int]) -> None:
-        self.included, self.window, self.step = included, window, step
+    def __init__(
+        self,
+        included: NDArray[np.bool_],
+        window: tuple[int, int],
+        step: tuple[int, int],
+        first: tuple[int, int] = (0, 0),
+    ) -> None:
+        self.included, self.window, self.step, self.first = included, window, step, first
 
         self.full = bool(included.all())
         self._rows_above = np.concatenate([[0], np.cumsum(included.sum(axis=1))])
@@ -158,9 +166,9 @@ class Grid:
     def coarsened(self, n_rows: int) -> Grid:
         """The grid of every m-th window along both axes, so that about `n_rows` are included; see `coarsening`."""
         m = coarsening(int(self._rows_above[-1]), n_rows)
-        first_y, first_x = self._first_of_coarsened(m)
-        included = self.included[first_y::m, first_x::m]
-        return Grid(included, self.window, (m * self.step[0], m * self.step[1]))
+        y, x = self._first_of_coarsened(m)
+        first = self.first[0] + y * self.step[0], self.first[1] + x * self.step[1]
+        return Grid(self.included[y::m, x::m], self.window, (m * self.step[0], m * self.step[1]), first)
 
     def coarsened_rows(self, rows: Array, n_rows: int) -> Array:
         """The rows (n, c) of the windows of `coarsened`; the same object if these are all."""
@@ -175,9 +183,17 @@ class Grid:
         return np.concatenate(chosen)
 
     def _first_of_coarsened(self, m: int) -> tuple[int, int]:
-        """The first window of every m-th along both axes: the middle one of m, or of all if there are fewer."""
-        ny, nx = self.included.shape
-        return min(m // 2, (ny - 1) // 2), min(m // 2, (nx - 1) // 2)
+        """Which of the first m x m windows is the first of every m-th along both axes.
+
+        The one in the middle, unless few of its windows are included, as in a grid of few rows; then the one with most.
+        """
+        n = int(self._rows_above[-1])
+        middle = m // 2, m // 2
+        if 2 * m**2 * np.count_nonzero(self.included[middle[0] :: m, middle[1] :: m]) >= n:
+            return middle
+        counts = [[np.count_nonzero(self.included[y::m, x::m]) for x in range(m)] for y in range(m)]
+        y, x = np.unravel_index(int(np.argmax(counts)), (m, m))
+        return int(y), int(x)
 
     def noise_covariance(self, rows: Array) -> NDArray[np.float64]:
         """Covariance (r, r) of the noise of rows (n, r): half that of the differences between neighbouring windows.
@@ -202,22 +218,38 @@ class Grid:
                 count += len(difference)
         return covariance / (2 * max(count, 1))
 
+    def axes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Centres of the windows in pixel coordinates, along y and along x."""
+        y, x = (
+            np.arange(n) * s + (w - 1) / 2 + f
+            for n, w, s, f in zip(self.included.shape, self.window, self.step, self.first, strict=True)
+        )
+        return y, x
+
     def centers(self) -> NDArray[np.float64]:
         """Centres of all windows in pixel coordinates, (ny * nx, 2), y before x, in grid order."""
-        y, x = (
-            np.arange(n) * s + (w - 1) / 2 for n, w, s in zip(self.included.shape, self.window, self.step, strict=True)
-        )
+        y, x = self.axes()
         centers = np.empty((*self.included.shape, 2))
         centers[..., 0], centers[..., 1] = y[:, np.newaxis], x
         return centers.reshape(-1, 2)
 
     def at_centers(self, pixels: Array) -> Array:
         """Values of an image (y, x) in the pixels at, or before, the centres of all windows, (ny, nx)."""
-        y, x = (
-            np.arange(n) * s + (w - 1) // 2 for n, w, s in zip(self.included.shape, self.window, self.step, strict=True)
-        )
-        values: Array = pixels[np.ix_(y, x)]
+        values: Array = pixels[np.ix_(*(centers.astype(np.intp) for centers in self.axes()))]
         return values
+
+    def interpolations(self, y: Array, x: Array) -> tuple[Interpolation, Interpolation]:
+        """Linear interpolation between the centres of windows at pixel coordinates, those along y and those along x."""
+        along_y, along_x = (
+            interpolation((at - centers[0]) / s, len(centers))
+            for at, centers, s in zip((y, x), self.axes(), self.step, strict=True)
+        )
+        return along_y, along_x
+
+    def resampled(self, planes: Array, at: Grid) -> Array:
+        """Planes (c, ny, nx) of this grid at the centres of the included windows of another, as rows (n, c)."""
+        along_y, along_x = self.interpolations(*at.axes())
+        return np.stack([along_x(along_y(plane, 0), 1)[at.included] for plane in planes], axis=1)
 
     def label_image(self, memberships: Array, shape: tuple[int, int], execution: Execution) -> NDArray[np.int32]:
         """Phase of each pixel (y, x): the one of the largest membership, of memberships (n, k) interpolated there.
@@ -226,10 +258,7 @@ class Grid:
         without memberships takes the phase of the nearest pixel that has one if an included window covers it; else its
         label is -1.
         """
-        along_y, along_x = (
-            interpolation((np.arange(size) - (w - 1) / 2) / s, n)
-            for n, w, s, size in zip(self.included.shape, self.window, self.step, shape, strict=True)
-        )
+        along_y, along_x = self.interpolations(*map(np.arange, shape))
         labels = np.full(shape, -1, np.int32)
         tasks = [(memberships, labels[strip], along_y.part(strip), along_x) for strip in _strips(shape[0])]
         execution.map(self._label_strip, tasks)
@@ -257,17 +286,32 @@ class Grid:
         """Pixels (y, x) that an included window covers."""
         steps = np.zeros((shape[0] + 1, shape[1] + 1), np.int32)
         corners = [slice(0, (n - 1) * s + 1, s) for n, s in zip(self.included.shape, self.step, strict=True)]
+        first = steps[self.first[0] :, self.first[1] :]
         for y, x, sign in ((0, 0, 1), (self.window[0], 0, -1), (0, self.window[1], -1), (*self.window, 1)):
-            steps[y:, x:][corners[0], corners[1]] += sign * self.included.astype(np.int32)
+            first[y:, x:][corners[0], corners[1]] += sign * self.included.astype(np.int32)
         steps.cumsum(axis=0, out=steps).cumsum(axis=1, out=steps)
         return steps[:-1, :-1] > 0
 
 
 def nearest_values(values: Array, known: NDArray[np.bool_], at: NDArray[np.bool_]) -> Array:
     """For each pixel that `at` marks, in array order, the value of the nearest pixel that `known` marks."""
-    nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
-    found: Array = values[tuple(nearest[:, at])]
+    found: Array = values[tuple(_nearest(known)[:, at])]
     return found
+
+
+def filled(planes: Array, known: NDArray[np.bool_]) -> Array:
+    """Planes (c, y, x) with the values of the nearest place that `known` (y, x) marks in place of all others."""
+    if known.all():
+        return planes
+    y, x = _nearest(known)
+    result: Array = planes[:, y, x]
+    return result
+
+
+def _nearest(known: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Indices (2, y, x) of the nearest place that is known, of each place."""
+    nearest: NDArray[np.intp] = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    return nearest
 
 
 def coarsening(n: int, n_rows: int) -> int:
