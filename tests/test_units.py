@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stemseg_core.io.axes import Axis, calibrated_axis, is_pattern, pixel_size
+from stemseg_core.io.axes import Axis, calibrated_axis, image_calibration, is_pattern
 from stemseg_core.io.units import parse_unit
 
 #: Spellings of files, packages and people, with kind and factor to nm, 1/nm, mrad, eV, s.
@@ -174,41 +174,44 @@ def test_an_axis_is_in_the_units_of_the_package():
 @pytest.mark.parametrize(
     ("scale", "units", "words"),
     [
-        (0, "nm", "0 nm is none"),
-        (math.nan, "nm", "nan nm is none"),
-        (math.inf, "mrad", "inf mrad is none"),
+        (0, "nm", "0 nm is no calibration"),
+        (math.nan, "nm", "nan nm is no calibration"),
+        (math.inf, "mrad", "inf mrad is no calibration"),
         (-1, "nm", "-1 nm is no size of a pixel"),
         (-10, "A", "-10 A is no size"),
         (1e17, "nm", "1e[+]17 nm is no size"),
         (1, "m", "1 m is no size"),
-        (None, "nm", "a scale is missing"),
-        ("?", "nm", "a scale is missing"),
+        (None, "nm", "a unit, nm, but no scale"),
+        ("?", "nm", "a unit, nm, but no scale"),
         (0.02, "furlong", "'furlong' is not understood"),
         (0.02, None, "a scale of 0.02 has no unit"),
     ],
 )
 def test_what_is_no_calibration_is_named(scale, units, words):
-    axis, note = calibrated_axis("y", scale, units)
-    assert axis.kind in ("none", "unknown")
-    assert re.search(words, note)
-    assert pixel_size((axis, axis))[0] is None
+    y, x = (calibrated_axis(name, scale, units) for name in "yx")
+    assert y[0].kind in ("none", "unknown")
+    size, (note,) = image_calibration((y, x))
+    assert size is None
+    assert re.match(f"y and x: .*{words}", note)
 
 
 @pytest.mark.parametrize(("scale", "units"), [(1, None), (None, None), (1, "px"), (0, ""), (7, "pixels")])
 def test_what_says_nothing_needs_no_note(scale, units):
-    axis, note = calibrated_axis("y", scale, units)
-    assert (note, axis.scale) == (None, 1.0)
-    assert pixel_size((axis, axis)) == (None, ())
+    axis = calibrated_axis("y", scale, units)
+    assert axis[0].scale == 1
+    assert image_calibration((axis, axis)) == (None, ())
 
 
 def test_pixel_sizes_of_images_and_patterns():
-    nm, pm = calibrated_axis("y", 0.02, "nm")[0], calibrated_axis("x", 30, "pm")[0]
-    assert pixel_size((nm, pm)) == (pytest.approx((0.02, 0.03)), ())
-    reciprocal, angle = calibrated_axis("ky", 0.1, "1/nm")[0], calibrated_axis("kx", 1, "mrad")[0]
-    assert is_pattern((reciprocal, angle))
-    assert not is_pattern((nm, angle))
-    size, (note,) = pixel_size((reciprocal, angle))
+    nm, pm = calibrated_axis("y", 0.02, "nm"), calibrated_axis("x", 30, "pm")
+    assert image_calibration((nm, pm)) == (pytest.approx((0.02, 0.03)), ())
+    reciprocal, angle = calibrated_axis("ky", 0.1, "1/nm"), calibrated_axis("kx", 1, "mrad")
+    assert is_pattern((reciprocal[0], angle[0]))
+    assert not is_pattern((nm[0], angle[0]))
+    size, (note,) = image_calibration((reciprocal, angle))
     assert size is None
-    assert "diffraction pattern" in note
-    assert "only one axis" in pixel_size((nm, Axis("x")))[1][0]
-    assert "is not a length" in pixel_size((Axis("t", 0, 1, "s", "time"), Axis("x")))[1][0]
+    assert "axes in 1/nm and mrad: a diffraction pattern" in note
+    assert "only one axis" in image_calibration((nm, (Axis("x"), None)))[1][0]
+    assert image_calibration(((Axis("t", 0, 1, "s", "time"), None), nm))[1] == (
+        "the scale of its axes (t: 1 s) is not a length; not used",
+    )

@@ -19,6 +19,14 @@ from stemseg_core.command.values import parse_size
         ("20pm", ((0.02, 0.02), "nm")),
         (".5um", ((500, 500), "nm")),
         ("1e-3 µm", ((1, 1), "nm")),
+        ("3nmx4nm", ((3, 4), "nm")),
+        ("20pm x 0.3 A", ((0.02, 0.03), "nm")),
+        ("64px x 96px", ((64, 96), "px")),
+        ("0.02 * nanometer", ((0.02, 0.02), "nm")),
+        ("2E-2 nm/pixel", ((0.02, 0.02), "nm")),
+        ("0.2 angstrom", ((0.02, 0.02), "nm")),
+        ("2e-11 m", ((0.02, 0.02), "nm")),
+        ("20 NM", ((20, 20), "nm")),
     ],
 )
 def test_parse_size(text, size):
@@ -26,7 +34,27 @@ def test_parse_size(text, size):
     assert ((pytest.approx(y), pytest.approx(x)), unit) == size
 
 
-@pytest.mark.parametrize("text", ["", "nm", "x", "3 parsec", "-3", "1/nm", "3nmx4nm", "nan", "inf", "1.2.3", "64x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nm",
+        "x",
+        "3 parsec",
+        "-3",
+        "1/nm",
+        "3 1/nm",
+        "3 nm^-1",
+        "3nm x 4",
+        "3px x 4nm",
+        "3 10 nm",
+        "2 mrad",
+        "nan",
+        "inf",
+        "1.2.3",
+        "64x",
+    ],
+)
 def test_parse_size_refuses(text):
     with pytest.raises(argparse.ArgumentTypeError, match="expected a size such as"):
         parse_size(text)

@@ -33,7 +33,7 @@ def describe(path: Path) -> dict[str, Any]:
             "dtype": s.dtype,
             "kind": s.kind,
             "frames": s.n_frames,
-            "axes": list(s.axes),
+            "axes": [str(axis) for axis in s.axes],
             "pixel_size": None if s.pixel_size is None else list(s.pixel_size),
             "units": s.units,
             "taken": s.index == taken,

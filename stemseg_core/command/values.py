@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from stemseg_core.io.signals import nanometres
+from stemseg_core.io.units import parse_unit
 from stemseg_core.phases.parameters import Parameter
 from stemseg_core.phases.scores import AUTO
 from stemseg_core.system.memory import memory_limit
@@ -17,22 +17,40 @@ from stemseg_core.system.memory import memory_limit
 Size = tuple[tuple[float, float], str]
 
 
+_NUMBER = r"(\d+\.?\d*(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?)"
+#: A size with or without a unit, and two of them with an x between.
+_ONE = re.compile(rf"\s*{_NUMBER}\s*\*?\s*([^\d\s].*)?", re.IGNORECASE)
+_TWO = re.compile(rf"\s*{_NUMBER}\s*([^\d\s.x*\u00d7].*?)??\s*[x*\u00d7]\s*{_NUMBER}\s*([^\d\s].*)?", re.IGNORECASE)
+
+
 def parse_size(text: str) -> Size:
-    """``"64"``, ``"3nm"``, ``"64x96"``, ``"0.2x0.3A"`` as ((y, x), unit): "px" without a unit, any length in "nm"."""
-    number = r"(\d+\.?\d*(?:e[-+]?\d+)?|\.\d+)"
-    match = re.fullmatch(rf"\s*{number}(?:\s*[x*]\s*{number})?\s*([^\d\s.]*)\s*", text)
-    sizes = [float(match[1]), float(match[2] or match[1])] if match else []
+    """``"64"``, ``"3nm"``, ``"0.2x0.3A"``, ``"20 pm/px"`` as ((y, x), unit): any length in "nm", the others in "px"."""
+    if two := _TWO.fullmatch(text):
+        y, y_unit, x, x_unit = two.groups()
+    elif one := _ONE.fullmatch(text):
+        y, x_unit = one.groups()
+        x, y_unit = y, x_unit
+    else:
+        raise _no_size(text)
+    sizes, units = [float(y), float(x)], [parse_unit(y_unit or x_unit), parse_unit(x_unit)]
     if 0 in sizes:
         raise argparse.ArgumentTypeError(f"expected a size larger than 0, got {text!r}")
-    unit = match[3] if match else ""
-    if unit.lower() not in ("", "px", "pixel", "pixels"):
-        sizes = [length for size in sizes if (length := nanometres(size, unit))]
-        unit = "nm"
-    if len(sizes) != 2 or not all(size < math.inf for size in sizes):
-        raise argparse.ArgumentTypeError(
-            f"expected a size such as 64, 64x96, 3nm or 0.2A (units px, nm, A, pm, um), got {text!r}"
-        )
-    return (sizes[0], sizes[1]), "nm" if unit == "nm" else "px"
+    kinds = {unit.kind for unit in units}
+    if kinds <= {"none", "pixel"}:
+        unit = "px"
+    elif kinds == {"length"}:
+        sizes, unit = [size * unit.factor for size, unit in zip(sizes, units, strict=True)], "nm"
+    else:
+        raise _no_size(text)
+    if not all(0 < size < math.inf for size in sizes):
+        raise _no_size(text)
+    return (sizes[0], sizes[1]), unit
+
+
+def _no_size(text: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(
+        f"expected a size such as 64, 64x96, 3nm or 0.2A (px or any length), got {text!r}"
+    )
 
 
 def parse_sizes(text: str) -> list[Size]:

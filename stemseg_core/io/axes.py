@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from stemseg_core.io.units import parse_unit
 
@@ -17,6 +18,8 @@ SMALLEST_PIXEL_NM = 1e-6
 #: Size of a pixel in nm, a centimetre, above which it is none either: "1 m" is what an axis has whose scale was never
 #: set. Twice as much: nothing changes for images of microscopes.
 LARGEST_PIXEL_NM = 1e7
+#: An axis, and what a user should know about it.
+Described: TypeAlias = "tuple[Axis, str | None]"
 #: Kinds of axes that diffraction patterns have.
 RECIPROCAL = ("reciprocal length", "angle")
 
@@ -49,9 +52,7 @@ class Axis:
         return named if self.kind in ("none", "pixel") else f"{named}: {self.scale:.6g} {self.units}"
 
 
-def calibrated_axis(
-    name: str, scale: object = None, units: object = None, offset: object = None
-) -> tuple[Axis, str | None]:
+def calibrated_axis(name: str, scale: object = None, units: object = None, offset: object = None) -> Described:
     """An axis as a file describes it, in the units of this package, and what a user should know about it.
 
     Parameters
@@ -66,40 +67,53 @@ def calibrated_axis(
     axis : Axis
         Without unit and of scale 1 where what the file says is no calibration.
     note : str or None
-        Why it is none, where the file says something.
+        Why it is none, where the file says something, without the name of the axis.
     """
     unit, size, start = parse_unit(units), _number(scale), _number(offset)
     start = start if start is not None and math.isfinite(start) else 0.0
     given = f"{size:g} {unit.text}".strip() if size is not None else unit.text
     if unit.kind in ("none", "pixel"):
         said = unit.kind == "none" and size not in (None, 0.0, 1.0)
-        note = f"axis {name}: a scale of {given} has no unit; not used" if said else None
+        note = f"a scale of {given} has no unit; not used" if said else None
         return Axis(name, units=unit.symbol, kind=unit.kind), note
     if unit.kind == "unknown":
         usable = size is not None and math.isfinite(size) and size != 0
         axis = Axis(name, start, size, unit.text, "unknown") if usable and size is not None else Axis(name)
-        return axis, f"axis {name}: the unit {unit.text!r} is not understood; not used"
+        return axis, f"the unit {unit.text!r} is not understood; not used"
     if size is None:
-        return Axis(name), f"axis {name}: the unit is {unit.text}, a scale is missing; not used"
+        return Axis(name), f"a unit, {unit.text}, but no scale; not used"
     if not math.isfinite(size) or size == 0:
-        return Axis(name), f"axis {name}: a scale of {given} is none; not used"
+        return Axis(name), f"a scale of {given} is no calibration; not used"
     size, start = size * unit.factor, start * unit.factor
     if unit.kind == "length" and not SMALLEST_PIXEL_NM <= size <= LARGEST_PIXEL_NM:
-        return Axis(name), f"axis {name}: {given} is no size of a pixel; not used"
+        return Axis(name), f"{given} is no size of a pixel; not used"
     return Axis(name, start, size, unit.symbol, unit.kind), None
 
 
-def pixel_size(axes: Sequence[Axis]) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
-    """Size (y, x) of a pixel in nm by the axes (y, x) of an image, None unless both are lengths, and notes on that."""
-    y, x = axes
+def image_calibration(axes: Sequence[Described]) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
+    """Size (y, x) of a pixel in nm by the axes (y, x) of an image, and what a user should know about it.
+
+    The size is None unless both axes are lengths. No axes at all are no calibration.
+    """
+    named: dict[str, list[str]] = {}
+    for axis, note in axes:
+        if note:
+            named.setdefault(note, []).append(axis.name)
+    notes = tuple(f"{' and '.join(names)}: {note}" for note, names in named.items())
+    if len(axes) != 2:
+        return None, notes
+    y, x = (axis for axis, _ in axes)
     if y.kind == x.kind == "length":
-        return (y.scale, x.scale), ()
-    if is_pattern(axes):
-        return None, (f"axes in {y.units} and {x.units}: a diffraction pattern or a transform, no image of a specimen",)
-    if "length" in (y.kind, x.kind):
+        return (y.scale, x.scale), notes
+    if is_pattern((y, x)):
+        units = y.units if y.units == x.units else f"{y.units} and {x.units}"
+        return None, (*notes, f"axes in {units}: a diffraction pattern or a transform, no image of a specimen")
+    odd = [axis for axis in (y, x) if axis.kind not in ("none", "pixel", "unknown", "length")]
+    if odd:
+        return None, (*notes, f"the scale of its axes ({', '.join(map(str, odd))}) is not a length; not used")
+    if "length" in (y.kind, x.kind) and not notes:
         return None, (f"only one axis of the image is a length ({y}, {x}); not used",)
-    odd = [axis for axis in axes if axis.kind not in ("none", "pixel", "unknown")]
-    return None, (f"its scale ({', '.join(map(str, odd))}) is not a length; not used",) if odd else ()
+    return None, notes
 
 
 def is_pattern(axes: Sequence[Axis]) -> bool:

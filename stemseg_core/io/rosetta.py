@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import importlib
 import struct
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stemseg_core.io.arrays import NUMPY_SUFFIXES
+from stemseg_core.io.axes import Described, calibrated_axis
 from stemseg_core.io.pictures import PICTURE_SUFFIXES
 from stemseg_core.io.signals import (
     ImageReadError,
     Signal,
-    axes_pixel_size,
-    axis_unit,
     describe_signal,
     reading,
 )
@@ -82,20 +80,11 @@ def _described(path: Path, index: int, found: dict[str, Any]) -> Signal:
     colour = bool(data.dtype.names) and set(data.dtype.names) <= set("RGBA")
     known = (data.dtype.kind in "biuf" or colour) and 0 not in data.shape and len(axes) == data.ndim
     image_axes = (signal_axes[0], signal_axes[1]) if known and len(signal_axes) == 2 else None
-    words = tuple(_axis_in_words(axis) for axis in axes)
-    signal = replace(
-        describe_signal(index, data.shape, data.dtype, image_axes, title=title, load=lambda: data), axes=words
-    )
-    if not signal.n_frames or image_axes is None:
-        return signal
-    size = axes_pixel_size([axes[i] for i in image_axes])
-    notes: tuple[str, ...] = ()
-    if size is None and any(axis_unit(axes[i]) for i in image_axes):
-        notes = (f"its scale ({', '.join(words[i] for i in image_axes)}) is not a length: not used",)
-    return replace(signal, pixel_size=size, notes=notes)
+    described = [_described_axis(axis) for axis in axes]
+    return describe_signal(index, data.shape, data.dtype, image_axes, title=title, load=lambda: data, axes=described)
 
 
-def _axis_in_words(axis: dict[str, Any]) -> str:
+def _described_axis(axis: dict[str, Any]) -> Described:
     name = axis.get("name")
-    name = name if isinstance(name, str) and name else "axis"
-    return f"{name}: {float(axis.get('scale') or 1):.6g} {axis_unit(axis)}".rstrip() if axis_unit(axis) else name
+    name = name if isinstance(name, str) and name not in ("", "<undefined>") else "axis"
+    return calibrated_axis(name, axis.get("scale"), axis.get("units"), axis.get("offset"))

@@ -16,17 +16,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from stemseg_core.io.axes import Axis, Described, image_calibration
 from stemseg_core.system.errors import Message
 from stemseg_core.system.extras import INSTALL
 
-NM_PER_UNIT = {
-    **dict.fromkeys(("m", "meter", "metre"), 1e9),
-    **{"cm": 1e7, "mm": 1e6},
-    **dict.fromkeys(("um", "\u00b5m", "\u03bcm", "micron", "microns", "micrometer", "micrometre"), 1e3),
-    **dict.fromkeys(("nm", "nanometer", "nanometre"), 1.0),
-    **dict.fromkeys(("a", "\u00e5", "ang", "angstrom", "angstroms"), 0.1),
-    "pm": 1e-3,
-}
 Shape: TypeAlias = Sequence[int]
 
 
@@ -52,8 +45,8 @@ class Signal:
         Images in it; 0 for "other".
     frame_shape : tuple of int
         (y, x) of one image; () for "other".
-    axes : tuple of str
-        Each axis in words, such as "y: 0.02 nm".
+    axes : tuple of Axis
+        Of the array as stored, without colour channels; () if the file says nothing of them.
     pixel_size : tuple of float or None
         (y, x), in `units`.
     units : str
@@ -72,7 +65,7 @@ class Signal:
     n_frames: int
     frame_shape: tuple[int, ...]
     frame: Callable[[int], NDArray[Any]] = field(repr=False)
-    axes: tuple[str, ...] = ()
+    axes: tuple[Axis, ...] = ()
     pixel_size: tuple[float, float] | None = None
     units: str = "nm"
     notes: tuple[str, ...] = ()
@@ -126,12 +119,17 @@ def describe_signal(
     *,
     title: str,
     load: Callable[[], Any],
+    axes: Sequence[Described] = (),
 ) -> Signal:
-    """Signal whose images lie along `image_axes` (y, x) of the array that `load()` gives; None if it holds none."""
+    """Signal whose images lie along `image_axes` (y, x) of the array that `load()` gives; None if it holds none.
+
+    `axes` are those of the array, each with what is to be noted on it, as `calibrated_axis` gives them.
+    """
     shape = tuple(int(n) for n in shape)
     others = [n for i, n in enumerate(shape) if i not in (image_axes or ())]
+    described = tuple(axis for axis, _ in axes)
     if image_axes is None or sum(n > 1 for n in others) > 1:
-        return Signal(index, title, shape, str(dtype), "other", 0, (), no_image)
+        return Signal(index, title, shape, str(dtype), "other", 0, (), no_image, described)
     y, x = image_axes
 
     def frame(i: int) -> NDArray[Any]:
@@ -142,29 +140,13 @@ def describe_signal(
 
     n_frames = math.prod(others)
     kind = "stack" if n_frames > 1 else "image"
-    return Signal(index, title, shape, str(dtype), kind, n_frames, (shape[y], shape[x]), frame)
+    plane = (shape[y], shape[x])
+    size, notes = image_calibration([axes[y], axes[x]] if axes else ())
+    return Signal(
+        index, title, shape, str(dtype), kind, n_frames, plane, frame, described, pixel_size=size, notes=notes
+    )
 
 
 def no_image(_: int) -> NDArray[Any]:
     """``Signal.frame`` of a data set without images."""
     raise ImageReadError("this data set holds no image")
-
-
-def nanometres(size: float, unit: str | None) -> float | None:
-    """`size` in nm if `unit` is a length and the size is positive and finite, else None."""
-    factor = NM_PER_UNIT.get(str(unit or "").strip().lower())
-    if factor is None or not math.isfinite(size) or size == 0:
-        return None
-    return abs(float(size)) * factor
-
-
-def axes_pixel_size(axes: Sequence[dict[str, Any]]) -> tuple[float, float] | None:
-    """Pixel size (y, x) in nm of two axes with "scale" and "units"; None unless both are lengths."""
-    sizes = [nanometres(float(axis.get("scale") or 0), axis_unit(axis)) for axis in axes]
-    return (sizes[0], sizes[1]) if len(sizes) == 2 and sizes[0] and sizes[1] else None
-
-
-def axis_unit(axis: dict[str, Any]) -> str:
-    """Unit of an axis; empty if it is missing or only counts pixels."""
-    unit = str(axis.get("units") or "").strip("[] ")
-    return "" if unit in ("<undefined>", "None", "px", "pixel", "pixels") else unit

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import gc
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.io.signals import Signal, axes_pixel_size, no_image
+from stemseg_core.io.axes import Described, image_calibration
+from stemseg_core.io.signals import ImageReadError, Signal, no_image
+from stemseg_core.io.tiff_axes import tiff_axes
+from stemseg_core.system.memory import require_memory
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 
-#: Size of a pixel in nm from which on a plain resolution tag describes a sheet of paper (25 400 dots per inch), and is
-#: not used. Twice as much: some scans of paper would be taken for calibrated images.
-LARGEST_SCANNED_PIXEL_NM = 1000.0
+#: Most bytes of pixels that a byte of a compressed TIFF can stand for; deflate reaches 1032. Twice as much: files that
+#: promise more than they can hold are believed up to that.
+LARGEST_COMPRESSION = 1100
+#: What to do about a compressed stack that is too large.
+COMPRESSED = "save it without compression, or its frames one by one"
+#: Values of the tag PhotometricInterpretation: colours of samples, and of a table.
+RGB, PALETTE, YCBCR = 2, 3, 6
 
 
 def tiff_signals(path: Path) -> list[Signal]:
@@ -27,82 +32,80 @@ def tiff_signals(path: Path) -> list[Signal]:
 
     # The stream is ours: tifffile leaves a file it cannot read open.
     with path.open("rb") as stream, tifffile.TiffFile(stream) as tiff:
-        scales = [_imagej_scale(tiff)] * len(tiff.series) if tiff.is_imagej else _vendor_scales(path)
-        signals = [_tiff_signal(path, index, series) for index, series in enumerate(tiff.series)]
-        for index, series in enumerate(tiff.series):
-            size = scales[index] if index < len(scales) else None
-            signals[index] = replace(signals[index], pixel_size=size or _resolution(series.pages[0]))
-    return signals
+        axes = tiff_axes(path, tiff)
+        imagej = bool(tiff.is_imagej)
+        return [_tiff_signal(path, index, series, axes[index], imagej) for index, series in enumerate(tiff.series)]
 
 
-def _tiff_signal(path: Path, index: int, series: Any) -> Signal:
+def _tiff_signal(path: Path, index: int, series: Any, axes: Sequence[Described], imagej: bool) -> Signal:
     sizes = list(zip(series.axes, map(int, series.shape), strict=True))
-    shape = tuple(n for axis, n in sizes if axis != "S")
+    page, dtype, title = series.keyframe, np.dtype(series.dtype), series.name or path.stem
+    palette = page.photometric == PALETTE and page.colormap is not None
+    colour = page.photometric in (RGB, YCBCR) or _has_alpha(page)
+    shape = tuple(n for axis, n in sizes if axis != "S" or not colour)
     plane = tuple(n for axis, n in sizes if axis in "YX")
-    dtype = np.dtype(series.dtype)
-    title, axes = series.name or path.stem, (f"axes {series.axes}",)
     if len(plane) != 2 or 0 in shape or dtype.kind not in "biuf":
-        return Signal(index, title, shape, str(dtype), "other", 0, (), no_image, axes)
+        return Signal(index, title, shape, str(dtype), "other", 0, (), no_image, tuple(axis for axis, _ in axes))
+    promised = series.size * dtype.itemsize / (1 if page.compression == 1 else LARGEST_COMPRESSION)
+    if promised > path.stat().st_size:
+        raise ImageReadError(f"{path.name}: {' x '.join(map(str, shape))} {dtype} is more data than the file can hold")
     n_frames = math.prod(shape) // math.prod(plane)
-    kind = "stack" if n_frames > 1 else "colour" if "S" in series.axes else "image"
-    return Signal(index, title, shape, str(dtype), kind, n_frames, plane, _tiff_frame(path, index, n_frames), axes)
+    size, notes = image_calibration([axes[series.axes.replace("S", "").index(axis)] for axis in "YX"])
+    if palette and imagej:
+        notes = (*notes, "ImageJ's colours are for display: the values behind them are taken")
+    looked_up = palette and not imagej
+    return Signal(
+        index,
+        title,
+        shape,
+        str(dtype),
+        "stack" if n_frames > 1 else "colour" if colour or looked_up else "image",
+        n_frames,
+        plane,
+        _tiff_frame(path, index, n_frames, colour=colour, looked_up=looked_up),
+        tuple(axis for axis, _ in axes),
+        size,
+        notes=notes,
+    )
 
 
-def _tiff_frame(path: Path, series_index: int, n_frames: int) -> Callable[[int], NDArray[Any]]:
+def _has_alpha(page: Any) -> bool:
+    """Whether the samples of a pixel are a grey value and how opaque it is."""
+    return page.samplesperpixel == 2 and any(sample in (1, 2) for sample in page.extrasamples)
+
+
+def _tiff_frame(
+    path: Path, series_index: int, n_frames: int, *, colour: bool, looked_up: bool
+) -> Callable[[int], NDArray[Any]]:
     def read(i: int) -> NDArray[Any]:
         import tifffile
 
-        with tifffile.TiffFile(path) as tiff:
+        with path.open("rb") as stream, tifffile.TiffFile(stream) as tiff:
             series: Any = tiff.series[series_index]
-            one_page = len(series.pages) == n_frames
-            axes = series.pages[0].axes if one_page else series.axes
+            one_page = len(series.pages) == n_frames and series.pages[i] is not None
+            axes = series.keyframe.axes if one_page else series.axes
             if one_page:
                 data = series.pages[i].asarray()
             else:
                 try:
                     data = tifffile.memmap(path, series=series_index, mode="r")
                 except ValueError:  # compressed
+                    require_memory(
+                        series.size * series.dtype.itemsize, None, f"{path.name}: all of its frames", COMPRESSED
+                    )
                     data = series.asarray()
-        wanted = "YXS" if "S" in axes else "YX"
+            table = series.keyframe.colormap
+        wanted = "YXS" if colour and "S" in axes else "YX"
         order = [n for n, axis in enumerate(axes) if axis not in wanted] + [axes.index(axis) for axis in wanted]
         frames = np.transpose(data, order).reshape(-1, *(data.shape[n] for n in order[-len(wanted) :]))
         frame: NDArray[Any] = frames[0 if one_page else i]
-        return frame
+        return _looked_up(frame, table) if looked_up else frame
 
     return read
 
 
-def _imagej_scale(tiff: Any) -> tuple[float, float] | None:
-    """(y, x) in nm: ImageJ's resolution tags are pixels per unit, and the unit is in its description."""
-    unit = str((tiff.imagej_metadata or {}).get("unit", "")).replace("\\u00B5", "\u00b5")
-    return axes_pixel_size([{"scale": size, "units": unit} for size in _tag_scales(tiff.pages[0])])
-
-
-def _vendor_scales(path: Path) -> list[tuple[float, float] | None]:
-    """(y, x) in nm of every series, from the tags of DigitalMicrograph, FEI, Zeiss, JEOL, ... where there are some."""
-    try:
-        from rsciio.tiff import file_reader
-
-        described = file_reader(str(path), lazy=True)
-        scales = [axes_pixel_size([a for a in s["axes"] if not a.get("navigate")][-2:]) for s in described]
-        del described
-    except Exception:  # a calibration that cannot be read is a calibration that is not there
-        scales = []
-    gc.collect()  # the lazy reader leaves the file open, in a reference cycle
-    return scales
-
-
-def _tag_scales(page: Any) -> list[float]:
-    """Unit per pixel, (y, x), of the resolution tags; empty if they are missing or 0."""
-    try:
-        return [page.tags[name].value[1] / page.tags[name].value[0] for name in ("YResolution", "XResolution")]
-    except (AttributeError, KeyError, TypeError, IndexError, ZeroDivisionError):
-        return []
-
-
-def _resolution(page: Any) -> tuple[float, float] | None:
-    """(y, x) in nm from plain resolution tags, where they describe a specimen rather than a sheet of paper."""
-    tag = page.tags.get("ResolutionUnit") if page is not None else None
-    nm = {2: 2.54e7, 3: 1e7}.get(int(tag.value)) if tag is not None else None
-    sizes = [nm * scale for scale in _tag_scales(page)] if nm else []
-    return (sizes[0], sizes[1]) if sizes and all(0 < size < LARGEST_SCANNED_PIXEL_NM for size in sizes) else None
+def _looked_up(frame: NDArray[Any], table: NDArray[np.uint16]) -> NDArray[Any]:
+    """Colours (y, x, 3) of the numbers in `frame` by a table of 16-bit red, green and blue; 8-bit where that is all."""
+    colours = np.moveaxis(table[:, frame], 0, -1)
+    eight = np.array_equal(table >> 8, table & 255) or not (table & 255).any()
+    return (colours >> 8).astype(np.uint8) if eight else colours

@@ -146,6 +146,12 @@ def parse_unit(text: object) -> Unit:
     return Unit(text, kind, factor, symbol)
 
 
+def nanometres(text: object) -> float | None:
+    """How many nm the unit that a text names is long; None if it is no length."""
+    unit = parse_unit(text)
+    return unit.factor if unit.kind == "length" else None
+
+
 def _decoded(text: bytes) -> str:
     try:
         return text.decode()

@@ -7,7 +7,7 @@ from html import escape
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from stemseg_core.io.signals import nanometres
+from stemseg_core.io.units import nanometres
 from stemseg_core.phases.methods import METHODS
 from stemseg_core.phases.parameters import TABLE, Parameter, joined, option_of
 from stemseg_core.phases.scores import AUTO
@@ -86,7 +86,7 @@ def _option(parameter: Parameter, value: Any, s: Segmentation) -> str | None:
     if parameter.kind == "length":
         return f"{parameter.with_value(value)}{s.units}"
     if parameter.kind == "frequency":  # of the command it is in 1/nm
-        nm = 1.0 if s.pixel_size is None else nanometres(1, s.units)
+        nm = 1.0 if s.pixel_size is None else nanometres(s.units)
         return None if nm is None else parameter.with_value(f"{value / nm:.12g}")
     words = parameter.with_value(value)
     return " ".join(map(quote, words.split(" ", 1))) if words else ""
