@@ -223,6 +223,28 @@ def test_writing_reports_progress_and_can_be_stopped(path, tmp_path):
     assert not list(tmp_path.glob(".stemseg-*"))
 
 
+def test_a_map_is_not_lost_where_lattices_fail(path, tmp_path, capsys, monkeypatch):
+    def fail(*_):
+        raise np.linalg.LinAlgError("SVD did not\nconverge")
+
+    monkeypatch.setattr("stemseg_core.lattices.properties.find_cell", fail)
+    out = tmp_path / "out"
+    assert command("segment", path, "-o", out, "--window", 32) == 0
+    assert sorted(p.name for p in out.iterdir()) == sorted(RESULTS)
+    printed, err = capsys.readouterr()
+    said = "lattices could not be measured, all other results are complete (LinAlgError: SVD did not converge)"
+    assert err == f"stemseg: warning: {said}\n"
+    assert "no lattice seen" in printed
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["warnings"] == [said]
+    assert summary["lattices"] == [None, None]
+    assert f"L{said[1:]}." in (out / "report.html").read_text(encoding="utf-8")
+    assert Segmentation.load(out / "segmentation.npz").notes == (said,)
+    monkeypatch.setenv("STEMSEG_DEBUG", "1")
+    with pytest.raises(np.linalg.LinAlgError):
+        command("segment", path, "-o", tmp_path / "other", "--window", 32)
+
+
 def test_warnings_are_lines_and_are_kept(path, tmp_path, capsys, monkeypatch):
     segment = job.segment
 

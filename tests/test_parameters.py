@@ -151,11 +151,12 @@ def test_wrong_types_are_type_errors(parameters):
 
 def test_what_is_recorded():
     """All that decides the result, the pixel size only where it does, and nothing that is no number or text."""
-    recorded = Parameters(n_phases=np.int64(2), smooth=np.float32(3), pixel_size=(1.0, 2.0)).to_dict()
+    recorded = Parameters(n_phases=np.int64(2), smooth=np.float32(3), pixel_size=(1.0, 1.01)).to_dict()
     assert set(recorded) == set(TABLE) - {"mask", "units", "pixel_size", "n_jobs", "max_memory", "progress"}
     assert type(recorded["n_phases"]) is int
     assert type(recorded["smooth"]) is float
     assert Parameters(n_phases=2, k_max=0.1, pixel_size=(1.0, 2.0)).to_dict()["pixel_size"] == (1.0, 2.0)
+    assert Parameters(n_phases=2, pixel_size=(1.0, 2.0)).to_dict()["pixel_size"] == (1.0, 2.0)
     assert Parameters(n_phases=2, method=KMeans(3)).to_dict()["method"] == "KMeans(n_clusters=3)"
 
 

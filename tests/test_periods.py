@@ -257,3 +257,6 @@ def test_a_window_smaller_than_a_cell_is_said():
         result = segment(image, 2, window=24)
     assert result.period == pytest.approx(30, rel=0.1)
     assert not any("smaller" in doubt for doubt in segment(image, 2).doubts)
+    by_intensity = segment(image + 20 * (x < 128), 2, window=24, contrast="only")  # no window is looked at
+    assert by_intensity.period > 24
+    assert by_intensity.doubts == ()

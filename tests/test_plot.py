@@ -311,3 +311,16 @@ def test_an_overlay_says_if_chance_would_have_done():
     doubtful = replace(build(k=2), separation=separation)
     texts = [t.get_text() for t in plot.overlay(doubtful).legends[0].get_texts()]
     assert " ".join(texts[-1].split()) == doubtful.verdict
+
+
+@pytest.mark.parametrize("value", [3.0, 9.0])
+def test_the_overview_says_the_verdict(value):
+    judged = replace(build(k=2), separation=Separation(2, value, 4.0))
+    figure = plot.plot(judged)
+    figure.canvas.draw()
+    (text,) = figure.texts
+    assert " ".join(text.get_text().split()) == judged.verdict
+    box = text.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+    assert 0 <= box.y0 < box.y1 < min(ax.get_tightbbox().y0 for ax in figure.axes)

@@ -236,6 +236,14 @@ def test_pixel_size(two_phase, plain, size, expected):
     np.testing.assert_allclose(result.frequency_axes[1], result.kx / x)
 
 
+def test_params_give_the_same_again(two_phase):
+    """Also where pixels are not square, and windows and periods are square in length."""
+    first = segment(two_phase[0], 2, pixel_size=(0.02, 0.03))
+    again = segment(two_phase[0], **first.params)
+    np.testing.assert_array_equal(again.abundances, first.abundances)
+    assert (again.params, again.period, again.doubts) == (first.params, first.period, first.doubts)
+
+
 # Degenerate images.
 
 

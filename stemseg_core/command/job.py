@@ -125,7 +125,7 @@ class Job:
     def segment(
         self, n_phases: int | str, options: Mapping[str, Any], progress: Progress | None = None
     ) -> Segmentation:
-        """Segment the image; what `segment` refuses is refused with the name of the file."""
+        """Segment the image and measure its lattices; what `segment` refuses is refused with the name of the file."""
         image = self.image
         start = time.perf_counter()
         with warnings.catch_warnings(record=True) as caught:
@@ -139,6 +139,20 @@ class Job:
         self.warnings += [spelled(warning.message) for warning in caught]
         self.notes += map(in_options, result.notes)
         self.seconds["segment"] = time.perf_counter() - start
+        return self._measured(result)
+
+    def _measured(self, result: Segmentation) -> Segmentation:
+        """The result, whose lattices are measured once for all that is written; without them where that fails."""
+        start = time.perf_counter()
+        try:
+            _ = result.lattices, result.regions
+        except Exception as error:  # whatever it is, the map is made and is not to be lost
+            if os.environ.get("STEMSEG_DEBUG"):
+                raise
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            self.warnings.append(f"lattices could not be measured, all other results are complete ({reason})")
+            result = result.without_lattices(self.warnings[-1])
+        self.seconds["lattices"] = time.perf_counter() - start
         return result
 
     def check_output(self, output: Path, names: tuple[str, ...] = RESULTS) -> None:
@@ -169,9 +183,6 @@ class Job:
         """
         extra = extra or {}
         start = time.perf_counter()
-        regions = result.regions  # measured here, once, for what is written side by side
-        self.seconds["lattices"] = time.perf_counter() - start
-        start = time.perf_counter()
         stage = _nearest_folder(output) / f".stemseg-{secrets.token_hex(8)}"
         stage.mkdir()
         try:
@@ -187,7 +198,7 @@ class Job:
             finally:
                 other.shutdown(cancel_futures=True)
             with (stage / "regions.csv").open("w", encoding="utf-8", newline="") as file:
-                write_regions(file, regions)
+                write_regions(file, result.regions)
             for name, source in extra.items():
                 shutil.copyfile(source, stage / name)
             self.seconds["write"] = time.perf_counter() - start

@@ -20,6 +20,7 @@ from stemseg_core.rows.base import check_whole
 from stemseg_core.stages.compress import RANK
 from stemseg_core.system.errors import ParameterError, ParameterTypeError
 from stemseg_core.system.random import RandomState, as_seed
+from stemseg_core.windows.periods import pixels_along
 from stemseg_core.windows.windows import SCALES, WindowFFT
 
 
@@ -170,7 +171,8 @@ class Parameters:
         """What `Segmentation.params` records: all that decides the result but the mask, JSON-able."""
         of_windows = sorted(_of_windows())
         others = [f.name for f in fields(self) if f.name not in (*of_windows, "mask", "units", "pixel_size")]
-        if self.pixel_size and (self.k_max is not None or self.rotation_invariant):
+        oblong = pixels_along(1.0, self.pixel_size) != (1.0, 1.0)  # windows and periods are square in length
+        if self.pixel_size and (self.k_max is not None or self.rotation_invariant or oblong):
             others.append("pixel_size")  # the result does not depend on it otherwise
         values = {name: getattr(self, name) for name in (*of_windows, *others)}
         if not isinstance(self.method, str):

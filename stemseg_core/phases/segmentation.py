@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -80,7 +80,7 @@ class Segmentation:
         `min_area`; where the number was found to be one, those of the best map of more. None of one phase that was
         asked for.
     notes : tuple of str
-        What was left out of the image without being asked.
+        What was done, left out or given up without being asked.
     period : float or None
         Longest period of the lattices of the image, in pixels (of the geometric mean of both sizes, where they are not
         square); None if none was found.
@@ -215,6 +215,12 @@ class Segmentation:
     def _cells(self) -> tuple[Cell | None, ...]:
         return self._measured.cells()
 
+    def without_lattices(self, note: str) -> Self:
+        """The same where lattices could not be measured: none of any phase, and a note that says why."""
+        other = replace(self, notes=(*self.notes, note))
+        vars(other)["_cells"] = (None,) * len(self.fractions)  # where `cached_property` looks for them
+        return other
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one file, arrays as npz and the rest as JSON in it, without pickle.
 
@@ -307,7 +313,8 @@ def phase_warnings(segmentation: Segmentation) -> list[PhaseWarning]:
                 **used,
             )
         )
-    if k > 1 and s.period is not None and smaller_than_a_cell(s.window, s.period, s.pixel_size):
+    by_windows = s.params.get("contrast") != "only"
+    if by_windows and k > 1 and s.period is not None and smaller_than_a_cell(s.window, s.period, s.pixel_size):
         (y, x), period = s.window, max(pixels_along(s.period, s.pixel_size))
         found.append(
             PhaseWarning(

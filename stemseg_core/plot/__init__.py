@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import ceil
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,8 @@ from stemseg_core.plot.layout import (
     FONT,
     GAP,
     LEGEND,
+    LETTER,
+    LINE,
     TITLE,
     TITLED,
     Box,
@@ -180,13 +183,16 @@ def estimate(found: ComponentEstimate) -> Figure:
 
 
 def plot(segmentation: Segmentation) -> Figure:
-    """Everything at one glance: image, phases, confidence (if there are several), and the pattern of each below."""
+    """Everything at one glance: image, phases, confidence (if there are several), the pattern of each, the verdict."""
     k = len(segmentation.components)
     aspect = aspect_of(segmentation)
     above, width, height = arrange(3, aspect, width=10.0, largest=3.2, columns=3 if aspect < 2.2 else 1)
     width = max(width, min(k, 6) * (TITLED + GAP))
     below, _, more = arrange(k, pattern_aspect_of(segmentation), width=width, largest=2.2, columns=min(k, 6))
-    figure = new_figure(width + BAR_COLUMN, height + GAP + more)
+    verdict = fill(segmentation.verdict or "", int((width + BAR_COLUMN) / LETTER))
+    foot = LINE * len(verdict.splitlines())
+    figure = new_figure(width + BAR_COLUMN, height + GAP + more + foot)
+    figure.text(0.5, foot / figure.get_figheight(), verdict, ha="center", va="top", fontsize=FONT)
     ax = add_axes(figure, above[0], "image")
     draw_image(ax, segmentation)
     scale_bar(ax, units_of(segmentation))

@@ -19,7 +19,7 @@ NAMED_SPACINGS = 4
 #: Radius of a ring in pixels of a pattern. Twice as much: rings of neighbours meet.
 RING = 1.5
 
-NO_LATTICE = "No lattice is seen: amorphous, empty, periodic in one direction only, or too small."
+NO_LATTICE = "No lattice is seen: amorphous, empty, periodic in one direction only, too small, or not measured."
 
 
 def card(s: Segmentation, phase: int, share: str, area: str) -> str:

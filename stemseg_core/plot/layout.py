@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 #: Size of letters in points. Twice as much: titles and legends run into each other.
 FONT = 10
+#: Inches for a letter of a sentence, and for a line of them. Twice as much: shorter lines, and more white.
+LETTER = 0.085
+LINE = 0.2
 #: Inches between panels. Twice as much: more white.
 GAP = 0.15
 #: Inches for the line of text above each panel. Twice as much: more white above it.

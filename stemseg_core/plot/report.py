@@ -118,6 +118,7 @@ def _page(
     data = explorer.data_of(s)
     parts = [
         f'<header>\n<h1>{escape(title)}</h1>\n<p class="facts">{escape(_facts(s, source))}</p>',
+        *(f'<p class="facts">{escape(note[0].upper() + note[1:])}.</p>' for note in s.notes),
         *_verdict(s),
         "</header>",
         *_map(s, data),
