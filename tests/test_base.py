@@ -1,10 +1,23 @@
-"""Data sets in files are checked as scikit-learn checks arrays."""
+"""Data sets in files are checked as scikit-learn checks arrays; masked values are refused, not taken for data."""
 
 import h5py
 import numpy as np
 import pytest
 
-from stemseg_core import NFINDR, NMF, SVD, KMeans, abundances, compress
+from stemseg_core import (
+    ATGP,
+    ICA,
+    MNF,
+    NFINDR,
+    NMF,
+    SPA,
+    SVD,
+    VCA,
+    KMeans,
+    abundances,
+    compress,
+    estimate_n_components,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,3 +41,44 @@ def test_data_sets_that_are_refused(tmp_path, values, message):
             compress(data, 2)
         with pytest.raises(ValueError, match=message):
             abundances(data, np.eye(2, 3))
+
+
+ESTIMATORS = (SVD, NFINDR, VCA, SPA, ATGP, NMF, ICA, KMeans, MNF)
+
+
+@pytest.fixture
+def masked():
+    X = np.ma.array(np.random.default_rng(0).random((40, 6)), mask=False)
+    X[7, 2] = X[30] = np.ma.masked
+    return X
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_masked_values_are_refused(masked, estimator):
+    rest = masked[~masked.mask.any(axis=1)]  # no value of it is masked
+    model = estimator(2).fit(rest)
+    again = estimator(2).fit(rest.data)
+    np.testing.assert_array_equal(model.transform(rest), again.transform(rest.data))
+    for method in (model.fit, model.transform):
+        with pytest.raises(ValueError, match=r"X must be without masked values, got 2 rows with some, first row 7; "):
+            method(masked)
+
+
+@pytest.mark.parametrize(
+    "function", [lambda X: compress(X, 2), estimate_n_components, lambda X: abundances(X, np.eye(2, 6))]
+)
+def test_functions_refuse_masked_values(masked, function):
+    with pytest.raises(ValueError, match="without masked values"):
+        function(masked)
+
+
+def test_masked_starts_and_components_are_refused(masked):
+    X = masked.data
+    with pytest.raises(ValueError, match="components must be without masked values, got 1 rows"):
+        abundances(X, masked[29:31])
+    for model in (NMF(2, init=masked[29:31]), KMeans(2, init=masked[29:31])):
+        with pytest.raises(ValueError, match="init must be without masked values"):
+            model.fit(X)
+    model = SVD(2).fit(X)
+    with pytest.raises(ValueError, match="without masked values"):
+        model.inverse_transform(np.ma.masked_less(model.transform(X), 0))

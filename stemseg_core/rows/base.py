@@ -41,6 +41,7 @@ class RowsEstimator(BaseEstimator):
             if X.shape[0] < min_rows:
                 raise ValueError(f"Found array with {X.shape[0]} sample(s) while a minimum of {min_rows} is required.")
             return as_rows(X)
+        refuse_masked(X, "X")
         # The finiteness check would read X once more: `blocks.refuse_non_finite` does it inside the first pass.
         X = validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite=False, ensure_min_samples=min_rows)
         return as_rows(X)
@@ -61,6 +62,7 @@ class RowsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEst
     def _mixed(self, X: Any, patterns: Array, what: str = "component") -> Array:
         """Rows ``X @ patterns + mean_`` of scores X (n, k), which are checked, on patterns (k, d)."""
         check_is_fitted(self)
+        refuse_masked(X, "X")
         scores = check_array(X, dtype=[np.float64, np.float32])
         if scores.shape[1] != len(patterns):
             raise ValueError(f"X must have {len(patterns)} columns, one a {what}; got shape {scores.shape}")
@@ -91,11 +93,24 @@ def check_store(X: Any, name: str) -> None:
         raise ValueError(f"Found array with 0 feature(s) (shape={tuple(X.shape)}) while a minimum of 1 is required.")
 
 
+def refuse_masked(X: Any, name: str) -> None:
+    """Refuse an array with masked values, which would be taken for data: NumPy drops the mask of what it converts."""
+    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
+        masked = np.ma.getmaskarray(X).reshape(len(X), -1).any(axis=1)
+        cure = f"{name}[~{name}.mask.any(axis=1)].data" if X.ndim == 2 else f"{name}.filled(value)"
+        raise ParameterError(
+            f"`{name}` must be without masked values, got {int(masked.sum())} rows with some, first row "
+            f"{int(masked.argmax())}; leave them out: {cure}",
+            **{name: X},
+        )
+
+
 def check_rows(X: Any, name: str = "X") -> Rows:
     """`RowsEstimator._check_rows` for functions."""
     if is_row_store(X):
         check_store(X, name)
     else:
+        refuse_masked(X, name)
         X = check_array(X, dtype="numeric", ensure_all_finite=False, input_name=name)
     return as_rows(X)
 

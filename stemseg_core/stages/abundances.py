@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 
 from stemseg_core._kernels import abundances as kernels
-from stemseg_core.rows.base import check_rows
+from stemseg_core.rows.base import check_rows, refuse_masked
 from stemseg_core.rows.blocks import refuse_non_finite
 from stemseg_core.system.docs import shared_docs
 from stemseg_core.system.errors import ParameterError
@@ -113,6 +113,7 @@ def abundances(
     """
     execution = Execution.of(n_jobs, max_memory, progress, stage="abundances")
     rows = check_rows(X)
+    refuse_masked(components, "components")
     E = check_array(components, dtype=np.float64, input_name="components")
     n, d = rows.shape
     k = E.shape[0]

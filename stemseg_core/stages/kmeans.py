@@ -16,7 +16,7 @@ from sklearn.base import ClusterMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from stemseg_core.rows.base import RowsTransformer, check_whole
+from stemseg_core.rows.base import RowsTransformer, check_whole, refuse_masked
 from stemseg_core.rows.blocks import stored, take_rows
 from stemseg_core.rows.sources import ArrayRows, Rows, cached, rows_of_shape
 from stemseg_core.stages.compress import compress, compress_bytes
@@ -276,6 +276,7 @@ class KMeans(ClusterMixin, RowsTransformer):
             raise ParameterError(f"`init` must be {names} or an array of centres; got {self.init!r}", init=self.init)
 
     def _check_init(self, rows: Rows) -> Array:
+        refuse_masked(self.init, "init")
         centers = np.asarray(self.init, rows.dtype)
         shape = (self.n_clusters, rows.shape[1])
         if centers.shape != shape:

@@ -19,7 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from stemseg_core._kernels import nmf as kernels
-from stemseg_core.rows.base import RowsTransformer, check_whole
+from stemseg_core.rows.base import RowsTransformer, check_whole, refuse_masked
 from stemseg_core.rows.blocks import refuse_too_small
 from stemseg_core.rows.products import row_sums, scatter_times
 from stemseg_core.rows.sources import Rows, cached
@@ -259,6 +259,7 @@ class NMF(RowsTransformer):
         X : ndarray of shape (n, d)
         """
         check_is_fitted(self)
+        refuse_masked(W, "W")
         amounts: Array = check_array(W, dtype=(np.float64, np.float32), input_name="W")
         if amounts.shape[1] != len(self.components_):
             raise ParameterError(
@@ -298,6 +299,7 @@ class NMF(RowsTransformer):
                     f"`init` must be one of {names}, or an array of components; got {self.init!r}", init=self.init
                 )
             return None
+        refuse_masked(self.init, "init")
         init: Array = check_array(self.init, dtype=np.float64, input_name="init")
         shape = (self.n_components, self.n_features_in_)
         if init.shape != shape:
