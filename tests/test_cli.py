@@ -88,7 +88,7 @@ def test_limits_that_leave_nothing(path, tmp_path, capsys):
         ("--windows 48,64 --method nmf", "--windows must be left out with --method nmf"),
         ("--max-memory 1kB", "--max-memory is 1 kB; take a larger step"),
         ("--frame last", "--frame"),
-        ("--signal 4", "expected signal 4"),
+        ("--signal 4", "expected --signal 4"),
         ("--mask gone.png", "gone.png"),
         ("--bogus", "--bogus"),
     ],

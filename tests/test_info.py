@@ -82,7 +82,8 @@ def test_info_of_a_file_without_an_image(tmp_path, capsys):
     np.save(tmp_path / "a.npy", np.ones((2, 3, 4, 5)))
     assert command("info", tmp_path / "a.npy") == 0
     printed = capsys.readouterr().out
-    assert "2 x 3 x 4 x 5 float64, no image" in printed
+    assert "2 x 3 x 4 x 5 float64, a pattern for each pixel" in printed
+    assert "'stemseg unmix' takes it" in printed
     assert "nothing that 'stemseg segment' could take" in printed
 
 

@@ -42,9 +42,9 @@ def test_npz_takes_the_largest_image(tmp_path, image):
     )
     read = read_image(tmp_path / "a.npz")
     assert (read.signal, read.title) == (2, "large")
-    assert [s.kind for s in read.signals] == ["other", "image", "image", "other"]
+    assert [s.kind for s in read.signals] == ["spectra", "image", "image", "scan"]
     assert read_image(tmp_path / "a.npz", signal=1).data.shape == (8, 32)
-    with pytest.raises(ImageReadError, match=r"a\.npz: expected signal 0 to be a 2-D image.*0: 5000 float64"):
+    with pytest.raises(ImageReadError, match=r"a\.npz: expected signal=0 to be an image.*0: 5000 float64"):
         read_image(tmp_path / "a.npz", signal=0)
 
 

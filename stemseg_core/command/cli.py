@@ -22,6 +22,8 @@ from stemseg_core.command.job import RESULTS, Job, plural, times
 from stemseg_core.command.options import OPTIONS, RefusedError
 from stemseg_core.command.parser import parse
 from stemseg_core.io import ImageReadError, write_tiff
+from stemseg_core.io.choice import CUBES, UNMIX, WORDS
+from stemseg_core.io.kinds import IMAGES
 from stemseg_core.lattices.lattice import Lattice
 from stemseg_core.phases.segmentation import Segmentation
 from stemseg_core.stages.estimates import Separation
@@ -196,10 +198,10 @@ def _info(arguments: argparse.Namespace) -> None:
         return
     print(f"{found['file']}: {found['format']}, {plural(len(found['signals']), 'data set')}")
     for s in found["signals"]:
-        kind = "no image" if s["kind"] == "other" else s["kind"]
+        kind = WORDS.get(s["kind"], s["kind"])
         print(f"{'*' if s['taken'] else ' '} {s['index']}: {times(s['shape'])} {s['dtype']}, {kind}, {s['title']!r}")
         lines = [", ".join(s["axes"])] if s["axes"] else []
-        if s["frames"]:
+        if s["kind"] in IMAGES:
             lines.append(_calibration_in_words(s))
         if s["range"]:
             lines.append(f"intensity {s['range'][0]:.6g} to {s['range'][1]:.6g}")
@@ -210,6 +212,8 @@ def _info(arguments: argparse.Namespace) -> None:
     taken = next((s for s in found["signals"] if s["taken"]), None)
     if taken is None:
         print("no 2-D image in it: nothing that 'stemseg segment' could take")
+        if any(s["kind"] in CUBES for s in found["signals"]):
+            print(f"a spectrum or a pattern for each pixel: {UNMIX}")
     elif taken["window"] is None:
         print("'stemseg segment' takes *")
     else:

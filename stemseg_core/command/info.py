@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from stemseg_core.io import ImageReadError, Signal, read_image, read_signals
 from stemseg_core.io.choice import choose_signal
+from stemseg_core.io.kinds import IMAGES
 from stemseg_core.system.execution import Execution
 from stemseg_core.windows.periods import periods_of, pixels_along, smaller_than_a_cell, suited_window
 
@@ -23,7 +25,7 @@ FEW_CELLS = "the image holds few cells: the window is smaller than one, and cell
 def describe(path: Path) -> dict[str, Any]:
     """What a file holds, for `stemseg info`: JSON-able; one frame of each image is read."""
     format_name, signals = read_signals(path)
-    taken = choose_signal(path, signals, None).index if any(s.n_frames for s in signals) else None
+    taken = _taken(path, signals)
     described = []
     for s in signals:
         about: dict[str, Any] = {
@@ -44,10 +46,18 @@ def describe(path: Path) -> dict[str, Any]:
             "strongest": None,
             "notes": list(s.notes),
         }
-        if s.n_frames:
+        if s.kind in (*IMAGES, "pattern"):
             about |= _pixels(path, s, taken=s.index == taken)
         described.append(about)
     return {"file": path.name, "format": format_name, "signals": described}
+
+
+def _taken(path: Path, signals: Sequence[Signal]) -> int | None:
+    """Number of the signal that `stemseg segment` takes; None if there is none."""
+    try:
+        return choose_signal(path, signals, None).index
+    except ImageReadError:
+        return None
 
 
 def _pixels(path: Path, signal: Signal, taken: bool) -> dict[str, Any]:

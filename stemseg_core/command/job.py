@@ -57,7 +57,7 @@ class Job:
     reading: list[str] = field(default_factory=list)  # options of the command that decided what was read
 
     @classmethod
-    def read(cls, path: Path, signal: int | None = None, frame: int | str | None = None) -> Job:
+    def read(cls, path: Path, signal: int | None = None, frame: int | tuple[int, ...] | str | None = None) -> Job:
         """Read the image; ImageReadError if that cannot be done."""
         start = time.perf_counter()
         try:
@@ -68,7 +68,8 @@ class Job:
         job.seconds["read"] = time.perf_counter() - start
         for name, value in (("signal", signal), ("frame", frame)):
             if value is not None:
-                job.reading += [OPTIONS[name].option, str(value)]
+                written = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+                job.reading += [OPTIONS[name].option, written]
         return job
 
     def calibrate(self, size: Size) -> None:

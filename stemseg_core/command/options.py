@@ -14,9 +14,11 @@ READING = {
         "whole",
         "which data set, as 'stemseg info' numbers them",
         IMAGE,
-        by_default="the one with the largest image",
+        by_default="the largest image, of those of one size that of a detector",
     ),
-    "frame": Parameter("frame", "which image of a stack, from 0, or 'mean'", IMAGE, by_default="0"),
+    "frame": Parameter(
+        "frame", "which image of a stack, from 0 (3,0: along two axes), or 'mean'", IMAGE, by_default="0"
+    ),
 }
 #: All parameters that have an option, by name.
 OPTIONS: dict[str, Parameter] = {

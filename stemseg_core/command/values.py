@@ -99,9 +99,12 @@ def parse_taper(text: str) -> str | tuple[str | float, ...]:
         raise argparse.ArgumentTypeError(f"expected a name, or name,number such as 'kaiser,8', got {text!r}") from None
 
 
-def parse_frame(text: str) -> int | str:
-    """The number of an image, or "mean"."""
-    return "mean" if text == "mean" else whole(0)(text)
+def parse_frame(text: str) -> int | tuple[int, ...] | str:
+    """The number of an image, one for each axis of a stack of several, or "mean"."""
+    if text == "mean":
+        return text
+    numbers = tuple(map(whole(0), text.split(",")))
+    return numbers if len(numbers) > 1 else numbers[0]
 
 
 def parse_folder(text: str) -> Path:

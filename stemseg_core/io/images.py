@@ -6,15 +6,19 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.io.choice import choose_signal
+from stemseg_core.io.choice import choose_signal, others
 from stemseg_core.io.readers import read_signals
-from stemseg_core.io.signals import ImageReadError, Signal, reading
+from stemseg_core.io.reading import reading
+from stemseg_core.io.signals import ImageReadError, Signal
 from stemseg_core.system.memory import require_memory
+
+#: What frames belong to, for notes.
+FRAMES = {"cube": "a spectral cube", "scan": "a 4D scan", "pattern": "diffraction patterns"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +34,7 @@ class Image:
     units : str
     title : str
     signal, frame : int, int or str
-        What was taken, as in `read_image`.
+        What was taken, as in `read_image`; frames are counted in the order of the array.
     signals : tuple of Signal
         Everything the file holds.
     format : str
@@ -49,7 +53,9 @@ class Image:
     notes: tuple[str, ...] = ()
 
 
-def read_image(path: str | os.PathLike[str], signal: int | None = None, frame: int | str | None = None) -> Image:
+def read_image(
+    path: str | os.PathLike[str], signal: int | None = None, frame: int | tuple[int, ...] | str | None = None
+) -> Image:
     """Read one image of a file, with its calibration.
 
     Parameters
@@ -57,9 +63,12 @@ def read_image(path: str | os.PathLike[str], signal: int | None = None, frame: i
     path : str or path-like
         .npy, .npz, .tif, a picture, or any format RosettaSciIO reads (.dm3, .dm4, .emd, .ser, .hspy, .mrc, ...).
     signal : int, optional
-        Which data set of the file, as `read_signals` numbers them. Default: the one with the largest image.
-    frame : int or "mean", optional
-        Which image of a stack, from 0, or the mean of all (drift is not corrected). Default: the first.
+        Which data set of the file, as `read_signals` numbers them. Default: the largest image; among those of one size
+        the image of a detector, the data as measured, and the calibrated one come first.
+    frame : int, tuple of int, or "mean", optional
+        Which image of a stack, from 0, or one number for each axis of a stack of several; or the mean of all (drift is
+        not corrected). Default: the first. With it, a channel of a spectral cube or a pattern of a 4D scan is read,
+        too; without, these are refused.
 
     Returns
     -------
@@ -74,7 +83,7 @@ def read_image(path: str | os.PathLike[str], signal: int | None = None, frame: i
 
     Notes
     -----
-    Only the frame asked for is read, as far as the format allows (compressed formats are read whole).
+    Only the frame asked for is read, as far as the format allows (some formats are read whole).
 
     Examples
     --------
@@ -89,31 +98,52 @@ def read_image(path: str | os.PathLike[str], signal: int | None = None, frame: i
     """
     path = Path(path)
     format_name, signals = read_signals(path)
-    chosen = choose_signal(path, signals, signal)
+    chosen = choose_signal(path, signals, signal, frame)
     notes = list(chosen.notes)
-    if frame not in (None, "mean") and not (isinstance(frame, int) and 0 <= frame < chosen.n_frames):
-        raise ImageReadError(
-            f"{path.name}: `frame` must be 'mean' or a whole number from 0 to {chosen.n_frames - 1} "
-            f"(signal {chosen.index} has {chosen.n_frames} frames), got {frame!r}",
-            frame=frame,
-        )
+    taken = others(chosen, signals) if signal is None else None
+    notes += [taken] if taken else []
+    number = _frame_number(path, chosen, frame)
     require_memory(math.prod(chosen.frame_shape) * 8, None, f"{path.name}: the image", "use a smaller image")
     if chosen.n_frames > 1:
-        what = "the mean of all" if frame == "mean" else f"frame {frame or 0} of"
-        notes.append(f"a stack: {what} {chosen.n_frames} frames taken (counted from 0)")
+        what = "the mean of all" if number == "mean" else f"frame {_place(number, chosen)} of"
+        notes.append(f"{FRAMES.get(chosen.kind, 'a stack')}: {what} {chosen.n_frames} frames taken (counted from 0)")
     with reading(path, f"{format_name} data"):
-        if frame == "mean" and chosen.n_frames > 1:
+        if number == "mean" and chosen.n_frames > 1:
             total = np.zeros(chosen.frame_shape)
-            for i in range(chosen.n_frames):
-                total += _to_grey(chosen.frame(i), [])
+            for image in chosen.frames():
+                total += _to_grey(image, [])
             data = total / chosen.n_frames
         else:
             # a copy: the file may be closed, or replaced by the results
-            data = np.array(_to_grey(chosen.frame(0 if frame == "mean" else int(frame or 0)), notes))
-    taken = "mean" if frame == "mean" else int(frame or 0)
+            data = np.array(_to_grey(chosen.frame(0 if number == "mean" else number), notes))
     return Image(
-        data, chosen.pixel_size, chosen.units, chosen.title, chosen.index, taken, signals, format_name, tuple(notes)
+        data, chosen.pixel_size, chosen.units, chosen.title, chosen.index, number, signals, format_name, tuple(notes)
     )
+
+
+def _frame_number(path: Path, chosen: Signal, frame: object) -> int | Literal["mean"]:
+    """`frame` as a number in the order of the array; refused if there is none."""
+    sizes, n = chosen.stack_shape, chosen.n_frames
+    if frame is None or frame == "mean":
+        return 0 if frame is None else "mean"
+    place = (frame,) if isinstance(frame, int) else frame
+    if isinstance(place, tuple) and all(isinstance(i, int) and i >= 0 for i in place):
+        if len(place) == 1 and place[0] < n:
+            return int(place[0])
+        if len(place) == len(sizes) and all(i < size for i, size in zip(place, sizes, strict=True)):
+            return int(np.ravel_multi_index(place, sizes))
+    along = f", or {len(sizes)} numbers below {' and '.join(map(str, sizes))}" if len(sizes) > 1 else ""
+    raise ImageReadError(
+        f"{path.name}: `frame` must be 'mean' or a whole number from 0 to {n - 1}{along} "
+        f"(signal {chosen.index} has {n} frames), got {frame!r}",
+        frame=frame,
+    )
+
+
+def _place(number: int | Literal["mean"], chosen: Signal) -> str:
+    """The place of a frame as it is asked for: one number for each axis of the stack."""
+    sizes = chosen.stack_shape
+    return str(number) if len(sizes) < 2 else ",".join(map(str, np.unravel_index(int(number), sizes)))
 
 
 def _to_grey(data: NDArray[Any], notes: list[str]) -> NDArray[Any]:

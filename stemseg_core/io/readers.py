@@ -10,9 +10,13 @@ import os
 from pathlib import Path
 
 from stemseg_core.io.arrays import NUMPY_SUFFIXES, numpy_signals
+from stemseg_core.io.containers import zarr_container
+from stemseg_core.io.hdf5 import hdf5_signals, is_hdf5
+from stemseg_core.io.hyperspy import hyperspy_signals
 from stemseg_core.io.pictures import PICTURE_SUFFIXES, picture_signals
+from stemseg_core.io.reading import reading
 from stemseg_core.io.rosetta import microscope_signals
-from stemseg_core.io.signals import ImageReadError, Signal, reading
+from stemseg_core.io.signals import ImageReadError, Signal
 from stemseg_core.io.tiff import TIFF_SUFFIXES, tiff_signals
 
 
@@ -32,6 +36,11 @@ def read_signals(path: str | os.PathLike[str]) -> tuple[str, tuple[Signal, ...]]
         raise ImageReadError(f"{path.name}: expected an image file, got a folder")
     if path.is_file() and path.stat().st_size == 0:
         raise ImageReadError(f"{path.name}: expected an image, got an empty file of 0 bytes")
+    if path.is_dir() or suffix == ".zspy":
+        with reading(path, "a file of HyperSpy"):
+            return "ZSPY", tuple(hyperspy_signals(zarr_container(path), path.stem))
+    if is_hdf5(path):
+        return hdf5_signals(path)
     if suffix in NUMPY_SUFFIXES:
         name, reader = "NumPy", numpy_signals
     elif suffix in PICTURE_SUFFIXES:

@@ -1,26 +1,24 @@
-"""What a file holds, in one form for every format: data sets with axes in nm, whose images are read on demand."""
+"""What a file holds, in one form for every format: data sets with calibrated axes, whose values are read on demand."""
 
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
 import math
-import traceback
-import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.io.axes import Axis, Described, image_calibration
+from stemseg_core.io.kinds import Layout
 from stemseg_core.system.errors import Message
-from stemseg_core.system.extras import INSTALL
 
 Shape: TypeAlias = Sequence[int]
+#: Opens an array, lazily; closes its file at the end.
+Open: TypeAlias = Callable[[], AbstractContextManager[Any]]
 
 
 class ImageReadError(Message, ValueError):
@@ -39,22 +37,29 @@ class Signal:
     shape : tuple of int
         Of the array as stored, without colour channels.
     dtype : str
-    kind : {"image", "stack", "colour", "other"}
-        What `read_image` can make of it: "stack" has frames, "other" holds no image.
+    kind : str
+        What it is: "image", "colour", "stack" of images, "pattern", "cube", "scan", "spectra" or "other"; all but the
+        second as in `Layout`.
     n_frames : int
-        Images in it; 0 for "other".
+        Frames (y, x) in it: images of a stack, channels of a cube, patterns of a scan; 0 if it has none.
     frame_shape : tuple of int
-        (y, x) of one image; () for "other".
+        (y, x) of one frame; () without.
+    frame : callable
+        ``frame(i)`` reads frame i, counted in the order of the array, as an array of shape (y, x) or, for "colour",
+        (y, x, channels).
     axes : tuple of Axis
         Of the array as stored, without colour channels; () if the file says nothing of them.
     pixel_size : tuple of float or None
-        (y, x), in `units`.
+        (y, x) of an image, in `units`.
     units : str
         "nm", whatever length the file uses.
     notes : tuple of str
         What a user should know about how it is read.
-    frame : callable
-        ``frame(i)`` reads image i as an array of shape (y, x) or, for "colour", (y, x, channels).
+    image_axes : tuple of int or None
+        Which axes of the array are (y, x) of a frame.
+    open : callable or None
+        Opens the array as stored, to be indexed piece by piece; a context manager, which closes the file. None where
+        only frames can be read.
     """
 
     index: int
@@ -69,82 +74,111 @@ class Signal:
     pixel_size: tuple[float, float] | None = None
     units: str = "nm"
     notes: tuple[str, ...] = ()
+    image_axes: tuple[int, int] | None = None
+    open: Open | None = field(default=None, repr=False)
 
+    @property
+    def stack_shape(self) -> tuple[int, ...]:
+        """Sizes of the axes along which its frames are counted."""
+        if self.image_axes is None:
+            return (self.n_frames,)
+        return tuple(n for i, n in enumerate(self.shape) if i not in self.image_axes and n > 1)
 
-@contextlib.contextmanager
-def reading(path: Path, expected: str) -> Iterator[None]:
-    """Readers raise anything and print anything: what they raise becomes ImageReadError, the noise is dropped."""
-    noisy = [logging.getLogger(name) for name in ("rsciio", "tifffile", "PIL")]
-    levels = [logger.level for logger in noisy]
-    for logger in noisy:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            try:
-                yield
-            except ImageReadError:
-                raise
-            except Exception as error:
-                traceback.clear_frames(error.__traceback__)  # a reader that fails may leave its file open there
-                raise _in_words(error, path, expected) from error
-    finally:
-        for logger, level in zip(noisy, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _in_words(error: Exception, path: Path, expected: str) -> ImageReadError:
-    if isinstance(error, ModuleNotFoundError):
-        return ImageReadError(f"{path.name}: reading it needs the package {error.name!r}; {INSTALL}")
-    reason = " ".join(str(error).split())[:200]
-    came = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
-    return ImageReadError(f"{path.name}: expected {expected}, but it cannot be read as such ({came})")
+    def frames(self) -> Iterator[NDArray[Any]]:
+        """All frames, one after another, from a file that is opened once."""
+        if self.open is None or self.image_axes is None:
+            yield from map(self.frame, range(self.n_frames))
+            return
+        with self.open() as array:
+            for i in range(self.n_frames):
+                yield plane_of(array, self.shape, self.image_axes, i)
 
 
 def array_signal(index: int, title: str, shape: Shape, dtype: np.dtype[Any], load: Callable[[], Any]) -> Signal:
-    """Describe an array without axes: 2-D is an image, 3-D a stack, 3 or 4 channels of whole numbers a colour image."""
-    known = dtype.kind in "biuf" and 0 not in shape
-    if known and len(shape) == 3 and shape[2] in (3, 4) and dtype.kind == "u":
-        plane = tuple(shape[:2])
+    """Describe an array without axes.
+
+    2-D is an image, 3-D a stack, 4-D a scan of patterns. Up to four numbers along the last of three axes are not the
+    side of an image but its channels: colours, if there are three or four of unsigned whole numbers, else a stack.
+    """
+    channels = len(shape) == 3 and shape[2] <= 4 < min(shape[:2])
+    if channels and shape[2] in (3, 4) and dtype.kind == "u":
+        plane = (int(shape[0]), int(shape[1]))
         return Signal(index, title, plane, str(dtype), "colour", 1, plane, lambda _: np.asarray(load()))
-    image_axes = (len(shape) - 2, len(shape) - 1) if known and len(shape) in (2, 3) else None
-    return describe_signal(index, shape, dtype, image_axes, title=title, load=load)
+    if len(shape) in (2, 3, 4):
+        image_axes = (0, 1) if channels else (len(shape) - 2, len(shape) - 1)
+        kind = {2: "image", 3: "stack", 4: "scan"}[len(shape)]
+    else:
+        image_axes, kind = None, "spectra" if len(shape) == 1 else "other"
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[Any]:
+        yield load()
+
+    return describe_signal(index, title, shape, dtype, layout=Layout(kind, image_axes), opened=opened)
 
 
 def describe_signal(
     index: int,
+    title: str,
     shape: Shape,
     dtype: np.dtype[Any],
-    image_axes: tuple[int, int] | None,
     *,
-    title: str,
-    load: Callable[[], Any],
+    layout: Layout,
+    opened: Open,
     axes: Sequence[Described] = (),
 ) -> Signal:
-    """Signal whose images lie along `image_axes` (y, x) of the array that `load()` gives; None if it holds none.
+    """Signal of an array.
 
-    `axes` are those of the array, each with what is to be noted on it, as `calibrated_axis` gives them.
+    Parameters
+    ----------
+    index, title, shape, dtype, layout
+    opened : callable
+        As `Signal.open`; the array that it gives may have a last axis, or named fields, of colours, which `shape` does
+        not have.
+    axes : sequence of (Axis, note)
+        One for each of `shape`, as `calibrated_axis` gives them; or none.
     """
     shape = tuple(int(n) for n in shape)
-    others = [n for i, n in enumerate(shape) if i not in (image_axes or ())]
     described = tuple(axis for axis, _ in axes)
-    if image_axes is None or sum(n > 1 for n in others) > 1:
+    colour = dtype.names is not None and set(dtype.names) <= set("RGBA")
+    kind, image_axes = layout
+    if (dtype.kind not in "biufc" and not colour) or 0 in shape:
         return Signal(index, title, shape, str(dtype), "other", 0, (), no_image, described)
+    if image_axes is None or dtype.kind == "c":  # the arguments of complex numbers are no images
+        return Signal(index, title, shape, str(dtype), kind, 0, (), no_image, described, open=opened)
     y, x = image_axes
 
     def frame(i: int) -> NDArray[Any]:
-        place = iter(np.unravel_index(i, others) if others else ())
-        selection = tuple(slice(None) if axis in (y, x) else int(next(place)) for axis in range(len(shape)))
-        plane = np.asarray(load()[selection])
-        return plane if y < x else plane.T
+        with opened() as array:
+            # a copy: the file is closed then
+            return np.array(plane_of(array, shape, (y, x), i))
 
-    n_frames = math.prod(others)
-    kind = "stack" if n_frames > 1 else "image"
-    plane = (shape[y], shape[x])
+    n_frames = math.prod(n for i, n in enumerate(shape) if i not in image_axes)
+    kind = "stack" if kind == "image" and n_frames > 1 else "image" if kind == "stack" and n_frames == 1 else kind
+    kind = "colour" if colour and kind == "image" else kind
     size, notes = image_calibration([axes[y], axes[x]] if axes else ())
+    size = None if kind in ("pattern", "scan") else size
     return Signal(
-        index, title, shape, str(dtype), kind, n_frames, plane, frame, described, pixel_size=size, notes=notes
-    )
+        index, title, shape, str(dtype), kind, n_frames, (shape[y], shape[x]), frame, described,
+        size, "nm", notes, image_axes, opened,
+    )  # fmt: skip
+
+
+def plane_of(array: Any, shape: Shape, image_axes: tuple[int, int], i: int) -> NDArray[Any]:
+    """Frame `i` of an array, (y, x), or (y, x, channels) of an array that has an axis more than `shape`."""
+    y, x = image_axes
+    others = [n for axis, n in enumerate(shape) if axis not in image_axes]
+    place = iter(np.unravel_index(i, others) if others else ())
+    selection = tuple(slice(None) if axis in image_axes else int(next(place)) for axis in range(len(shape)))
+    plane = np.asarray(array[selection])
+    return plane if y < x else np.swapaxes(plane, 0, 1)
+
+
+def unreadable(index: int, title: str, error: Exception) -> Signal:
+    """A data set that cannot be described: listed, with the reason, beside those that can."""
+    reason = " ".join(str(error).split())[:200]
+    note = f"cannot be read ({type(error).__name__}: {reason})"
+    return Signal(index, title, (), "unknown", "other", 0, (), no_image, notes=(note,))
 
 
 def no_image(_: int) -> NDArray[Any]:

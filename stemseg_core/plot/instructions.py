@@ -57,8 +57,11 @@ def _snippet(s: Segmentation, source: str | None, reading: Sequence[str]) -> str
 
 
 def _literal(word: str) -> str:
-    """A word of a command line as Python writes it: a whole number, or a text."""
-    return word if word.isdigit() else repr(word)
+    """A word of a command line as Python writes it: a whole number, several, or a text."""
+    numbers = word.split(",")
+    if not all(map(str.isdigit, numbers)):
+        return repr(word)
+    return word if len(numbers) == 1 else f"({', '.join(numbers)})"
 
 
 def _command(s: Segmentation, name: str, reading: Sequence[str]) -> tuple[str, list[str]]:

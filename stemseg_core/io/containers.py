@@ -1,0 +1,72 @@
+"""Containers of arrays, HDF5 and zarr: opened for as long as something is read, and closed again."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from stemseg_core.io.signals import Open
+
+#: Opens a container anew; closes it at the end.
+Container: TypeAlias = Callable[[], AbstractContextManager[Any]]
+
+
+def hdf5_container(path: Path) -> Container:
+    """An HDF5 file, opened for reading."""
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[Any]:
+        import h5py
+
+        with contextlib.suppress(ImportError):
+            import hdf5plugin  # noqa: F401 (its import registers filters such as blosc)
+        with h5py.File(path, "r") as file:
+            yield file
+
+    return opened
+
+
+def zarr_container(path: Path) -> Container:
+    """A zarr group, in a folder or a zip file, with any version of zarr."""
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[Any]:
+        import zarr
+
+        if path.is_file() and zipfile.is_zipfile(path):
+            store = zarr.storage.ZipStore(str(path), mode="r")
+            try:
+                yield zarr.open_group(store, mode="r")
+            finally:
+                store.close()
+        else:
+            yield zarr.open_group(str(path), mode="r")
+
+    return opened
+
+
+def array_at(container: Container, name: str) -> Open:
+    """Opens one array of a container."""
+    return functools.partial(_array_at, container, name)
+
+
+@contextlib.contextmanager
+def _array_at(container: Container, name: str) -> Iterator[Any]:
+    with container() as opened:
+        yield opened[name]
+
+
+def text_of(value: Any) -> str:
+    """An attribute as text, whatever string type it was stored as; "" for none and for HyperSpy's ``_None_``."""
+    if isinstance(value, np.ndarray):
+        value = value.item() if value.size == 1 else None
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    return value if isinstance(value, str) and value != "_None_" else ""
