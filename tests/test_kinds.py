@@ -31,9 +31,9 @@ AXES = {
     [
         ("--", None, ("image", (0, 1))),
         ("yx", "..", ("image", (0, 1))),
-        ("xy", None, ("image", (1, 0))),  # names decide, whatever the order
+        ("xy", None, ("image", (0, 1))),
         ("tyx", "n..", ("stack", (1, 2))),
-        ("xyt", None, ("stack", (1, 0))),
+        ("xyt", None, ("stack", (0, 1))),
         ("tnyx", "nn..", ("stack", (2, 3))),
         ("yxE", "nn.", ("cube", (0, 1))),
         ("yxw", "nn.", ("cube", (0, 1))),

@@ -1,4 +1,4 @@
-"""Readers of files: formats (rosetta, posed, hyperspy, ncem); HDF5 by content (hdf5, containers, reading)."""
+"""Readers of files: formats (rosetta, posed, hyperspy, ncem, velox); HDF5 (hdf5, containers, reading)."""
 
 import hashlib
 import importlib

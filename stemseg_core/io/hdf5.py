@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stemseg_core.io.containers import hdf5_container, text_of
+from stemseg_core.io.containers import hdf5_container
 from stemseg_core.io.hyperspy import hyperspy_signals, is_hyperspy
 from stemseg_core.io.ncem import is_ncem, ncem_signals
 from stemseg_core.io.reading import reading
-from stemseg_core.io.rosetta import plugin_signals, specifications
+from stemseg_core.io.rosetta import plugin_signals, specification
 from stemseg_core.io.signals import ImageReadError, Signal
+from stemseg_core.io.velox import is_velox, velox_signals
 
 #: What every HDF5 file begins with; files with a block of the user's have it later, and are told by their name.
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -62,23 +63,23 @@ def hdf5_signals(path: Path) -> tuple[str, tuple[Signal, ...]]:
 
 def _rosetta(name: str) -> Callable[[Path], list[Signal]]:
     """Signals by the reader of RosettaSciIO of that name."""
+    return lambda path: plugin_signals(specification(name), path)
 
-    def signals(path: Path) -> list[Signal]:
-        return plugin_signals(next(s for s in specifications() if s["name"] == name), path)
 
-    return signals
+def _tofwerk(path: Path) -> list[Signal]:
+    """Images of the ion beam, the sum of all spectra, and the peaks, where the file has them ready."""
+    with hdf5_container(path)() as file:
+        held = {"fib_images": "FIBImages", "sum_spectrum": "FullSpectra", "nominal_peak_data": "PeakData/PeakData"}
+        wanted = [name for name, group in held.items() if group in file]
+    return plugin_signals(specification("Tofwerk"), path, signal=wanted)
 
 
 def _hyperspy(path: Path) -> list[Signal]:
     return hyperspy_signals(hdf5_container(path), path.stem)
 
 
-def _is_velox(file: Any) -> bool:
-    return "Version" in file and "Data" in file and "Velox" in str(file["Version"][0])
-
-
 def _is_nexus(file: Any) -> bool:
-    return any(text_of(group.attrs.get("NX_class")) == "NXentry" for group in file.values())
+    return bool(file.visititems(lambda _, item: "NX_class" in item.attrs or None))
 
 
 def _is_arina(file: Any) -> bool:
@@ -92,10 +93,10 @@ def _is_topspin(file: Any) -> bool:
 
 #: By what they hold; the first that fits is taken.
 DIALECTS = (
-    Dialect("Velox EMD", _is_velox, _rosetta("EMD")),
+    Dialect("Velox EMD", is_velox, velox_signals),
     Dialect("HSPY", is_hyperspy, _hyperspy),
     Dialect("Delmic", lambda file: any(name.startswith("Acquisition") for name in file), _rosetta("Delmic")),
-    Dialect("Tofwerk", lambda file: "FullSpectra" in file or "FIBImages" in file, _rosetta("Tofwerk")),
+    Dialect("Tofwerk", lambda file: "FullSpectra" in file or "FIBImages" in file, _tofwerk),
     Dialect("Topspin", _is_topspin, _rosetta("Topspin")),
     Dialect("Arina", _is_arina, _rosetta("Arina")),
     Dialect("EMD", is_ncem, ncem_signals),

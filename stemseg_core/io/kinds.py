@@ -12,6 +12,9 @@ IMAGES = ("image", "colour", "stack")
 #: Beginnings of the names of axes along which spectra run, whatever their unit: that of a wavelength is a length, and
 #: that of a wavenumber a reciprocal one.
 SPECTRAL_NAMES = ("energy", "x-ray energy", "wavelength", "wavenumber", "raman", "mass", "m/z", "frequency")
+#: Names of the sides of images and of diffraction patterns, without underscores.
+SIDES = ("y", "x", "ry", "rx")
+RECIPROCAL_NAMES = ("ky", "kx", "qy", "qx", "angle a", "angle b")
 #: What HyperSpy's signal types have in common, for data of which each frame is a diffraction pattern.
 DIFFRACTION = "diffraction"
 
@@ -61,7 +64,8 @@ def layout(
     if image is None:
         return Layout("spectra" if len(long) < 3 else "other", None)
     others = [i for i in long if i not in image]
-    pattern = is_pattern([axes[i] for i in image]) or DIFFRACTION in signal_type
+    named = all(_is_named(axes[i], RECIPROCAL_NAMES) for i in image)
+    pattern = is_pattern([axes[i] for i in image]) or named or DIFFRACTION in signal_type
     if set(others) & set(spectral):
         kind = "cube"
     elif len(others) > 1 and (pattern or _is_scanned([axes[i] for i in others])):
@@ -69,6 +73,10 @@ def layout(
     else:
         kind = "pattern" if pattern else "stack" if others else "image"
     return Layout(kind, image)
+
+
+def _is_named(axis: Axis, names: Sequence[str]) -> bool:
+    return axis.name.lower().replace("_", "") in names
 
 
 def is_spectral(axis: Axis) -> bool:
@@ -91,9 +99,9 @@ def _image_axes(
         free = [i for i in range(len(shape)) if i not in spectral]
         if len(spectral) > 1 or len(free) < 2:
             return None
-    named = [i for name in "yx" for i in free if axes[i].name.lower() == name]
+    named = [i for i in free if _is_named(axes[i], SIDES)]
     lengths = [i for i in free if axes[i].kind == "length"]
-    patterns = [i for i in free if axes[i].kind in RECIPROCAL]
+    patterns = [i for i in free if axes[i].kind in RECIPROCAL or _is_named(axes[i], RECIPROCAL_NAMES)]
     long = [i for i in free if shape[i] > 1]  # axes of one point are no sides of an image where there are others
     pairs = (patterns, named, lengths) if not spectral else (named, lengths)
     y, x = next((pair for pair in pairs if len(pair) == 2), (long if len(long) > 1 else free)[-2:])

@@ -46,7 +46,7 @@ def ncem_signals(path: Path) -> list[Signal]:
             series.setdefault(key, []).append(array.name)
         for (name, _), arrays in series.items():
             try:
-                last = name.rpartition("/")[2]
+                last = name.rpartition("/")[2].removesuffix("_depth")
                 title = path.stem if last in UNNAMED else last
                 signals.append(_signal(len(signals), title, container, file, sorted(arrays)))
             except Exception as error:  # one bad data set does not sink the others
@@ -92,8 +92,12 @@ def _signal(index: int, title: str, container: Container, file: Any, paths: Sequ
 
 def _layout(shape: tuple[int, ...], axes: list[Axis], file: Any, vectors: list[Any]) -> Layout:
     found = layout(shape, axes)
-    named = {"x", "y"} <= {axis.name.lower() for axis in axes}
-    if found.image_axes is None or named or not _transposed(shape, file, vectors):
+    if found.image_axes is None:
+        return found
+    names = [axes[i].name.lower() for i in found.image_axes]
+    if names == ["x", "y"]:
+        return Layout(found.kind, found.image_axes[::-1])
+    if names == ["y", "x"] or not _transposed(shape, file, vectors):
         return found
     last = len(shape) - 1
     kind, image = layout(shape[::-1], axes[::-1])

@@ -22,8 +22,12 @@ from stemseg_core.io.signals import ImageReadError, Signal, describe_signal, unr
 from stemseg_core.io.tiff import TIFF_SUFFIXES
 from stemseg_core.system.memory import require_memory
 
+#: In nm.
+METRE = 1e9
 #: A specification of RosettaSciIO: name, suffixes, module.
 Specification = dict[str, Any]
+#: A data set: "data", "axes", "metadata", ...
+Dictionary = dict[str, Any]
 
 
 def _check_blockfile(path: Path) -> None:
@@ -40,6 +44,21 @@ def _is_stored(path: Path) -> bool:
         return archive.getinfo("data.npy").compress_type == zipfile.ZIP_STORED
 
 
+def _forwards(axes: list[Dictionary]) -> None:
+    """Axes whose coordinates run against the rows: pixels are as large as on others."""
+    for axis in axes:
+        axis["scale"] = abs(axis["scale"]) if isinstance(axis.get("scale"), int | float) else axis.get("scale")
+
+
+def _tia_axes(axes: list[Dictionary]) -> None:
+    """A pattern in a .ser without its .emi: 1/m are taken for m, which pixels of kilometres tell."""
+    _forwards(axes)
+    for axis in axes:
+        if axis.get("units") == "nm" and axis["scale"] > METRE:
+            axis["units"], axis["scale"] = "1/nm", axis["scale"] / METRE**2
+            axis["offset"] = (axis.get("offset") or 0) / METRE**2
+
+
 @dataclass(frozen=True)
 class Plugin:
     """What a reader of RosettaSciIO can do, and how it is asked.
@@ -52,6 +71,8 @@ class Plugin:
         Keywords of its `file_reader`.
     check : callable or None
         Refuses files that it would not survive.
+    amend : callable or None
+        Corrects the axes (dictionaries) of a data set, in place.
     growth : float
         Memory that reading as a whole takes, in sizes of the file. Twice as much: larger files are refused.
     """
@@ -59,6 +80,7 @@ class Plugin:
     lazy: bool | Callable[[Path], bool] = True
     options: Mapping[str, Any] = field(default_factory=dict)
     check: Callable[[Path], None] | None = None
+    amend: Callable[[list[Dictionary]], None] | None = None
     growth: float = 8.0
 
 
@@ -66,7 +88,9 @@ class Plugin:
 PLUGINS = {
     **dict.fromkeys(("DENS", "Impulse", "MSA", "Protochips"), Plugin(lazy=False)),  # logs and single spectra
     **dict.fromkeys(("JobinYvon", "Quadstar", "Renishaw", "TriVista", "Hamamatsu"), Plugin(lazy=False)),
-    **dict.fromkeys(("Arina", "Delmic", "DigitalSurf", "Phenom", "netCDF"), Plugin(lazy=False)),
+    **dict.fromkeys(("Arina", "DigitalSurf", "Phenom", "netCDF"), Plugin(lazy=False)),
+    "Delmic": Plugin(lazy=False, options={"signal": "all"}, amend=_forwards),
+    "TIA": Plugin(amend=_tia_axes),
     "Blockfile": Plugin(check=_check_blockfile),
     "PantaRhei": Plugin(lazy=_is_stored),  # the bytes of a compressed array come as its values
     "Topspin": Plugin(lazy=False, options={"show_progressbar": False}),
@@ -81,6 +105,11 @@ def specifications() -> list[Specification]:
 
     assert rsciio
     return list(IO_PLUGINS)
+
+
+def specification(name: str) -> Specification:
+    """That of one reader."""
+    return next(s for s in specifications() if s["name"] == name)
 
 
 def microscope_signals(path: Path) -> tuple[str, tuple[Signal, ...]]:
@@ -98,24 +127,24 @@ def microscope_signals(path: Path) -> tuple[str, tuple[Signal, ...]]:
     readers.sort(key=lambda s: s["file_extensions"][s["default_extension"]].lower() != suffix)
     refusals: list[ImageReadError] = []
     expected = f"a {' or '.join(s['name'] for s in readers)} file"
-    for specification in readers:
+    for reader in readers:
         try:
             with reading(path, expected):
-                return specification["name"], tuple(plugin_signals(specification, path))
+                return reader["name"], tuple(plugin_signals(reader, path))
         except ImageReadError as refusal:
             refusals.append(refusal)
     # A reader that is not installed matters only if none of those that are could say what is wrong.
     raise next((r for r in refusals if not missing_package(r.__cause__)), refusals[0])
 
 
-def plugin_signals(specification: Specification, path: Path, **options: Any) -> list[Signal]:
+def plugin_signals(reader: Specification, path: Path, **options: Any) -> list[Signal]:
     """Signals that one reader of RosettaSciIO finds; `options` are for it."""
-    plugin = PLUGINS.get(specification["name"], Plugin())
-    read = functools.partial(_read, specification["api"], path, **plugin.options, **options)
+    plugin = PLUGINS.get(reader["name"], Plugin())
+    read = functools.partial(_read, reader["api"], path, **{**plugin.options, **options})
     if plugin.check is not None:
         plugin.check(path)
     lazy = plugin.lazy(path) if callable(plugin.lazy) else plugin.lazy
-    found: list[dict[str, Any]] = []
+    found: list[Dictionary] = []
     if lazy:
         try:
             found = read(lazy=True)
@@ -128,32 +157,38 @@ def plugin_signals(specification: Specification, path: Path, **options: Any) -> 
         require_memory(size * plugin.growth, None, f"{path.name}: reading all of it", "use a smaller file")
         found = read(lazy=False)
     if not found:
-        raise ImageReadError(f"{path.name}: expected a {specification['name']} file with images, found none in it")
+        raise ImageReadError(f"{path.name}: expected a {reader['name']} file with data, found none in it")
     try:
-        return [_described(path, i, one, lambda: read(lazy=True)) for i, one in enumerate(found)]
+        return [_described(path, plugin, i, one, lambda: read(lazy=True)) for i, one in enumerate(found)]
     finally:
         _close(found)
 
 
-def _read(module: str, path: Path, lazy: bool, **options: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = importlib.import_module(module).file_reader(str(path), lazy=lazy, **options)
+def _read(module: str, path: Path, lazy: bool, **options: Any) -> list[Dictionary]:
+    found: list[Dictionary] = importlib.import_module(module).file_reader(str(path), lazy=lazy, **options)
     return [one for one in found if "data" in one]
 
 
-def _described(path: Path, index: int, found: dict[str, Any], again: Callable[[], list[dict[str, Any]]]) -> Signal:
+def _described(
+    path: Path, plugin: Plugin, index: int, found: Dictionary, again: Callable[[], list[Dictionary]]
+) -> Signal:
     """Signal of a dictionary of RosettaSciIO; one that cannot be described is listed as such."""
     about = found.get("metadata") or {}
     title = str((about.get("General") or {}).get("title") or path.stem)
     try:
         signal = posed(found)
         describe = functools.partial(describe_signal, index, title, signal.data.shape, signal.data.dtype)
-        if signal.ragged or signal.data.ndim != len(signal.axes):
+        if signal.ragged:
             return describe(layout=Layout("other", None), opened=no_array)
-        axes = [_axis(axis) for axis in signal.axes]
-        navigation = [bool(axis.get("navigate")) for axis in signal.axes]
+        if plugin.amend is not None:
+            plugin.amend(signal.axes)
+        known = signal.data.ndim == len(signal.axes)
+        axes = [_axis(axis) for axis in signal.axes] if known else []
+        navigation = [bool(axis.get("navigate")) for axis in signal.axes] if known else None
         signal_type = str((about.get("Signal") or {}).get("signal_type") or "")
         kind = layout(signal.data.shape, [axis for axis, _ in axes], navigation, signal_type)
-        opened = functools.partial(_opened, again, index) if _handles(signal.data) else _kept(signal.data)
+        lazy = hasattr(signal.data, "__dask_graph__")
+        opened = functools.partial(_opened, again, index) if lazy else _kept(signal.data)
         return describe(layout=kind, opened=opened, axes=axes)
     except Exception as error:  # one bad data set does not sink the others
         return unreadable(index, title, error)
@@ -171,13 +206,13 @@ def no_array() -> contextlib.AbstractContextManager[Any]:
 
 
 def _kept(data: Any) -> Callable[[], contextlib.AbstractContextManager[Any]]:
-    """Opens an array that needs no open file: in memory, or a lazy one that opens its file for each piece."""
+    """Opens an array that was read as a whole."""
     return functools.partial(contextlib.nullcontext, data)
 
 
 @contextlib.contextmanager
-def _opened(again: Callable[[], list[dict[str, Any]]], index: int) -> Iterator[Any]:
-    """A lazy array of which the file was closed: read anew."""
+def _opened(again: Callable[[], list[Dictionary]], index: int) -> Iterator[Any]:
+    """A lazy array, read anew: none is kept, since they hold their files open."""
     found = again()
     try:
         yield posed(found[index]).data
@@ -185,16 +220,11 @@ def _opened(again: Callable[[], list[dict[str, Any]]], index: int) -> Iterator[A
         _close(found)
 
 
-def _close(found: list[dict[str, Any]]) -> None:
+def _close(found: list[Dictionary]) -> None:
     """Close the files that lazy arrays hold open."""
     for one in found:
-        for handle in _handles(one["data"]):
-            with contextlib.suppress(Exception):  # it was closed with another of its file
-                handle.file.close()
-
-
-def _handles(data: Any) -> list[Any]:
-    """Data sets of open HDF5 files in the graph of a Dask array."""
-    graph = data.__dask_graph__() if hasattr(data, "__dask_graph__") else {}
-    values = [getattr(task, "value", task) for task in dict(graph).values()]
-    return [value for value in values if hasattr(value, "file") and hasattr(value, "chunks")]
+        graph = one["data"].__dask_graph__() if hasattr(one["data"], "__dask_graph__") else {}
+        for task in dict(graph).values():
+            array = getattr(task, "value", task)
+            if type(array).__module__.startswith("h5py") and array:  # false once its file is closed
+                array.file.close()

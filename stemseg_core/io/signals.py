@@ -170,8 +170,14 @@ def plane_of(array: Any, shape: Shape, image_axes: tuple[int, int], i: int) -> N
     others = [n for axis, n in enumerate(shape) if axis not in image_axes]
     place = iter(np.unravel_index(i, others) if others else ())
     selection = tuple(slice(None) if axis in image_axes else int(next(place)) for axis in range(len(shape)))
-    plane = np.asarray(array[selection])
+    plane = _dense(array[selection])
     return plane if y < x else np.swapaxes(plane, 0, 1)
+
+
+def _dense(values: Any) -> NDArray[Any]:
+    """Values of a piece of any array: lazy ones are computed, sparse ones filled up with zeros."""
+    values = values.compute() if hasattr(values, "compute") else values
+    return np.asarray(values.todense() if hasattr(values, "todense") else values)
 
 
 def unreadable(index: int, title: str, error: Exception) -> Signal:
