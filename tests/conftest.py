@@ -13,6 +13,8 @@ from stemseg_core.io import write_tiff
 # The same examples every time: a test that fails, fails for everyone. Half as many as usual, for all tests to take less
 # than five minutes.
 settings.register_profile("repeatable", max_examples=50, derandomize=True, deadline=None, database=None)
+# Of what all examples were tried on, and other libraries or kernels are: --hypothesis-profile few
+settings.register_profile("few", settings.get_profile("repeatable"), max_examples=10)
 settings.load_profile("repeatable")
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and with them the programs that they start.

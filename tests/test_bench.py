@@ -32,6 +32,7 @@ def all_stages():
     return run("all.py", "--quick", *STAGES)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stage", STAGES)
 def test_quick_run_prints_a_table_for_each_race(stage, all_stages):
     printed = re.search(rf"^=== {stage}$(.*)^=== {stage}: \d+ s$", all_stages.stdout, re.MULTILINE | re.DOTALL)[1]
@@ -41,6 +42,7 @@ def test_quick_run_prints_a_table_for_each_race(stage, all_stages):
     assert printed.count("GF/s") == 1
 
 
+@pytest.mark.long
 def test_quick_run_of_the_study_of_maps():
     done = run("quality.py", "--quick")
     assert done.returncode == 0, done.stderr
@@ -81,6 +83,7 @@ def test_calibration_error(monkeypatch):
     assert error(membership, np.ones(2000)) == pytest.approx(0.25)
 
 
+@pytest.mark.long
 def test_quick_run_of_the_study_of_endmembers():
     done = run("endmembers.py", "--quick")
     assert done.returncode == 0, done.stderr
@@ -88,12 +91,14 @@ def test_quick_run_of_the_study_of_endmembers():
     assert re.search(r"^5 hot pixels +0\.[89]", done.stdout, re.MULTILINE)
 
 
+@pytest.mark.long
 def test_quick_run_of_the_dense_job():
     done = run("dense.py", "--quick")
     assert done.returncode == 0, done.stderr
     assert len(re.findall(r"^stemseg-core, .* \d+ MB +-?\d\.\d{3}$", done.stdout, re.MULTILINE)) == 2
 
 
+@pytest.mark.long
 def test_all_runs_each_stage(all_stages):
     assert all_stages.returncode == 0, all_stages.stderr
     assert tuple(re.findall(r"^=== (\w+): \d+ s$", all_stages.stdout, re.MULTILINE)) == STAGES
@@ -119,6 +124,7 @@ def test_all_names_every_stage_with_a_page():
     assert f"of {', '.join(marked)} (default" in " ".join(run("all.py", "--help").stdout.split())
 
 
+@pytest.mark.long
 def test_quick_run_of_all_ways_to_transform():
     done = run("transforms.py", "--quick", "--fit")
     assert done.returncode == 0, done.stderr

@@ -102,7 +102,7 @@ def test_residual_kernel_is_its_twin(reference, level, dtype, n, d, k):
 # The objective
 
 
-@pytest.mark.parametrize("seed", range(14))
+@pytest.mark.parametrize("seed", [*range(10), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(10, 14))])
 def test_as_good_as_the_best_of_three_scikit_learn_starts(seed):
     k = 2 + seed % 7
     X = mixed(seed, 300 + 50 * seed, 30 + 12 * seed, k, (0.01, 0.05, 0.2)[seed % 3], np.float32)

@@ -215,7 +215,7 @@ def test_a_material_and_another_at_any_angle(method, angle):
     assert index(truth, segment(image, 2, method=method, rotation_invariant=True, **OPTIONS)) > 0.75
 
 
-@pytest.mark.parametrize("dose", [60, 8])
+@pytest.mark.parametrize("dose", [60, pytest.param(8, marks=pytest.mark.long)])
 def test_one_material_in_many_orientations_is_one_phase(dose):
     image, _ = datasets.polycrystal((448, 448), 8, 5, dose=dose, random_state=1)
     assert len(segment(image, "auto").fractions) > 1

@@ -38,7 +38,7 @@ def objective(u, m, grid, weight, rounded=0.0):
 
 
 @pytest.mark.parametrize("excluded", [[], [np.s_[1:3, 2], np.s_[3, 4]]])
-@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("k", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_is_the_minimum(k, excluded):
     """Against a general minimiser of a slightly rounded objective, over shares that softmax makes."""
     grid = grid_of((4, 5), (8, 5), excluded)

@@ -154,17 +154,22 @@ def fourths(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "masked"),
     [
-        ({}, False),
         ({}, True),
-        ({"rank": 3, "n_phases": 12}, False),
-        ({"whiten": True, "n_jobs": 1}, False),
         ({"method": "nfindr"}, False),
-        ({"method": "atgp"}, True),
-        ({"method": "atgp", "n_phases": 8, "rank": 10, "n_jobs": 1}, False),
         ({"method": "ica"}, True),
         ({"rotation_invariant": True}, False),
-        ({"rotation_invariant": True, "method": "ica", "n_jobs": 1}, False),
-        ({"regularize": 0.5, "min_area": 100}, True),
+        *(
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in (
+                ({}, False),
+                ({"rank": 3, "n_phases": 12}, False),
+                ({"whiten": True, "n_jobs": 1}, False),
+                ({"method": "atgp"}, True),
+                ({"method": "atgp", "n_phases": 8, "rank": 10, "n_jobs": 1}, False),
+                ({"rotation_invariant": True, "method": "ica", "n_jobs": 1}, False),
+                ({"regularize": 0.5, "min_area": 100}, True),
+            )
+        ),
     ],
 )
 @pytest.mark.usefixtures("fourths")

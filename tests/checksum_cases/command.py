@@ -76,6 +76,7 @@ def page(path):
 
 READERS = {".tif": tiff, ".npz": stored, ".html": page, ".json": lambda path: summary(path.read_text("utf-8"))}
 READERS[".png"] = lambda path: pixels(path.read_bytes())
+READERS[".csv"] = lambda path: path.read_text("utf-8")
 
 
 def written(folder):
