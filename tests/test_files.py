@@ -1,11 +1,11 @@
-"""Files that appear complete or not at all."""
+"""Files that appear complete or not at all; names of files as text."""
 
 import os
 import stat
 
 import pytest
 
-from stemseg_core.system.files import atomic
+from stemseg_core.system.files import atomic, readable
 
 
 def test_the_file_takes_its_place_when_complete(tmp_path):
@@ -87,3 +87,8 @@ def test_atomic_leaves_the_old_file_if_writing_fails(tmp_path):
         temporary.write_text("new")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_names_that_are_no_text_become_text():
+    assert readable("name é.tif") == "name é.tif"
+    assert readable(os.fsdecode(b"n\xe4me \xc3\xa9.tif")) == "n\ufffdme é.tif"

@@ -256,3 +256,15 @@ def test_warnings_are_lines_and_are_kept(path, tmp_path, capsys, monkeypatch):
     assert command("segment", path, "-o", tmp_path / "out", "--window", 32, "--quiet") == 0
     assert capsys.readouterr() == ("", "stemseg: warning: did not converge\n")
     assert "did not converge" in json.loads((tmp_path / "out" / "summary.json").read_text())["warnings"]
+
+
+def test_names_of_files_that_are_no_text(path, tmp_path, stub, capsys):
+    odd = tmp_path / os.fsdecode(b"\xff\xe9chantillon.tif")
+    shutil.copy(path, odd)
+    out = tmp_path / os.fsdecode(b"r\xe9sultat")
+    assert command("segment", odd, "-o", out, "--phases", 2, "--json") == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["input"]["file"] == "\ufffd\ufffdchantillon.tif"
+    assert "\ufffd\ufffdchantillon.tif" in (out / "report.html").read_text(encoding="utf-8")
+    assert command("info", odd, "--json") == 0
+    json.loads(capsys.readouterr().out.partition("\n{")[0] or "{}")

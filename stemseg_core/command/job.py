@@ -27,6 +27,7 @@ from stemseg_core.lattices.properties import write_regions
 from stemseg_core.phases.segment import segment
 from stemseg_core.phases.segmentation import Segmentation
 from stemseg_core.system.execution import Execution
+from stemseg_core.system.files import readable
 from stemseg_core.system.threads import Progress
 from stemseg_core.system.versions import VERSION
 
@@ -120,7 +121,7 @@ class Job:
                 f"--mask: expected the shape {times(self.image.data.shape)} of {self.path.name}, "
                 f"{path.name} has {times(mask.shape)}"
             )
-        self.reading += ["--mask", path.name]
+        self.reading += ["--mask", readable(path.name)]
         return mask
 
     def segment(
@@ -217,7 +218,7 @@ class Job:
             "stemseg_core": VERSION,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "input": {
-                "file": self.path.name,
+                "file": readable(self.path.name),
                 "sha256": self.sha256,
                 "format": image.format,
                 "signal": image.signal,
@@ -252,7 +253,7 @@ class Job:
             "versions": result.versions,
             "warnings": self.warnings,
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
-            "output": str(output),
+            "output": readable(output),
             "files": files,
         }
 

@@ -21,7 +21,7 @@ from stemseg_core.plot.drawing import aspect_of
 from stemseg_core.plot.instructions import instructions, words_of
 from stemseg_core.plot.layout import Picture, draw_picture
 from stemseg_core.plot.markup import figure, page, table
-from stemseg_core.system.files import atomic
+from stemseg_core.system.files import atomic, readable
 
 if TYPE_CHECKING:
     from stemseg_core.phases.segmentation import Segmentation
@@ -103,6 +103,7 @@ def write_report(
     pictures : mapping of str to Picture, optional
         By their names in `stemseg_core.plot.PICTURES`; others are drawn.
     """
+    source = None if source is None else readable(source)
     title = title or (f"Phases of {Path(source).name}" if source else "Phases")
     page = _page(segmentation, title, source, reading, pictures or {})
     with atomic(path) as temporary:

@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all."""
+"""Files that appear complete or not at all, and names of files as text."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+
+
+def readable(name: str | os.PathLike[str]) -> str:
+    """A name as text that can be written anywhere: bytes in it that are no UTF-8 are replaced, by U+FFFD.
+
+    Python has such bytes as lone surrogates, which open the file but cannot be encoded, nor stand in JSON.
+    """
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 @contextlib.contextmanager
