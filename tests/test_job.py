@@ -4,6 +4,8 @@ import csv
 import errno
 import hashlib
 import json
+import os
+import shutil
 import warnings
 
 import numpy as np
@@ -258,7 +260,7 @@ def test_warnings_are_lines_and_are_kept(path, tmp_path, capsys, monkeypatch):
     assert "did not converge" in json.loads((tmp_path / "out" / "summary.json").read_text())["warnings"]
 
 
-def test_names_of_files_that_are_no_text(path, tmp_path, stub, capsys):
+def test_names_of_files_that_are_no_text(path, tmp_path, capsys):
     odd = tmp_path / os.fsdecode(b"\xff\xe9chantillon.tif")
     shutil.copy(path, odd)
     out = tmp_path / os.fsdecode(b"r\xe9sultat")

@@ -68,7 +68,7 @@ def test_axes_of_one_point_are_no_sides():
 def signals(*described):
     """Signals (title, array) of a file."""
     return [
-        array_signal(i, title, array.shape, array.dtype, lambda a=array: a)
+        array_signal(i, title, array.shape, array.dtype, lambda a=array: contextlib.nullcontext(a))
         for i, (title, array) in enumerate(described)
     ]
 
@@ -122,11 +122,11 @@ def test_cubes_and_scans_are_refused_unless_a_frame_is_asked_for():
 @pytest.mark.parametrize("dtype", ["f4", "i2", "u1"])
 def test_channels_are_no_frames(dtype):
     values = np.arange(60 * 80 * 2).reshape(60, 80, 2).astype(dtype)
-    signal = array_signal(0, "a", values.shape, values.dtype, lambda: values)
+    signal = array_signal(0, "a", values.shape, values.dtype, lambda: contextlib.nullcontext(values))
     assert (signal.kind, signal.n_frames, signal.frame_shape) == ("stack", 2, (60, 80))
     np.testing.assert_array_equal(signal.frame(1), values[..., 1])
     np.testing.assert_array_equal(list(signal.frames()), np.moveaxis(values, 2, 0))
-    one = array_signal(0, "a", (60, 80, 1), values.dtype, lambda: values[..., :1])
+    one = array_signal(0, "a", (60, 80, 1), values.dtype, lambda: contextlib.nullcontext(values[..., :1]))
     assert (one.kind, one.n_frames) == ("image", 1)
     np.testing.assert_array_equal(one.frame(0), values[..., 0])
 

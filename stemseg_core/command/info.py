@@ -11,7 +11,9 @@ import numpy as np
 from stemseg_core.io import ImageReadError, Signal, read_image, read_signals
 from stemseg_core.io.choice import choose_signal
 from stemseg_core.io.kinds import IMAGES
+from stemseg_core.io.readers import located
 from stemseg_core.system.execution import Execution
+from stemseg_core.system.files import readable
 from stemseg_core.windows.periods import periods_of, pixels_along, smaller_than_a_cell, suited_window
 
 #: Size of a pixel in nm above which no lattice of a crystal is resolved. Twice as much: images of large pixels are
@@ -25,7 +27,8 @@ FEW_CELLS = "the image holds few cells: the window is smaller than one, and cell
 def describe(path: Path) -> dict[str, Any]:
     """What a file holds, for `stemseg info`: JSON-able; one frame of each image is read."""
     format_name, signals = read_signals(path)
-    taken = _taken(path, signals)
+    file, _ = located(path)
+    taken = _taken(file, signals)
     described = []
     for s in signals:
         about: dict[str, Any] = {
@@ -49,7 +52,7 @@ def describe(path: Path) -> dict[str, Any]:
         if s.kind in (*IMAGES, "pattern"):
             about |= _pixels(path, s, taken=s.index == taken)
         described.append(about)
-    return {"file": path.name, "format": format_name, "signals": described}
+    return {"file": readable(file.name), "format": format_name, "signals": described}
 
 
 def _taken(path: Path, signals: Sequence[Signal]) -> int | None:

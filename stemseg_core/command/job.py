@@ -23,6 +23,7 @@ from stemseg_core.command.info import in_nm, no_lattice, too_coarse
 from stemseg_core.command.options import OPTIONS, RefusedError, in_options, spelled
 from stemseg_core.command.values import Size
 from stemseg_core.io import Image, ImageReadError, read_image, write_tiff
+from stemseg_core.io.readers import located
 from stemseg_core.lattices.properties import write_regions
 from stemseg_core.phases.segment import segment
 from stemseg_core.phases.segmentation import Segmentation
@@ -56,6 +57,7 @@ class Job:
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     reading: list[str] = field(default_factory=list)  # options of the command that decided what was read
+    source: str = ""  # its name, with the data set that was asked for
 
     @classmethod
     def read(cls, path: Path, signal: int | None = None, frame: int | tuple[int, ...] | str | None = None) -> Job:
@@ -65,7 +67,9 @@ class Job:
             image = read_image(path, signal, frame)
         except ImageReadError as error:
             raise ImageReadError(spelled(error)) from error
-        job = cls(path, image, _sha256(path), "none" if image.pixel_size is None else "file", list(image.notes))
+        file, inside = located(path)
+        job = cls(file, image, _sha256(file), "none" if image.pixel_size is None else "file", list(image.notes))
+        job.source = readable(file.name) + (f"::/{inside}" if inside else "")
         job.seconds["read"] = time.perf_counter() - start
         for name, value in (("signal", signal), ("frame", frame)):
             if value is not None:
@@ -193,7 +197,7 @@ class Job:
             try:
                 arrays = [other.submit(step) for step in _arrays(result, stage)]
                 execution = Execution(progress=progress)
-                steps = [*_pictures(result, stage, self.path.name, self.reading), *(step.result for step in arrays)]
+                steps = [*_pictures(result, stage, self.source, self.reading), *(step.result for step in arrays)]
                 for done, step in enumerate(steps, start=1):
                     step()
                     execution.report(done, len(steps), "write")
@@ -218,7 +222,7 @@ class Job:
             "stemseg_core": VERSION,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "input": {
-                "file": readable(self.path.name),
+                "file": self.source,
                 "sha256": self.sha256,
                 "format": image.format,
                 "signal": image.signal,

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def hdf5_container(path: Path) -> Container:
 
 
 def zarr_container(path: Path) -> Container:
-    """A zarr group, in a folder or a zip file, with any version of zarr."""
+    """A zarr group or array, in a folder or a zip file, with any version of zarr."""
 
     @contextlib.contextmanager
     def opened() -> Iterator[Any]:
@@ -43,13 +43,28 @@ def zarr_container(path: Path) -> Container:
         if path.is_file() and zipfile.is_zipfile(path):
             store = zarr.storage.ZipStore(str(path), mode="r")
             try:
-                yield zarr.open_group(store, mode="r")
+                yield _group(zarr.open(store, mode="r"))
             finally:
                 store.close()
         else:
-            yield zarr.open_group(str(path), mode="r")
+            yield _group(zarr.open(str(path), mode="r"))
 
     return opened
+
+
+class Lone(dict[str, Any]):
+    """A group of one array that is in none."""
+
+    attrs: ClassVar[dict[str, Any]] = {}
+
+    def visititems(self, look: Callable[[str, Any], object]) -> None:
+        """As h5py has it."""
+        for name, item in self.items():
+            look(name, item)
+
+
+def _group(opened: Any) -> Any:
+    return Lone(array=opened) if hasattr(opened, "shape") else opened
 
 
 def array_at(container: Container, name: str) -> Open:
@@ -61,6 +76,11 @@ def array_at(container: Container, name: str) -> Open:
 def _array_at(container: Container, name: str) -> Iterator[Any]:
     with container() as opened:
         yield opened[name]
+
+
+def members(group: Any) -> list[Any]:
+    """Groups and arrays of a group of HDF5, without links that lead nowhere."""
+    return [item for item in (group.get(name) for name in group) if item is not None]
 
 
 def text_of(value: Any) -> str:

@@ -6,16 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stemseg_core.io.containers import hdf5_container
+from stemseg_core.io.containers import hdf5_container, members
+from stemseg_core.io.emdfile import emdfile_signals, is_emdfile
 from stemseg_core.io.hyperspy import hyperspy_signals, is_hyperspy
+from stemseg_core.io.mat import is_mat, mat73_signals
 from stemseg_core.io.ncem import is_ncem, ncem_signals
+from stemseg_core.io.nion import is_nion, nion_signals
+from stemseg_core.io.plain import arrays_of, is_nsid, plain_signals
 from stemseg_core.io.reading import reading
 from stemseg_core.io.rosetta import plugin_signals, specification
-from stemseg_core.io.signals import ImageReadError, Signal
+from stemseg_core.io.signals import ImageReadError, Signal, named
+from stemseg_core.io.usid import usid_paths, usid_signals
 from stemseg_core.io.velox import is_velox, velox_signals
 
-#: What every HDF5 file begins with; files with a block of the user's have it later, and are told by their name.
+#: What every HDF5 file begins with, or has after a block of the user's, which MATLAB writes.
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+#: Sizes of such blocks in bytes. Longer ones are not looked for.
+USER_BLOCKS = (512, 1024, 2048, 4096)
 
 
 class Dialect(NamedTuple):
@@ -40,11 +47,15 @@ def is_hdf5(path: Path) -> bool:
     if not path.is_file():
         return False
     with path.open("rb") as stream:
-        return stream.read(len(SIGNATURE)) == SIGNATURE
+        for start in (0, *USER_BLOCKS):
+            stream.seek(start)
+            if stream.read(len(SIGNATURE)) == SIGNATURE:
+                return True
+    return False
 
 
-def hdf5_signals(path: Path) -> tuple[str, tuple[Signal, ...]]:
-    """Name of the dialect and signals of an HDF5 file.
+def hdf5_signals(path: Path, inside: str | None = None) -> tuple[str, tuple[Signal, ...]]:
+    """Name of the dialect and signals of an HDF5 file, or of the one array at `inside` in it.
 
     Raises
     ------
@@ -58,7 +69,11 @@ def hdf5_signals(path: Path) -> tuple[str, tuple[Signal, ...]]:
         if dialect is None:
             raise ImageReadError(f"{path.name}: expected an HDF5 file of a known format; this one holds {holds}")
     with reading(path, f"a {dialect.name} file"):
-        return dialect.name, tuple(dialect.signals(path))
+        if inside is None:
+            return dialect.name, tuple(dialect.signals(path))
+        if dialect.name == "MATLAB":
+            return dialect.name, (named(path, dialect.signals(path), inside),)
+        return "HDF5", tuple(plain_signals(hdf5_container(path), path.name, inside))
 
 
 def _rosetta(name: str) -> Callable[[Path], list[Signal]]:
@@ -87,7 +102,7 @@ def _is_arina(file: Any) -> bool:
 
 
 def _is_topspin(file: Any) -> bool:
-    named = [*file, *(name for group in file.values() if hasattr(group, "keys") for name in group)]
+    named = [*file, *(name for group in members(file) if hasattr(group, "keys") for name in group)]
     return "Metadata" in named and any([len(part) for part in name.split("-")] == [8, 4, 4, 4, 12] for name in named)
 
 
@@ -99,8 +114,14 @@ DIALECTS = (
     Dialect("Tofwerk", lambda file: "FullSpectra" in file or "FIBImages" in file, _tofwerk),
     Dialect("Topspin", _is_topspin, _rosetta("Topspin")),
     Dialect("Arina", _is_arina, _rosetta("Arina")),
+    Dialect("EMD 1.0", is_emdfile, lambda path: emdfile_signals(hdf5_container(path))),
     Dialect("EMD", is_ncem, ncem_signals),
+    Dialect("Nion Swift", is_nion, lambda path: nion_signals(hdf5_container(path), path.stem)),
+    Dialect("USID", lambda file: bool(usid_paths(file)), lambda path: usid_signals(hdf5_container(path))),
+    Dialect("MATLAB", is_mat, mat73_signals),
+    Dialect("NSID", is_nsid, lambda path: plain_signals(hdf5_container(path), path.name)),
     Dialect("NeXus", _is_nexus, _rosetta("NeXus")),
+    Dialect("HDF5", lambda file: bool(arrays_of(file)), lambda path: plain_signals(hdf5_container(path), path.name)),
 )
 
 

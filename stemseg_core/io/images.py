@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.io.choice import choose_signal, others
-from stemseg_core.io.readers import read_signals
+from stemseg_core.io.readers import located, read_signals
 from stemseg_core.io.reading import reading
 from stemseg_core.io.signals import ImageReadError, Signal
 from stemseg_core.system.memory import require_memory
@@ -96,8 +96,8 @@ def read_image(
     >>> image.data.shape, image.data.dtype, image.pixel_size
     ((32, 48), dtype('uint16'), None)
     """
-    path = Path(path)
-    format_name, signals = read_signals(path)
+    path, given = located(path)[0], path
+    format_name, signals = read_signals(given)
     chosen = choose_signal(path, signals, signal, frame)
     notes = list(chosen.notes)
     taken = others(chosen, signals) if signal is None else None

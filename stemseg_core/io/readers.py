@@ -10,14 +10,15 @@ import os
 from pathlib import Path
 
 from stemseg_core.io.arrays import NUMPY_SUFFIXES, numpy_signals
-from stemseg_core.io.containers import zarr_container
 from stemseg_core.io.hdf5 import hdf5_signals, is_hdf5
-from stemseg_core.io.hyperspy import hyperspy_signals
+from stemseg_core.io.mat import MAT_SUFFIX, mat_signals
+from stemseg_core.io.nion import NION_SUFFIXES, ndata_signals
 from stemseg_core.io.pictures import PICTURE_SUFFIXES, picture_signals
 from stemseg_core.io.reading import reading
 from stemseg_core.io.rosetta import microscope_signals
-from stemseg_core.io.signals import ImageReadError, Signal
+from stemseg_core.io.signals import ImageReadError, Signal, named
 from stemseg_core.io.tiff import TIFF_SUFFIXES, tiff_signals
+from stemseg_core.io.zarrs import ZARR_SUFFIXES, is_zarr, zarr_signals
 
 
 def read_signals(path: str | os.PathLike[str]) -> tuple[str, tuple[Signal, ...]]:
@@ -28,25 +29,43 @@ def read_signals(path: str | os.PathLike[str]) -> tuple[str, tuple[Signal, ...]]
     ImageReadError
         As `read_image`.
     """
-    path = Path(path)
+    path, inside = located(path)
     suffix = path.suffix.lower()
     if not path.exists():
         raise ImageReadError(f"{path.name}: expected a file, there is none at {path}")
-    if path.is_dir() and suffix != ".zspy":
+    if path.is_dir() and not is_zarr(path):
         raise ImageReadError(f"{path.name}: expected an image file, got a folder")
     if path.is_file() and path.stat().st_size == 0:
         raise ImageReadError(f"{path.name}: expected an image, got an empty file of 0 bytes")
-    if path.is_dir() or suffix == ".zspy":
-        with reading(path, "a file of HyperSpy"):
-            return "ZSPY", tuple(hyperspy_signals(zarr_container(path), path.stem))
+    if path.is_dir() or suffix in ZARR_SUFFIXES:
+        return zarr_signals(path, inside)
     if is_hdf5(path):
-        return hdf5_signals(path)
+        return hdf5_signals(path, inside)
+    name, signals = _file_signals(path, suffix)
+    if inside is None:
+        return name, signals
+    return name, (named(path, signals, inside),)
+
+
+def located(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
+    """A file, and the path of a data set in it if one is given, as in ``file.h5::/group/data``."""
+    text = os.fspath(path)
+    file, mark, inside = text.partition("::")
+    return (Path(file), inside.strip("/")) if mark and not Path(text).exists() else (Path(text), None)
+
+
+def _file_signals(path: Path, suffix: str) -> tuple[str, tuple[Signal, ...]]:
+    """Those of a file that is no container of others' formats."""
     if suffix in NUMPY_SUFFIXES:
         name, reader = "NumPy", numpy_signals
     elif suffix in PICTURE_SUFFIXES:
         name, reader = "picture", picture_signals
     elif suffix in TIFF_SUFFIXES:
         name, reader = "TIFF", tiff_signals
+    elif suffix in NION_SUFFIXES:
+        name, reader = "Nion Swift", ndata_signals
+    elif suffix == MAT_SUFFIX:
+        name, reader = "MATLAB", mat_signals
     else:
         return microscope_signals(path)
     with reading(path, f"a {name} file"):

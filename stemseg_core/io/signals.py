@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -94,7 +94,7 @@ class Signal:
                 yield plane_of(array, self.shape, self.image_axes, i)
 
 
-def array_signal(index: int, title: str, shape: Shape, dtype: np.dtype[Any], load: Callable[[], Any]) -> Signal:
+def array_signal(index: int, title: str, shape: Shape, dtype: np.dtype[Any], opened: Open) -> Signal:
     """Describe an array without axes.
 
     2-D is an image, 3-D a stack, 4-D a scan of patterns. Up to four numbers along the last of three axes are not the
@@ -103,17 +103,17 @@ def array_signal(index: int, title: str, shape: Shape, dtype: np.dtype[Any], loa
     channels = len(shape) == 3 and shape[2] <= 4 < min(shape[:2])
     if channels and shape[2] in (3, 4) and dtype.kind == "u":
         plane = (int(shape[0]), int(shape[1]))
-        return Signal(index, title, plane, str(dtype), "colour", 1, plane, lambda _: np.asarray(load()))
+
+        def colours(_: int) -> NDArray[Any]:
+            with opened() as array:
+                return np.array(array[()])
+
+        return Signal(index, title, plane, str(dtype), "colour", 1, plane, colours)
     if len(shape) in (2, 3, 4):
         image_axes = (0, 1) if channels else (len(shape) - 2, len(shape) - 1)
         kind = {2: "image", 3: "stack", 4: "scan"}[len(shape)]
     else:
         image_axes, kind = None, "spectra" if len(shape) == 1 else "other"
-
-    @contextlib.contextmanager
-    def opened() -> Iterator[Any]:
-        yield load()
-
     return describe_signal(index, title, shape, dtype, layout=Layout(kind, image_axes), opened=opened)
 
 
@@ -185,6 +185,15 @@ def unreadable(index: int, title: str, error: Exception) -> Signal:
     reason = " ".join(str(error).split())[:200]
     note = f"cannot be read ({type(error).__name__}: {reason})"
     return Signal(index, title, (), "unknown", "other", 0, (), no_image, notes=(note,))
+
+
+def named(path: Path, signals: Sequence[Signal], title: str) -> Signal:
+    """The signal of that title; ImageReadError with the titles that there are if there is none."""
+    found = next((s for s in signals if s.title == title), None)
+    if found is None:
+        there = ", ".join(s.title for s in signals[:10])
+        raise ImageReadError(f"{path.name}: expected a data set {title!r} in it, there are {there or 'none'}")
+    return found
 
 
 def no_image(_: int) -> NDArray[Any]:

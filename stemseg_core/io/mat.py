@@ -1,0 +1,107 @@
+"""MATLAB's .mat files: up to version 7 by SciPy, 7.3, which are HDF5, by h5py; arrays as MATLAB shows them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemseg_core.io.arrays import LARGEST_COMPRESSION
+from stemseg_core.io.containers import hdf5_container, members
+from stemseg_core.io.kinds import Layout
+from stemseg_core.io.plain import arrays_of
+from stemseg_core.io.signals import ImageReadError, Signal, array_signal, describe_signal, unreadable
+from stemseg_core.system.memory import require_memory
+
+MAT_SUFFIX = ".mat"
+#: NumPy's types of MATLAB's classes of arrays.
+CLASSES = {
+    "double": "f8",
+    "single": "f4",
+    "logical": "?",
+    **{f"{sign}int{bits}": f"{sign or 'i'}{bits // 8}" for sign in ("u", "") for bits in (8, 16, 32, 64)},
+}
+
+
+def mat_signals(path: Path) -> list[Signal]:
+    """Signals of a .mat file of version 4 to 7, one for each of its numeric arrays."""
+    from scipy.io import whosmat
+
+    signals: list[Signal] = []
+    for name, shape, kind in whosmat(str(path)):
+        if kind not in CLASSES:
+            signals.append(unreadable(len(signals), name, TypeError(f"a {kind} of MATLAB, no array of numbers")))
+            continue
+        dtype = np.dtype(CLASSES[kind])
+        size = math.prod(shape) * dtype.itemsize
+        if size > path.stat().st_size * LARGEST_COMPRESSION:
+            raise ImageReadError(f"{path.name}: array {name!r} promises more data than the file can hold")
+        signals.append(_signal(len(signals), name, shape, dtype, functools.partial(_loaded, path, name, size)))
+    return signals
+
+
+def is_mat(file: Any) -> bool:
+    """Whether an open HDF5 file is a .mat file of version 7.3."""
+    return any("MATLAB_class" in item.attrs for item in members(file))
+
+
+def mat73_signals(path: Path) -> list[Signal]:
+    """Signals of a .mat file of version 7.3, which is HDF5: its arrays have their axes in reversed order there."""
+    container = hdf5_container(path)
+    signals: list[Signal] = []
+
+    @contextlib.contextmanager
+    def opened(name: str) -> Iterator[Any]:
+        with container() as file:
+            yield Reversed(file[name])
+
+    with container() as file:
+        for name, array in arrays_of(file).items():
+            if name.startswith("#refs#") or array.dtype.kind not in "biufc" or "MATLAB_empty" in array.attrs:
+                continue
+            signals.append(_signal(len(signals), name, array.shape[::-1], array.dtype, functools.partial(opened, name)))
+    return signals
+
+
+def _signal(index: int, name: str, shape: Sequence[int], dtype: np.dtype[Any], opened: Any) -> Signal:
+    """Signal of an array of MATLAB, where what leads from one image to the next is the last axis."""
+    if len(shape) == 3 and shape[2] > 4:
+        cube = shape[2] > max(shape[:2])
+        signal = describe_signal(
+            index, name, shape, dtype, layout=Layout("cube" if cube else "stack", (0, 1)), opened=opened
+        )
+        what = "spectra run" if cube else "frames are counted"
+        return replace(signal, notes=(*signal.notes, f"{what} along the last axis, as is usual in MATLAB"))
+    if len(shape) == 2 and min(shape) == 1:  # MATLAB has no arrays of fewer than two axes
+        return describe_signal(index, name, shape, dtype, layout=Layout("spectra", None), opened=opened)
+    return array_signal(index, name, shape, dtype, opened)
+
+
+@contextlib.contextmanager
+def _loaded(path: Path, name: str, size: int) -> Iterator[NDArray[Any]]:
+    from scipy.io import loadmat
+
+    require_memory(size, None, f"{path.name}: array {name}", "save it in parts, or as version 7.3")
+    yield loadmat(str(path), variable_names=[name])[name]
+
+
+class Reversed:
+    """An array with its axes in reversed order; reads what is asked for."""
+
+    def __init__(self, array: Any) -> None:
+        self.array, self.shape, self.dtype, self.ndim = array, array.shape[::-1], array.dtype, len(array.shape)
+
+    def __getitem__(self, selection: Any) -> NDArray[Any]:
+        chosen = selection if isinstance(selection, tuple) else (selection,)
+        chosen = (*chosen, *[slice(None)] * (self.ndim - len(chosen)))
+        return np.asarray(self.array[chosen[::-1]]).T
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[()], dtype)
