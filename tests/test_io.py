@@ -1,7 +1,9 @@
 """Images of every kind are read (io): NumPy files (arrays), pictures, TIFF (tiff); and TIFF is written (write)."""
 
 import io
+import struct
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -113,6 +115,29 @@ def test_colours_become_grey_and_are_mentioned(tmp_path):
         np.testing.assert_allclose(read.data, colours[..., :3] @ [0.299, 0.587, 0.114], atol=1e-3)
         assert read.data.dtype == np.float32
         assert read.notes == ("colours converted to grey (ITU-R BT.601 luminance)",)
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_colours_of_16_bits_lose_half_of_them_with_a_note(tmp_path, kind, channels):
+    values = np.random.default_rng(0).integers(0, 65536, (16, 20, channels)).astype(">u2")
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", 20, 16, 16, kind, 0, 0, 0)
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    png = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + png)
+    (tmp_path / "a.ppm").write_bytes(b"P6\n20 16\n65535\n" + np.repeat(values[..., :1], 3, -1).tobytes())
+    for name in ("a.png", "a.ppm"):
+        assert "16 bits a colour, of which 8 are read" in read_image(tmp_path / name).notes[0]
+
+
+def test_a_picture_may_be_large(tmp_path, image, monkeypatch):
+    Picture.fromarray(image).save(tmp_path / "a.png")
+    monkeypatch.setattr(Picture, "MAX_IMAGE_PIXELS", 100)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").data, image)
+    assert Picture.MAX_IMAGE_PIXELS == 100
 
 
 def test_animated_gif_is_a_stack(tmp_path):

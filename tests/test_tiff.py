@@ -6,6 +6,7 @@ import struct
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image as Picture
 
 from stemseg_core.io import ImageReadError, read_image, read_signals, write_tiff
 
@@ -214,6 +215,24 @@ def test_colours_of_16_bits_keep_them(tmp_path):
     colours = np.random.default_rng(0).integers(0, 65536, (16, 20, 3), dtype=np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", colours, photometric="rgb")
     np.testing.assert_allclose(read_image(tmp_path / "a.tif").data, colours @ [0.299, 0.587, 0.114], rtol=1e-6)
+
+
+def test_bits_are_read(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", IMAGE > 99)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif").data, IMAGE > 99)
+
+
+def test_inks_are_colours(tmp_path):
+    inks = np.random.default_rng(0).integers(0, 256, (16, 20, 4), dtype=np.uint8)
+    picture = Picture.fromarray(inks, "CMYK")
+    picture.save(tmp_path / "a.tif")
+    expected = np.asarray(picture.convert("RGB")) @ [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(read_image(tmp_path / "a.tif").data, expected, atol=2)
+
+
+def test_a_palette_with_transparency(tmp_path):
+    Picture.fromarray(IMAGE.astype(np.uint8)).convert("PA").save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif").data, IMAGE)
 
 
 def test_channels_that_are_no_colours_are_frames(tmp_path):

@@ -1,7 +1,13 @@
-"""Pictures that Pillow reads."""
+"""Pictures that Pillow reads.
+
+Tests: tests/test_io.py.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +16,58 @@ from numpy.typing import NDArray
 
 from stemseg_core.io.signals import Signal
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm")
+#: Modes of Pillow with one value a pixel, and NumPy's types of them.
+GREY = {"1": "bool", "L": "uint8", "I": "int32", "F": "float32"}
+#: What is said of colours of which Pillow keeps the upper half of the bits.
+HALVED = "16 bits a colour, of which 8 are read: convert it to TIFF to keep all"
+
+_limit_of_pillow = threading.Lock()
 
 
 def picture_signals(path: Path) -> list[Signal]:
-    """The signal of a picture, its frames in a stack."""
-    from PIL import Image as Picture
+    """The signal of a picture, its frames in a stack; palettes are looked up."""
 
     def frame(i: int) -> NDArray[Any]:
-        with Picture.open(path) as picture:
+        with _opened(path) as picture:
             picture.seek(i)
-            grey = picture.mode in ("1", "L", "I", "F") or picture.mode.startswith("I;")
-            return np.array(picture if grey else picture.convert("RGB"))
+            return np.array(picture if _is_grey(picture) else picture.convert("RGB"))
 
-    with Picture.open(path) as picture:
+    with _opened(path) as picture:
         width, height = picture.size
         frames = getattr(picture, "n_frames", 1)
-        dtype = {"1": "bool", "I": "int32", "F": "float32"}.get(
-            picture.mode, "uint16" if "16" in picture.mode else "uint8"
-        )
-        colour = picture.mode not in ("1", "L", "I", "F") and not picture.mode.startswith("I;")
+        dtype = GREY.get(picture.mode, "uint16" if "16" in picture.mode else "uint8")
+        colour = not _is_grey(picture)
+        notes = (HALVED,) if colour and _has_16_bits(path) else ()
     kind = "stack" if frames > 1 else "colour" if colour else "image"
     shape = (frames, height, width) if frames > 1 else (height, width)
-    return [Signal(0, path.stem, shape, dtype, kind, frames, (height, width), frame)]
+    return [Signal(0, path.stem, shape, dtype, kind, frames, (height, width), frame, notes=notes)]
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A picture of any size: whether it fits into memory is looked at before it is decoded, by those who ask for it."""
+    from PIL import Image as Picture
+
+    with _limit_of_pillow:
+        largest, Picture.MAX_IMAGE_PIXELS = Picture.MAX_IMAGE_PIXELS, None
+        try:
+            picture = Picture.open(path)
+        finally:
+            Picture.MAX_IMAGE_PIXELS = largest
+    with picture:
+        yield picture
+
+
+def _is_grey(picture: Any) -> bool:
+    return picture.mode in GREY or picture.mode.startswith("I;")
+
+
+def _has_16_bits(path: Path) -> bool:
+    """Whether a picture of colours has more bits than Pillow gives: a PNG by its header, a PPM by its largest value."""
+    with path.open("rb") as stream:
+        head = stream.read(64)
+    if head.startswith(b"\x89PNG"):
+        return head[24] == 16
+    words = head.split()
+    return words[:1] == [b"P6"] and len(words) > 3 and words[3].isdigit() and int(words[3]) > 255

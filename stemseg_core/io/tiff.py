@@ -23,7 +23,7 @@ LARGEST_COMPRESSION = 1100
 #: What to do about a compressed stack that is too large.
 COMPRESSED = "save it without compression, or its frames one by one"
 #: Values of the tag PhotometricInterpretation: colours of samples, and of a table.
-RGB, PALETTE, YCBCR = 2, 3, 6
+RGB, PALETTE, CMYK, YCBCR = 2, 3, 5, 6
 
 
 def tiff_signals(path: Path) -> list[Signal]:
@@ -41,12 +41,12 @@ def _tiff_signal(path: Path, index: int, series: Any, axes: Sequence[Described],
     sizes = list(zip(series.axes, map(int, series.shape), strict=True))
     page, dtype, title = series.keyframe, np.dtype(series.dtype), series.name or path.stem
     palette = page.photometric == PALETTE and page.colormap is not None
-    colour = page.photometric in (RGB, YCBCR) or _has_alpha(page)
+    colour = page.photometric in (RGB, CMYK, YCBCR) or _has_alpha(page)
     shape = tuple(n for axis, n in sizes if axis != "S" or not colour)
     plane = tuple(n for axis, n in sizes if axis in "YX")
     if len(plane) != 2 or 0 in shape or dtype.kind not in "biuf":
         return Signal(index, title, shape, str(dtype), "other", 0, (), no_image, tuple(axis for axis, _ in axes))
-    promised = series.size * dtype.itemsize / (1 if page.compression == 1 else LARGEST_COMPRESSION)
+    promised = series.size * page.bitspersample / 8 / (1 if page.compression == 1 else LARGEST_COMPRESSION)
     if promised > path.stat().st_size:
         raise ImageReadError(f"{path.name}: {' x '.join(map(str, shape))} {dtype} is more data than the file can hold")
     n_frames = math.prod(shape) // math.prod(plane)
@@ -94,12 +94,14 @@ def _tiff_frame(
                         series.size * series.dtype.itemsize, None, f"{path.name}: all of its frames", COMPRESSED
                     )
                     data = series.asarray()
-            table = series.keyframe.colormap
+            table, inks = series.keyframe.colormap, series.keyframe.photometric == CMYK
         wanted = "YXS" if colour and "S" in axes else "YX"
         order = [n for n, axis in enumerate(axes) if axis not in wanted] + [axes.index(axis) for axis in wanted]
         frames = np.transpose(data, order).reshape(-1, *(data.shape[n] for n in order[-len(wanted) :]))
         frame: NDArray[Any] = frames[0 if one_page else i]
-        return _looked_up(frame, table) if looked_up else frame
+        if looked_up:
+            return _looked_up(frame if frame.ndim == 2 else frame[..., 0], table)
+        return _printed(frame) if inks and colour else frame
 
     return read
 
@@ -109,3 +111,10 @@ def _looked_up(frame: NDArray[Any], table: NDArray[np.uint16]) -> NDArray[Any]:
     colours = np.moveaxis(table[:, frame], 0, -1)
     eight = np.array_equal(table >> 8, table & 255) or not (table & 255).any()
     return (colours >> 8).astype(np.uint8) if eight else colours
+
+
+def _printed(inks: NDArray[Any]) -> NDArray[Any]:
+    """Colours (y, x, 3) that four inks (y, x, 4), cyan, magenta, yellow and black, make on white paper."""
+    full = np.iinfo(inks.dtype).max if inks.dtype.kind in "iu" else 1
+    left = full - inks.astype(np.float64)
+    return (left[..., :3] * left[..., 3:4] / full).astype(inks.dtype)
