@@ -17,6 +17,7 @@ from stemseg_core import (
     abundances,
     compress,
     estimate_n_components,
+    segment,
 )
 
 
@@ -82,3 +83,11 @@ def test_masked_starts_and_components_are_refused(masked):
     model = SVD(2).fit(X)
     with pytest.raises(ValueError, match="without masked values"):
         model.inverse_transform(np.ma.masked_less(model.transform(X), 0))
+
+
+def test_values_that_overflow_are_refused_without_a_warning():
+    X = (np.random.default_rng(0).random((80, 6)) * 3e38).astype(np.float32)
+    with pytest.raises(ValueError, match="values too large for float32"):
+        KMeans(3).fit(X)
+    with pytest.raises(ValueError, match="image has values up to inf"):
+        segment(np.full((64, 64), np.longdouble(10) ** 400) * np.arange(64), 2, window=32)

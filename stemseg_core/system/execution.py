@@ -158,7 +158,8 @@ class Execution:
                 except NonFiniteError as error:
                     raise error.in_rows(rows.index(i)) from None
                 for target, values in zip(out, per_row or (), strict=True):
-                    target[index] = values
+                    with np.errstate(over="ignore"):  # what overflows is refused where it is used, in words
+                        target[index] = values
                 if partial is not None:
                     part.push(partial)
             return part.nodes

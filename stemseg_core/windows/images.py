@@ -215,10 +215,10 @@ def _typical_pixel(frame: Array, mask: NDArray[np.bool_] | None) -> float:
     depend on how the image is stored.
     """
     every = tuple(slice(None, None, -(-n // OFFSET_PIXELS)) for n in frame.shape)
-    sample = np.array(frame[every], dtype=np.float64, order="C")
-    if mask is not None:
-        sample = sample[~mask[every]]
     with np.errstate(over="ignore", invalid="ignore"):
+        sample = np.array(frame[every], dtype=np.float64, order="C")
+        if mask is not None:
+            sample = sample[~mask[every]]
         mean = float(sample.mean()) if sample.size else 0.0
     if not np.isfinite(mean):  # the sum overflows, as few images can
         return 0.0
