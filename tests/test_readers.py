@@ -1,7 +1,6 @@
-"""Readers of files: formats (rosetta, posed, hyperspy, ncem, velox); HDF5 (hdf5, containers, reading)."""
+"""Readers of files: which reads what, real files of all formats, and what cannot be read."""
 
 import hashlib
-import importlib
 import logging
 import os
 import warnings
@@ -9,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rsciio.hspy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from microscope_files import write
 from PIL import Image as Picture
 
 from stemseg_core.io import ImageReadError, read_image, read_signals, write_tiff
@@ -26,14 +25,7 @@ def image():
 
 def hyperspy_file(path, data, axes):
     """Write a file as HyperSpy does; axes are (name, scale, units, navigate)."""
-    described = [
-        {"_type": "UniformDataAxis", "name": n, "scale": s, "offset": 0.0, "size": z, "units": u, "navigate": nav}
-        for (n, s, u, nav), z in zip(axes, data.shape, strict=True)
-    ]
-    signal = {"data": data, "axes": described, "metadata": {"General": {"title": "made here"}, "Signal": {}}}
-    signal |= {"original_metadata": {}, "attributes": {"_lazy": False, "ragged": False}, "learning_results": {}}
-    signal |= {"models": {}, "tmp_parameters": {}, "package_info": {"name": "x", "version": "0"}}
-    rsciio.hspy.file_writer(str(path), signal)
+    write(path, "hspy", data, axes)
 
 
 # --- microscope formats --------------------------------------------------------------------------------------------
@@ -68,26 +60,6 @@ def test_navigation_axes_decide_what_an_image_is(tmp_path):
         read_image(tmp_path / "spectra.hspy")
     hyperspy_file(tmp_path / "map.hspy", cube[0], [(*nm[0], True), (*nm[1], True)])
     np.testing.assert_array_equal(read_image(tmp_path / "map.hspy").data, cube[0])
-
-
-def test_zspy_folder(tmp_path, image):
-    pytest.importorskip("zarr")
-    file_writer = importlib.import_module("rsciio.zspy").file_writer
-    axis = {"_type": "UniformDataAxis", "scale": 0.02, "offset": 0.0, "units": "nm", "navigate": False}
-    axes = [axis | {"name": n, "size": z} for n, z in zip("yx", image.shape, strict=True)]
-    signal = {
-        "data": image,
-        "axes": axes,
-        "metadata": {"General": {"title": ""}, "Signal": {}},
-        "original_metadata": {},
-    }
-    signal |= {"attributes": {"_lazy": False, "ragged": False}, "learning_results": {}, "models": {}}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        file_writer(str(tmp_path / "a.zspy"), signal | {"tmp_parameters": {}, "package_info": {"name": "x"}})
-    read = read_image(tmp_path / "a.zspy")
-    np.testing.assert_array_equal(read.data, image)
-    assert read.pixel_size == (0.02, 0.02)
 
 
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the folder of real microscope files is not here")

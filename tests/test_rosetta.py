@@ -1,0 +1,244 @@
+"""Formats read by RosettaSciIO (rosetta), finished as by HyperSpy (posed), with Velox (velox), quietly (reading)."""
+
+import contextlib
+import io
+import logging
+import os
+import sys
+import threading
+import warnings
+import zipfile
+from pathlib import Path
+
+import dask.array as da
+import h5py
+import numpy as np
+import pytest
+from microscope_files import CUBE, IMAGE, SCAN, STACK, velox, write
+
+from stemseg_core.io import ImageReadError, read_image, read_signals
+from stemseg_core.io.posed import posed
+from stemseg_core.io.reading import missing_package, reading
+from stemseg_core.io.rosetta import PLUGINS, Plugin, plugin_signals, specification, specifications
+
+VALUES = np.random.default_rng(0).integers(0, 200, (4, 6, 5, 7))
+IMAGES, STACKS, CUBES, SCANS = VALUES[0, 0], VALUES[0], VALUES[0], VALUES
+#: Files by writers of RosettaSciIO: (name, plugin, data, axes, kind).
+MADE = [
+    ("a.blo", "blockfile", SCANS[..., :5].astype("u1"), SCAN, "scan"),
+    ("a.sur", "digitalsurf", IMAGES.astype("i4"), IMAGE, "image"),
+    ("map.sur", "digitalsurf", CUBES.astype("i2"), CUBE, "cube"),
+    ("a.nxs", "nexus", IMAGES.astype("i4"), IMAGE, "image"),
+    ("cube.nxs", "nexus", CUBES.astype("u2"), CUBE, "cube"),
+    ("a.prz", "pantarhei", IMAGES.astype("u2"), IMAGE, "image"),
+    ("a.rpl", "ripple", STACKS.astype("u2"), STACK, "stack"),
+    ("cube.rpl", "ripple", CUBES.astype("f4"), CUBE, "cube"),
+    ("a.unf", "semper", IMAGES.astype("f4"), IMAGE, "image"),
+    ("a_000.tvips", "tvips", STACKS.astype("u2"), STACK, "stack"),
+    ("a.msa", "msa", IMAGES[0].astype("f8"), CUBE[-1:], "spectra"),
+]
+
+
+@pytest.mark.parametrize(("name", "plugin", "data", "axes", "kind"), MADE, ids=[made[0] for made in MADE])
+def test_lazily_and_as_a_whole_the_same_values(tmp_path, name, plugin, data, axes, kind):
+    path = write(tmp_path / name, plugin, data, axes)
+    _, signals = read_signals(path)
+    signal = next(s for s in signals if s.shape == data.shape)
+    assert signal.kind == kind
+    with reading(path, "data"), signal.open() as array:
+        np.testing.assert_array_equal(np.asarray(array), data)
+    if kind in ("image", "stack"):
+        read = read_image(path, signal=signal.index)
+        np.testing.assert_array_equal(read.data, data.reshape(-1, *data.shape[-2:])[0])
+    if kind in ("cube", "scan"):
+        with pytest.raises(ImageReadError, match="stemseg unmix"):
+            read_image(path)
+        whole = np.moveaxis(data, -1, 0) if kind == "cube" else data.reshape(-1, *data.shape[-2:])
+        np.testing.assert_array_equal(read_image(path, frame=3).data, whole[3])
+
+
+def test_an_array_that_is_not_compressed_is_read_lazily(tmp_path):
+    path = write(tmp_path / "a.prz", "pantarhei", IMAGES.astype("u2"), IMAGE)
+    with zipfile.ZipFile(path) as packed, zipfile.ZipFile(tmp_path / "b.prz", "w", zipfile.ZIP_STORED) as stored:
+        for name in packed.namelist():
+            stored.writestr(name, packed.read(name))
+    for name, lazy in (("a.prz", False), ("b.prz", True)):
+        (signal,) = plugin_signals(specification("PantaRhei"), tmp_path / name)
+        with signal.open() as array:
+            assert isinstance(array, da.Array) is lazy
+            np.testing.assert_array_equal(np.asarray(array), IMAGES)
+
+
+def test_the_table_names_readers_that_exist():
+    assert set(PLUGINS) <= {found["name"] for found in specifications()}
+
+
+def fake_reader(monkeypatch, read, **plugin):
+    """A reader called "fake"."""
+    module = type(sys)("fake_reader")
+    module.file_reader = read
+    monkeypatch.setitem(sys.modules, "fake_reader", module)
+    monkeypatch.setitem(PLUGINS, "fake", Plugin(**plugin))
+    return {"name": "fake", "api": "fake_reader"}
+
+
+def axes_of(shape):
+    return [{"name": n, "scale": 1.0, "units": "nm", "navigate": False} for n in "zyx"[-len(shape) :]]
+
+
+def test_what_has_no_lazy_mode_is_read_as_a_whole_within_the_memory(tmp_path, monkeypatch):
+    calls = []
+
+    def read(path, lazy):
+        calls.append(lazy)
+        if lazy:
+            raise NotImplementedError("Lazy loading is not supported.")
+        return [{"data": IMAGES, "axes": axes_of(IMAGES.shape), "metadata": {}}]
+
+    path = tmp_path / "a.fake"
+    path.write_bytes(b"x" * 1000)
+    reader = fake_reader(monkeypatch, read, growth=2.0)
+    (signal,) = plugin_signals(reader, path)
+    np.testing.assert_array_equal(signal.frame(0), IMAGES)
+    assert calls == [True, False]
+    monkeypatch.setattr("stemseg_core.system.memory.available_memory", lambda: 2000.0)
+    with pytest.raises(MemoryError, match=r"a\.fake: reading all of it needs 2 kB"):
+        plugin_signals(reader, path)
+    assert calls == [True, False, True]
+
+
+def test_one_bad_data_set_does_not_sink_the_others(tmp_path, monkeypatch):
+    bad = {"data": IMAGES, "axes": None, "metadata": {"General": {"title": "bad"}}}
+    good = {"data": IMAGES, "axes": axes_of(IMAGES.shape), "metadata": {"General": {"title": "good"}}}
+    path = tmp_path / "a.fake"
+    path.write_bytes(b"x")
+    signals = plugin_signals(fake_reader(monkeypatch, lambda path, lazy: [bad, good]), path)
+    assert [(s.title, s.kind) for s in signals] == [("bad", "other"), ("good", "image")]
+    assert "cannot be read" in signals[0].notes[0]
+
+
+def numbered(names, sizes):
+    """Axes of which the first is of navigation."""
+    named = enumerate(zip(names, sizes, strict=True))
+    return [{"name": n, "index_in_array": i, "navigate": i == 0, "size": size} for i, (n, size) in named]
+
+
+def test_a_spectrum_image_of_digitalmicrograph_has_its_energies_last():
+    values = np.random.default_rng(0).random((9, 4, 5))
+    axes = numbered("Eyx", (9, 4, 5))
+    finish = [lambda s: s.to_signal1D(optimize=True), lambda s: s.squeeze()]
+    found = posed({"data": values, "axes": axes, "post_process": finish})
+    np.testing.assert_array_equal(found.data, np.moveaxis(values, 0, -1))
+    assert [(a["name"], a["navigate"]) for a in found.axes] == [("y", True), ("x", True), ("E", False)]
+    one = posed({"data": values[:, :1], "axes": [axes[0], axes[1] | {"size": 1}, axes[2]], "post_process": finish})
+    assert [a["name"] for a in one.axes] == ["x", "E"]
+    np.testing.assert_array_equal(one.data, values[:, 0].T)
+
+
+def test_colours_of_digitalsurf():
+    values = np.random.default_rng(0).integers(0, 256, (3, 4, 5)).astype(float)
+    axes = numbered("cyx", (3, 4, 5))
+
+    def finish(signal):
+        signal = signal.transpose()
+        signal.change_dtype("uint8")
+        signal.change_dtype("rgb8")
+        return signal
+
+    found = posed({"data": values, "axes": axes, "post_process": [finish]})
+    assert (found.data.shape, found.data.dtype.names) == ((4, 5), ("R", "G", "B"))
+    np.testing.assert_array_equal(found.data["G"], values[1])
+    assert [a["name"] for a in found.axes] == ["y", "x"]
+
+
+# --- Velox ---------------------------------------------------------------------------------------------------------
+
+
+def test_velox_image_that_is_meant_and_its_frames(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 99, (3, 8, 9)).astype(np.uint16)
+    path = velox(tmp_path / "a.emd", {"Fe": frames[:1] + 5.0, "HAADF": frames})
+    read = read_image(path)
+    assert (read.title, read.format) == ("HAADF", "Velox EMD")
+    np.testing.assert_allclose(read.pixel_size, 0.02)
+    np.testing.assert_array_equal(read.data, frames[0])
+    assert any("signal 1, 'HAADF'; others there are: 0: Fe" in note for note in read.notes)
+    np.testing.assert_array_equal(read_image(path, frame=2).data, frames[2])
+    np.testing.assert_allclose(read_image(path, frame="mean").data, frames.mean(axis=0))
+
+
+def test_velox_cube_is_described_without_being_decoded(tmp_path):
+    pytest.importorskip("sparse")
+    frames = np.random.default_rng(0).integers(0, 99, (2, 4, 5)).astype(np.uint16)
+    path = velox(tmp_path / "a.emd", {"HAADF": frames}, cube_channels=16)
+    _, (image, cube) = read_signals(path)
+    assert (image.kind, image.n_frames) == ("stack", 2)
+    np.testing.assert_array_equal(read_image(path, frame=1).data, frames[1])
+    assert (cube.kind, cube.shape, cube.dtype, cube.title) == ("cube", (4, 5, 16), "uint16", "EDS")
+    np.testing.assert_allclose(cube.pixel_size, 0.02)
+    np.testing.assert_array_equal(cube.frame(1), np.full((4, 5), 2))  # one count a frame, in channel 1
+    assert not cube.frame(0).any()
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def test_no_file_stays_open(tmp_path):
+    write(tmp_path / "a.hspy", "hspy", IMAGES, IMAGE)
+    write(tmp_path / "b.nxs", "nexus", STACKS, STACK)
+    write(tmp_path / "c.rpl", "ripple", STACKS.astype("u2"), STACK)
+    velox(tmp_path / "d.emd", {"HAADF": STACKS.astype("u2")})
+    kept = []
+    for path in sorted(tmp_path.iterdir()):
+        if path.suffix != ".raw":
+            kept += [read_image(path), read_image(path, frame="mean")]
+    for path in tmp_path.iterdir():
+        if path.suffix in (".hspy", ".nxs", ".emd"):
+            with h5py.File(path, "r+"):
+                pass
+    if Path("/proc/self/fd").exists():
+        held = {os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")}
+        assert not held & {os.path.realpath(path) for path in tmp_path.iterdir()}
+    assert kept
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (ModuleNotFoundError("No module named 'mrcz'", name="mrcz"), "mrcz"),
+        (ModuleNotFoundError("The 'sparse' library was not found. To load EDS ..."), "sparse"),
+        (ImportError("`pyUSID` is needed"), "pyUSID"),
+        (ValueError("'a'"), None),
+    ],
+)
+def test_a_missing_package_is_named(error, name):
+    assert missing_package(error) == name
+    if name:
+        needs = rf"a\.emd: reading it needs the package '{name}'; pip install"
+        with pytest.raises(ImageReadError, match=needs), reading(Path("a.emd"), "data"):
+            raise error
+
+
+def test_threads_that_read_leave_the_process_alone():
+    """Two threads read, one after the other begins and ends: all is silent meanwhile, and restored at the end."""
+    logger, level = logging.getLogger("rsciio"), logging.getLogger("rsciio").level
+    filters, stdout = list(warnings.filters), sys.stdout
+    started, ended = threading.Semaphore(0), [threading.Event(), threading.Event()]
+
+    def read(i):
+        with reading(Path("a.dm4"), "data"):
+            started.release()
+            ended[i].wait(10)
+
+    threads = [threading.Thread(target=read, args=(i,)) for i in range(2)]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        for thread in threads:
+            thread.start()
+            assert started.acquire(timeout=10)
+        for i, thread in enumerate(threads):
+            assert logger.level > logging.CRITICAL
+            warnings.warn("not heard", stacklevel=1)
+            print("heard")
+            ended[i].set()
+            thread.join(10)
+    assert printed.getvalue() == "heard\nheard\n"
+    assert (logger.level, list(warnings.filters), sys.stdout) == (level, filters, stdout)
