@@ -2,6 +2,7 @@
 
 import importlib.util
 import signal
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,21 @@ def reference():
         return module
 
     return load
+
+
+@pytest.fixture(scope="session")
+def peak_bytes():
+    """``peak_bytes(function, ...)`` is the largest memory of arrays that are alive at once during the call."""
+
+    def measure(function, *arguments):
+        tracemalloc.start()
+        try:
+            function(*arguments)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    return measure
 
 
 #: nm, of the image that the command is tried on.

@@ -86,7 +86,7 @@ def test_limits_that_leave_nothing(path, tmp_path, capsys):
         ("--k-max 0.08", "--k-max is a frequency: for details of 0.08 nm give 12.5"),
         ("--windows 48,64 --window 32x40", "--window 32x40, the one of the maps, must be one of --windows 48,64"),
         ("--windows 48,64 --method nmf", "--windows must be left out with --method nmf"),
-        ("--max-memory 1kB", "--max-memory is 1 kB; take a larger step"),
+        ("--max-memory 1kB", "--max-memory is 1 kB; segment a part"),
         ("--frame last", "--frame"),
         ("--signal 4", "expected --signal 4"),
         ("--mask gone.png", "gone.png"),

@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from stemseg_core import segment
 from stemseg_core.phases import contrast
-from stemseg_core.phases.contrast import Statistics, contrast_map, corrected
+from stemseg_core.phases.contrast import Statistics, contrast_bytes, contrast_map, corrected
 from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.execution import Execution
 from stemseg_core.windows.grid import Grid
@@ -140,3 +140,18 @@ def test_the_same_bits_on_any_number_of_threads():
     one, three = segment(image, 2, n_jobs=1), segment(image, 2, n_jobs=3)
     np.testing.assert_array_equal(one.label_image, three.label_image)
     np.testing.assert_array_equal(one.abundances, three.abundances)
+
+
+@pytest.mark.parametrize(("window", "k"), [(8, 2), (8, 10), (32, 2)])
+def test_memory_is_at_most_what_was_predicted(window, k, peak_bytes):
+    y, x = np.mgrid[:600, :600] - 300
+    truth = (np.hypot(y, x) < 200).astype(np.int32)
+    image = (truth + 0.05 * np.random.default_rng(0).standard_normal(truth.shape)).astype(np.float32)
+    frames, sides, step = Frames.survey(image), (window, window), (8, 8)
+    grid = Grid(frames.included(sides, step)[0], sides, step)
+    n = grid.included.size
+    peak = peak_bytes(lambda: contrast_map(frames, grid, k, 0, ONE))
+    assert peak < contrast_bytes(truth.size, sides, n, k, 1, alone=True) < 3 * peak
+    swollen = (np.hypot(y, x) < 200 + 0.45 * window).astype(np.int32)
+    peak = peak_bytes(lambda: corrected(swollen, frames, grid, 2, ONE))
+    assert peak < contrast_bytes(truth.size, sides, n, 2, 1, alone=False) < 2 * peak

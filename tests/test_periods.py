@@ -260,3 +260,18 @@ def test_a_window_smaller_than_a_cell_is_said():
     by_intensity = segment(image + 20 * (x < 128), 2, window=24, contrast="only")  # no window is looked at
     assert by_intensity.period > 24
     assert by_intensity.doubts == ()
+
+
+@pytest.mark.parametrize("n", [200, 700, 2049])
+@pytest.mark.parametrize(("dtype", "masked"), [(np.uint8, False), (np.float64, True)])
+def test_memory_is_at_most_what_was_predicted(n, dtype, masked, peak_bytes, monkeypatch):
+    monkeypatch.setattr(periods, "MOST_PIXELS", 2**20)  # of a larger image windows are copied
+    monkeypatch.setattr(periods, "MOST_WINDOWS", 64)
+    monkeypatch.setattr(periods, "MOST_LARGE_WINDOWS", 4)
+    image = (100 + 50 * np.sin(2 * np.pi * np.arange(n) / 12) * np.ones((n, 1))).astype(dtype)
+    mask = np.zeros(image.shape, bool)
+    mask[0, 0] = True
+    frames = Frames.survey(image, mask if masked else None)
+    predicted = periods.period_bytes(frames)
+    peak = peak_bytes(lambda: periods.window_of(frames, execution=Execution()))
+    assert predicted / 3 < peak < predicted

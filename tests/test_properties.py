@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from math import pi, sqrt
 
 import numpy as np
@@ -77,3 +78,28 @@ def test_regions_as_a_table(few, result):
             assert row["angle_degrees"] == turned
     assert sum(r.n_pixels for r in result.regions) == np.count_nonzero(result.label_image >= 0)
     assert sum(r.lattice is not None for r in result.regions) >= 2
+
+
+@pytest.mark.parametrize(("n", "window"), [(300, 16), (300, 85), (900, 32)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_memory_is_at_most_what_was_predicted(n, window, turned, peak_bytes):
+    y, x = np.mgrid[:n, :n]
+    image = (np.sin(2 * np.pi * x / 6) + np.sin(2 * np.pi * (0.1 * x + y) / 6)).astype(np.float32)
+    image += np.random.default_rng(0).standard_normal(image.shape, np.float32)
+    phases = Phases(image, np.zeros(image.shape, np.int32), 1, (window, window), None, "nm", turned=turned)
+    centers = phases.window[0] / 2 + 4.0 * np.argwhere(np.ones(((n - window) // 4, (n - window) // 4)))
+
+    def measure():
+        cells = phases.cells()
+        assert cells[0] is not None
+        phases.regions(cells)
+        phases.turn(cells, centers)
+
+    peak = peak_bytes(measure)
+    assert peak < phases.predicted_bytes < 4 * peak
+
+
+def test_too_little_memory_is_refused_before_lattices_are_measured(result, monkeypatch):
+    monkeypatch.setattr("stemseg_core.system.memory.available_memory", lambda: 1e6)
+    with pytest.raises(MemoryError, match=r"measuring lattices in 384 x 448 px needs .* segment a part of the image"):
+        _ = replace(result).lattices

@@ -29,6 +29,7 @@ from stemseg_core.phases.segment import segment
 from stemseg_core.phases.segmentation import Segmentation
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.files import readable
+from stemseg_core.system.memory import MemoryLimit, require_memory
 from stemseg_core.system.threads import Progress
 from stemseg_core.system.versions import VERSION
 
@@ -145,12 +146,13 @@ class Job:
         self.warnings += [spelled(warning.message) for warning in caught]
         self.notes += map(in_options, result.notes)
         self.seconds["segment"] = time.perf_counter() - start
-        return self._measured(result)
+        return self._measured(result, options.get("max_memory"))
 
-    def _measured(self, result: Segmentation) -> Segmentation:
+    def _measured(self, result: Segmentation, max_memory: MemoryLimit) -> Segmentation:
         """The result, whose lattices are measured once for all that is written; without them where that fails."""
         start = time.perf_counter()
         try:
+            require_memory(result.lattices_bytes, max_memory, "measuring lattices", "segment a part of the image")
             _ = result.lattices, result.regions
         except Exception as error:  # whatever it is, the map is made and is not to be lost
             if os.environ.get("STEMSEG_DEBUG"):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stemseg_core.lattices.basis import lattice_of, reduced
 from stemseg_core.lattices.lattice import Lattice, Spacing
-from stemseg_core.lattices.pairs import Pairs
+from stemseg_core.lattices.pairs import CHUNK, HELD_BYTES, LAID_BYTES, Pairs
 from stemseg_core.lattices.reflections import LEAST_ORDER, find_peaks
 from stemseg_core.system.types import Array
 
@@ -103,11 +103,16 @@ def lattice_in(
     jackknife over parts of the region.
 
     Cost: some 0.1 s for windows of 128 px, whatever the size of the region beyond some ten windows; where nothing is
-    found, that for each of five sizes of windows. Memory: some 30 bytes a pixel of the smallest rectangle around the
-    region, and 20 MB.
+    found, that for each of five sizes of windows. Memory: `lattice_bytes` of the smallest rectangle around the region.
     """
     cell = find_cell(image, region, window)
     return None if cell is None else described(cell, pixel_size, units)
+
+
+def lattice_bytes(n_pixels: int, window: tuple[int, int]) -> float:
+    """Memory of `lattice_in` in a rectangle of so many pixels: to lay pairs, or to transform some of them."""
+    largest = min(LARGEST_SIDE, round(max(SIDES) * max(window))) ** 2
+    return max(n_pixels * LAID_BYTES, n_pixels * HELD_BYTES + 4 * CHUNK * 3 * 4 * min(n_pixels, largest))
 
 
 def find_cell(image: Array, region: NDArray[np.bool_], window: tuple[int, int]) -> Cell | None:

@@ -30,6 +30,10 @@ LEAST_WEIGHT = 0.6
 MOST_PIXELS = 4e6
 #: Cells whose windows are transformed at once. Twice as many: twice the memory, no more speed.
 CHUNK = 16
+#: Bytes a pixel of the rectangle around a region while pairs are laid into it, and of what is held of it then: pixels,
+#: weights, the region and the map that it is of. They predict memory only.
+LAID_BYTES = 50
+HELD_BYTES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,11 +135,11 @@ class Pairs:
         )
         # Windows are real: their products with the parts of a complex wave take half of what a complex product takes.
         parts = np.concatenate([along_x.real, along_x.imag], axis=1).astype(np.float32)
-        found = []
-        for _, windows in self.chunks():
-            real, imaginary = np.split(windows.reshape(-1, *self.sides) @ parts, 2, axis=2)
-            found.append(np.einsum("myq,yq->mq", real + 1j * imaginary, along_y))
-        return np.concatenate(found).reshape(-1, 3, len(frequencies))
+        found = np.empty((len(self.starts), 3, len(frequencies)), np.complex128)
+        for some, windows in self.chunks():
+            real, imaginary = np.split(windows @ parts, 2, axis=3)
+            np.einsum("mcyq,yq->mcq", real + 1j * imaginary, along_y, out=found[some])
+        return found
 
 
 def _covered(weights: NDArray[np.float32], sides: tuple[int, int], pitch: tuple[int, ...]) -> NDArray[np.float32]:

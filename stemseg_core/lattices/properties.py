@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects, label
 
 from stemseg_core.lattices.lattice import Lattice
-from stemseg_core.lattices.measure import Cell, cell_again, described, find_cell
+from stemseg_core.lattices.measure import Cell, cell_again, described, find_cell, lattice_bytes
 from stemseg_core.lattices.turn import local_turn
+from stemseg_core.system.memory import require_memory
 from stemseg_core.system.threads import one_blas_thread
 from stemseg_core.system.types import Array
 
@@ -90,8 +91,15 @@ class Phases:
     units: str
     turned: bool
 
+    @property
+    def predicted_bytes(self) -> float:
+        """Memory of what is measured here, beside the image and the map."""
+        return lattice_bytes(self.image.size, self.window)
+
     def cells(self) -> tuple[Cell | None, ...]:
-        """The lattice of each phase as a fit."""
+        """The lattice of each phase as a fit; MemoryError if that needs more than a share of what is free."""
+        size = f"{self.image.shape[0]} x {self.image.shape[1]} px"
+        require_memory(self.predicted_bytes, None, f"measuring lattices in {size}", "segment a part of the image")
         with one_blas_thread():
             return tuple(self._cell(phase) for phase in range(self.n_phases))
 

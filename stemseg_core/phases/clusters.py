@@ -39,8 +39,8 @@ def by_kmeans(rows: Array, grid: Grid, k: int, seed: int, execution: Execution) 
 def kmeans_bytes(n: int, rank: int, k: int, n_threads: int) -> float:
     """Memory of `by_kmeans` beside the rows: those of the restarts, and what these need; memberships."""
     every = coarsening(n, _start_rows(k))
-    starts = (4 * rank if every > 1 else 0) + 40 + 24 * min(n_threads, 10)
-    return max(n / every**2 * starts, 8 * n, n * (4 + 4 * k))
+    starts = (4 * rank if every > 1 else 0) + 40 + (20 + 4 * int(np.log(k))) * min(n_threads, 10)
+    return max(n / every**2 * starts, 20 * n, n * (4 + 4 * k))
 
 
 def _start_rows(k: int) -> int:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter, label, maximum_filter1d
 
 from stemseg_core.phases.boundaries import deep_windows, depth_of
-from stemseg_core.phases.clusters import by_kmeans
+from stemseg_core.phases.clusters import by_kmeans, kmeans_bytes
 from stemseg_core.phases.scores import AUTO, MAX_PHASES, PhaseMap, Problem
 from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.execution import Execution
@@ -50,8 +50,12 @@ SEPARATE = 3.6
 #: Weight of the mean of a phase everywhere among its means nearby, in that of all windows nearby. It only counts far
 #: from a phase.
 EVERYWHERE = 1e-4
-#: Bytes a pixel while outlines are corrected: labels, levels, distances, regions. It predicts memory only.
-BYTES_A_PIXEL = 40
+#: Bytes a pixel while outlines are corrected: labels, intensity, regions, distances. It predicts memory only.
+CORRECTED_BYTES = 64
+#: Bytes a pixel while pixels are told apart by intensity or texture alone: levels there, labels twice. The same.
+LABELLED_BYTES = 32
+#: Bytes a bin while sums over its pixels, which are smoothed, become statistics. The same.
+STATISTICS_BYTES = 44
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +76,7 @@ class Statistics:
     @classmethod
     def of(cls, frames: Frames, window: tuple[int, int], spread: float) -> Statistics:
         """Of the pixels of an image that are not excluded, with a Gaussian of `spread` sides of a window."""
-        side = max(1, window[0] // BINS), max(1, window[1] // BINS)
+        side = _bin(window)
         (height, width), (y, x) = frames.image.shape[1:], side
         ny, nx = height // y, width // x
         sums = np.empty((3, ny, nx), np.float32)
@@ -240,9 +244,19 @@ def contrast_map(frames: Frames, grid: Grid, k: int, seed: int, execution: Execu
     return best
 
 
-def contrast_bytes(n_pixels: int, n: int, k: int) -> float:
-    """Memory of `corrected` and of `contrast_map`."""
-    return n_pixels * BYTES_A_PIXEL + n * (8 + 16 * k)
+def contrast_bytes(n_pixels: int, window: tuple[int, int], n: int, k: int, n_threads: int, *, alone: bool) -> float:
+    """Memory of `contrast_map`, and of `corrected` unless intensity makes the map `alone`."""
+    y, x = _bin(window)
+    n_bins = n_pixels // (y * x)
+    # Statistics and labels of the pixels by the first of them, while bins are grouped, and their scatter is found.
+    grouping = n_pixels * 4 + n_bins * 36 + max(kmeans_bytes(n_bins, 1, k, n_threads), n_bins * max(4 * k + 12, 36))
+    by_pixels = n_pixels * (LABELLED_BYTES if alone else CORRECTED_BYTES) + n_bins * 9
+    return max(n_bins * STATISTICS_BYTES, grouping, by_pixels) + n * (8 + 16 * k)
+
+
+def _bin(window: tuple[int, int]) -> tuple[int, int]:
+    """Sides of a bin, in pixels."""
+    return max(1, window[0] // BINS), max(1, window[1] // BINS)
 
 
 def _separation(values: Array, labels: Array, k: int) -> tuple[float, Array, float]:

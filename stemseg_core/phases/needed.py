@@ -29,6 +29,7 @@ def needed_bytes(windows: OneSize | Multiscale, parameters: Parameters, n_thread
     if parameters.min_area > 1:
         placing = max(placing, without_small_regions_bytes(n_pixels) + n * 4 * k)
     if parameters.contrast != "off":
-        placing = max(placing, contrast_bytes(n_pixels, n, k) + n * 4 * k)
+        alone = parameters.contrast == "only"
+        placing = max(placing, contrast_bytes(n_pixels, matrix.window, n, k, n_threads, alone=alone) + n * 4 * k)
     describing = 4 * n_pixels + n_grid * (8 * k + 28)
     return max(finding, placing, describing) + n_threads * SCRATCH_BLOCKS * sources.BLOCK_BYTES

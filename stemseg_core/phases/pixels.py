@@ -19,6 +19,9 @@ from stemseg_core.windows.images import Frames
 TRIED_WINDOW = 64
 #: Least share of these windows that must be left. Twice as much: nothing is left out of small pictures.
 LEFT_SHARE = 0.5
+#: Bytes a pixel while pixels are looked at: those of the colours of annotations, counts of those that are excluded. It
+#: predicts memory only.
+BYTES_A_PIXEL = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +83,11 @@ class Pixels:
             label_image[hidden] = nearest_values(label_image, label_image >= 0, hidden)
         if self.masked is not None:
             label_image[self.masked] = -1
+
+
+def pixels_bytes(n_pixels: int) -> int:
+    """Memory of `Pixels.of`."""
+    return n_pixels * BYTES_A_PIXEL
 
 
 def _without(frames: Frames, annotations: Annotations) -> Frames:

@@ -18,7 +18,7 @@ from stemseg_core.phases.multiscale import Multiscale
 from stemseg_core.phases.needed import needed_bytes
 from stemseg_core.phases.parameters import Parameters
 from stemseg_core.phases.patterns import patterns
-from stemseg_core.phases.pixels import Pixels
+from stemseg_core.phases.pixels import Pixels, pixels_bytes
 from stemseg_core.phases.regions import without_small_regions
 from stemseg_core.phases.regularize import regularized
 from stemseg_core.phases.scores import AUTO, PhaseMap, Problem
@@ -37,7 +37,7 @@ from stemseg_core.system.threads import Progress, one_blas_thread
 from stemseg_core.system.versions import versions
 from stemseg_core.windows.grid import Grid
 from stemseg_core.windows.images import refuse_names
-from stemseg_core.windows.periods import window_of
+from stemseg_core.windows.periods import period_bytes, window_of
 
 
 @shared_docs
@@ -293,6 +293,7 @@ def _segment(image: ArrayLike, parameters: Parameters, execution: Execution) -> 
             f"`image` must be 2-D (y, x), got {np.ndim(image)}-D; segment one image of a stack at a time",
             image=np.shape(image),
         )
+    execution.require(pixels_bytes(np.size(image)), "looking at the pixels", "segment a part of the image")
     plan = _plan(image, parameters.checked(), execution)
     with one_blas_thread():
         found = by_contrast(plan.pixels.frames, plan.problem, plan.period) or plan.windows.find_phases(plan.problem)
@@ -308,6 +309,7 @@ def _plan(image: ArrayLike, parameters: Parameters, execution: Execution) -> Pla
     pixels = Pixels.of(image, parameters)
     frames = pixels.frames
     window, windows = parameters.window, parameters.windows
+    execution.require(period_bytes(frames), "looking for the period", "segment a part of the image")
     suited, period = window_of(frames, pixel_size=parameters.pixel_size, execution=execution)
     sizes = window_sizes(window, windows, suited)
     chosen = window is None and windows is None

@@ -215,6 +215,11 @@ class Segmentation:
     def _cells(self) -> tuple[Cell | None, ...]:
         return self._measured.cells()
 
+    @property
+    def lattices_bytes(self) -> float:
+        """Predicted memory of `lattices`, `regions` and `turn`, which raise MemoryError if too little is free."""
+        return self._measured.predicted_bytes
+
     def without_lattices(self, note: str) -> Self:
         """The same where lattices could not be measured: none of any phase, and a note that says why."""
         other = replace(self, notes=(*self.notes, note))

@@ -74,7 +74,8 @@ SMALLEST = 24
 #: Windows that cover an image side by side, along each axis, at most when the window is largest for it. Twice as many:
 #: windows of small images have half the side.
 COVERING = 8
-
+#: Planes of frequencies that peaks are looked for in: power, radius, rings and their order. It predicts memory only.
+PLANES = 8
 
 PixelSize = tuple[float, float]
 
@@ -149,6 +150,17 @@ def window_of(
     found = _strongest(pixels, excluded, frames, pixel_size, execution)
     period = None if found is None else found.period
     return suited_window(period, pixels.shape, pixel_size), period
+
+
+def period_bytes(frames: Frames) -> float:
+    """Memory of `window_of`: windows that are copied out of a large image, excluded pixels filled, spectra thrice."""
+    n, dtype, masked = frames.image.size, frames.image.dtype, frames.mask is not None
+    copied = min(n, MOST_WINDOWS * SIDE**2) if n > MOST_PIXELS else 0
+    looked_at = copied or n
+    # Windows overlap by a half unless they are copied; half of the plane is kept of each, in float32.
+    spectra = 3 * 2 * looked_at * (1 if copied else 4)
+    planes = 8 * SIDE**2 * PLANES
+    return copied * (dtype.itemsize + masked) + looked_at * 8 * masked + spectra + planes
 
 
 def _strongest(
