@@ -89,5 +89,7 @@ def test_values_that_overflow_are_refused_without_a_warning():
     X = (np.random.default_rng(0).random((80, 6)) * 3e38).astype(np.float32)
     with pytest.raises(ValueError, match="values too large for float32"):
         KMeans(3).fit(X)
+    if np.finfo(np.longdouble).maxexp < 2000:
+        return  # long double is double here
     with pytest.raises(ValueError, match="image has values up to inf"):
         segment(np.full((64, 64), np.longdouble(10) ** 400) * np.arange(64), 2, window=32)

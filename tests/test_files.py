@@ -91,4 +91,5 @@ def test_atomic_leaves_the_old_file_if_writing_fails(tmp_path):
 
 def test_names_that_are_no_text_become_text():
     assert readable("name é.tif") == "name é.tif"
+    assert readable("a\ud800b") == "a?b"
     assert readable(os.fsdecode(b"n\xe4me \xc3\xa9.tif")) == "n\ufffdme é.tif"

@@ -260,6 +260,12 @@ def test_warnings_are_lines_and_are_kept(path, tmp_path, capsys, monkeypatch):
     assert "did not converge" in json.loads((tmp_path / "out" / "summary.json").read_text())["warnings"]
 
 
+def test_a_diffraction_pattern_is_called_that(tmp_path):
+    about = {"imagej": True, "resolution": (50, 50), "metadata": {"unit": "1/nm"}}
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((32, 32), np.uint8), **about)
+    assert "a diffraction pattern by its axes" in job.Job.read(tmp_path / "a.tif").warnings[0]
+
+
 def test_names_of_files_that_are_no_text(path, tmp_path, capsys):
     odd = tmp_path / os.fsdecode(b"\xff\xe9chantillon.tif")
     shutil.copy(path, odd)

@@ -71,6 +71,8 @@ class Job:
         file, inside = located(path)
         job = cls(file, image, _sha256(file), "none" if image.pixel_size is None else "file", list(image.notes))
         job.source = readable(file.name) + (f"::/{inside}" if inside else "")
+        if any(s.index == image.signal and s.kind == "pattern" for s in image.signals):
+            job.warnings.append("a diffraction pattern by its axes: what is found in it are no phases of a specimen")
         job.seconds["read"] = time.perf_counter() - start
         for name, value in (("signal", signal), ("frame", frame)):
             if value is not None:

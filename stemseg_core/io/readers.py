@@ -7,6 +7,7 @@ packages come with ``pip install "stemseg-core[cli]"`` and are imported when a f
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from stemseg_core.io.arrays import NUMPY_SUFFIXES, numpy_signals
@@ -19,6 +20,7 @@ from stemseg_core.io.rosetta import microscope_signals
 from stemseg_core.io.signals import ImageReadError, Signal, named
 from stemseg_core.io.tiff import TIFF_SUFFIXES, tiff_signals
 from stemseg_core.io.zarrs import ZARR_SUFFIXES, is_zarr, zarr_signals
+from stemseg_core.system.files import readable
 
 
 def read_signals(path: str | os.PathLike[str]) -> tuple[str, tuple[Signal, ...]]:
@@ -30,6 +32,12 @@ def read_signals(path: str | os.PathLike[str]) -> tuple[str, tuple[Signal, ...]]
         As `read_image`.
     """
     path, inside = located(path)
+    name, signals = _signals(path, inside)
+    return name, tuple(replace(signal, title=readable(signal.title)) for signal in signals)
+
+
+def _signals(path: Path, inside: str | None) -> tuple[str, tuple[Signal, ...]]:
+    """Those of a file, or the one at `inside`."""
     suffix = path.suffix.lower()
     if not path.exists():
         raise ImageReadError(f"{path.name}: expected a file, there is none at {path}")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.io.axes import Described, image_calibration
+from stemseg_core.io.axes import Described, image_calibration, is_pattern
 from stemseg_core.io.signals import ImageReadError, Signal, no_image
 from stemseg_core.io.tiff_axes import tiff_axes
 from stemseg_core.system.memory import require_memory
@@ -50,16 +50,19 @@ def _tiff_signal(path: Path, index: int, series: Any, axes: Sequence[Described],
     if promised > path.stat().st_size:
         raise ImageReadError(f"{path.name}: {' x '.join(map(str, shape))} {dtype} is more data than the file can hold")
     n_frames = math.prod(shape) // math.prod(plane)
-    size, notes = image_calibration([axes[series.axes.replace("S", "").index(axis)] for axis in "YX"])
+    image = [axes[series.axes.replace("S", "").index(axis)] for axis in "YX"]
+    size, notes = image_calibration(image)
     if palette and imagej:
         notes = (*notes, "ImageJ's colours are for display: the values behind them are taken")
     looked_up = palette and not imagej
+    kind = "stack" if n_frames > 1 else "colour" if colour or looked_up else "image"
+    kind = "pattern" if is_pattern([axis for axis, _ in image]) else kind
     return Signal(
         index,
         title,
         shape,
         str(dtype),
-        "stack" if n_frames > 1 else "colour" if colour or looked_up else "image",
+        kind,
         n_frames,
         plane,
         _tiff_frame(path, index, n_frames, colour=colour, looked_up=looked_up),

@@ -14,7 +14,10 @@ def readable(name: str | os.PathLike[str]) -> str:
 
     Python has such bytes as lone surrogates, which open the file but cannot be encoded, nor stand in JSON.
     """
-    return os.fsencode(name).decode("utf-8", "replace")
+    try:
+        return os.fsencode(name).decode("utf-8", "replace")
+    except UnicodeEncodeError:  # surrogates that stand for no byte
+        return os.fspath(name).encode("utf-8", "replace").decode()
 
 
 @contextlib.contextmanager
