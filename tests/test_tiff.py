@@ -255,3 +255,13 @@ def test_a_header_that_promises_too_much(tmp_path, compression):
     path.write_bytes(content)
     with pytest.raises(ImageReadError, match=r"a\.tif: 200000 x 200000 uint16 is more data than the file can hold"):
         read_image(path)
+
+
+# --- vendors -------------------------------------------------------------------------------------------------------
+
+
+def test_instruments_that_rosettasciio_knows(tmp_path):
+    """Zeiss's tag 34118 begins with the size of a pixel of an image of 1024 pixels, in metres."""
+    about = "\r\n".join(["0", "0", "0", "2.3e-09", *["0"] * 30, ""])
+    tifffile.imwrite(tmp_path / "a.tif", IMAGE, extratags=[(34118, "s", 0, about, True)])
+    np.testing.assert_allclose(read_image(tmp_path / "a.tif").pixel_size, (2.3 * 1024 / 32,) * 2)

@@ -21,6 +21,9 @@ Scales: TypeAlias = dict[str, tuple[object, object, object]]
 #: Size of a pixel in nm from which on a plain resolution tag describes a sheet of paper (25 400 dots per inch), and is
 #: not used. Twice as much: some scans of paper would be taken for calibrated images.
 LARGEST_SCANNED_PIXEL_NM = 1000.0
+#: Flags of tifffile and tags of the files whose calibration RosettaSciIO may know: others need not be opened by it.
+VENDORS = {"fei", "sem", "sis", "tvips"}
+VENDOR_TAGS = ("Make", "Artist")
 #: Tags of DigitalMicrograph for unit, offset and scale; HyperSpy writes them, too.
 DIGITAL_MICROGRAPH = {"X": (65003, 65006, 65009), "Y": (65004, 65007, 65010), "Z": (65005, 65008, 65011)}
 #: Names of axes in words, as this package writes them.
@@ -45,7 +48,7 @@ def _sources(tiff: Any, index: int, page: Any, vendor: Callable[[], list[Scales]
     yield _digital_micrograph(page)
     if tiff.is_imagej:
         yield _imagej(tiff)
-    else:
+    elif tiff.flags & VENDORS or any(tag in page.tags for tag in VENDOR_TAGS):
         yield from vendor()[index : index + 1]
     yield _resolution(page)
 
