@@ -1,17 +1,41 @@
 """Small files of formats of microscopes, made by what writes them: what each holds is known."""
 
+import contextlib
 import importlib
+import io
 import json
 import warnings
+import zipfile
 
 import h5py
 import numpy as np
+import scipy.io
+from PIL import Image as Picture
+
+from stemseg_core.io import write_tiff
 
 #: (name, size in `units`, units, whether it is of navigation) of axes.
 IMAGE = (("y", 0.02, "nm", False), ("x", 0.03, "nm", False))
 STACK = (("t", 1.0, "s", True), *IMAGE)
 CUBE = (("y", 0.2, "nm", True), ("x", 0.3, "nm", True), ("Energy", 10.0, "eV", False))
 SCAN = (("y", 0.2, "nm", True), ("x", 0.3, "nm", True), ("ky", 0.1, "1/nm", False), ("kx", 0.1, "1/nm", False))
+
+VALUES = np.random.default_rng(0).integers(0, 200, (4, 6, 5, 7))
+IMAGES, STACKS, CUBES, SCANS = VALUES[0, 0], VALUES[0], VALUES[0], VALUES
+#: Files by writers of RosettaSciIO: (name, plugin, data, axes, kind).
+MADE = [
+    ("a.blo", "blockfile", SCANS[..., :5].astype("u1"), SCAN, "scan"),
+    ("a.sur", "digitalsurf", IMAGES.astype("i4"), IMAGE, "image"),
+    ("map.sur", "digitalsurf", CUBES.astype("i2"), CUBE, "cube"),
+    ("a.nxs", "nexus", IMAGES.astype("i4"), IMAGE, "image"),
+    ("cube.nxs", "nexus", CUBES.astype("u2"), CUBE, "cube"),
+    ("a.prz", "pantarhei", IMAGES.astype("u2"), IMAGE, "image"),
+    ("a.rpl", "ripple", STACKS.astype("u2"), STACK, "stack"),
+    ("cube.rpl", "ripple", CUBES.astype("f4"), CUBE, "cube"),
+    ("a.unf", "semper", IMAGES.astype("f4"), IMAGE, "image"),
+    ("a_000.tvips", "tvips", STACKS.astype("u2"), STACK, "stack"),
+    ("a.msa", "msa", IMAGES[0].astype("f8"), CUBE[-1:], "spectra"),
+]
 
 
 def rosetta_signal(data, axes, title="made here", signal_type=""):
@@ -102,3 +126,28 @@ def velox(path, images, cube_channels=0):
             settings = json.dumps({"endFramePosition": str(n)})
             group.create_dataset("SpectrumImageSettings", data=[settings], dtype=h5py.string_dtype())
     return path
+
+
+def corpus(folder):
+    """Write one small file of every format that can be written here."""
+    np.save(folder / "array.npy", IMAGES)
+    np.savez(folder / "arrays.npz", image=IMAGES, stack=STACKS)
+    Picture.fromarray(IMAGES.astype("u1")).save(folder / "picture.png")
+    write_tiff(folder / "picture.tif", IMAGES.astype("u1"), (0.02, 0.03))
+    for name, plugin, data, axes, _ in MADE:
+        write(folder / name, plugin, data, axes)
+    write(folder / "image.hspy", "hspy", IMAGES, IMAGE)
+    emd(folder / "image.emd", IMAGES, (("y", 0.02, "n_m"), ("x", 0.03, "n_m")))
+    velox(folder / "velox.emd", {"HAADF": STACKS.astype("u2")})
+    with zipfile.ZipFile(folder / "nion.ndata", "w") as archive:
+        array, sides = io.BytesIO(), [{"offset": 0.0, "scale": 0.02, "units": "nm"}] * 2
+        np.save(array, IMAGES)
+        archive.writestr("data.npy", array.getvalue())
+        archive.writestr("metadata.json", json.dumps({"title": "made here", "dimensional_calibrations": sides}))
+    scipy.io.savemat(folder / "image.mat", {"image": IMAGES, "stack": STACKS})
+    with h5py.File(folder / "arrays.h5", "w") as file:
+        file["group/data"] = IMAGES
+    with contextlib.suppress(ModuleNotFoundError):
+        zarr = importlib.import_module("zarr")
+        zarr.save_array(str(folder / "array.zarr"), IMAGES)
+        zspy_group(zarr.open_group(str(folder / "image.zspy"), mode="w"), STACKS, STACK)

@@ -90,6 +90,7 @@ F4, U2, U1 = (np.zeros((8, 9), dtype) for dtype in ("f4", "u2", "u1"))
         (("BF", "HAADF Detector"), "HAADF Detector"),
         (("STEM ABF", "STEM ADF"), "STEM ADF"),
         (("Fe", "O"), "Fe"),
+        (("Fe-EELS", "O EDS", "DF-S"), "DF-S"),
         (("EDS", "Ti K", "image 3"), "EDS"),
     ],
 )

@@ -14,29 +14,12 @@ import dask.array as da
 import h5py
 import numpy as np
 import pytest
-from microscope_files import CUBE, IMAGE, SCAN, STACK, velox, write
+from microscope_files import IMAGE, IMAGES, MADE, STACK, STACKS, corpus, velox, write
 
 from stemseg_core.io import ImageReadError, read_image, read_signals
 from stemseg_core.io.posed import posed
 from stemseg_core.io.reading import missing_package, reading
 from stemseg_core.io.rosetta import PLUGINS, Plugin, plugin_signals, specification, specifications
-
-VALUES = np.random.default_rng(0).integers(0, 200, (4, 6, 5, 7))
-IMAGES, STACKS, CUBES, SCANS = VALUES[0, 0], VALUES[0], VALUES[0], VALUES
-#: Files by writers of RosettaSciIO: (name, plugin, data, axes, kind).
-MADE = [
-    ("a.blo", "blockfile", SCANS[..., :5].astype("u1"), SCAN, "scan"),
-    ("a.sur", "digitalsurf", IMAGES.astype("i4"), IMAGE, "image"),
-    ("map.sur", "digitalsurf", CUBES.astype("i2"), CUBE, "cube"),
-    ("a.nxs", "nexus", IMAGES.astype("i4"), IMAGE, "image"),
-    ("cube.nxs", "nexus", CUBES.astype("u2"), CUBE, "cube"),
-    ("a.prz", "pantarhei", IMAGES.astype("u2"), IMAGE, "image"),
-    ("a.rpl", "ripple", STACKS.astype("u2"), STACK, "stack"),
-    ("cube.rpl", "ripple", CUBES.astype("f4"), CUBE, "cube"),
-    ("a.unf", "semper", IMAGES.astype("f4"), IMAGE, "image"),
-    ("a_000.tvips", "tvips", STACKS.astype("u2"), STACK, "stack"),
-    ("a.msa", "msa", IMAGES[0].astype("f8"), CUBE[-1:], "spectra"),
-]
 
 
 @pytest.mark.parametrize(("name", "plugin", "data", "axes", "kind"), MADE, ids=[made[0] for made in MADE])
@@ -67,6 +50,20 @@ def test_an_array_that_is_not_compressed_is_read_lazily(tmp_path):
         with signal.open() as array:
             assert isinstance(array, da.Array) is lazy
             np.testing.assert_array_equal(np.asarray(array), IMAGES)
+
+
+def test_the_page_of_formats_is_true(tmp_path):
+    """Every reader of RosettaSciIO has its word in it, and what is read here as is said there."""
+    page = (Path(__file__).parents[1] / "docs" / "formats.md").read_text(encoding="utf-8")
+    elsewhere = {"EMD": "Velox EMD", "HSPY": "HSPY", "Image": "picture", "numpy": "NumPy", "USID": "HDF5"}
+    for reader in specifications():
+        assert elsewhere.get(reader["name"], reader["name"]) in page
+    corpus(tmp_path)
+    for path in sorted(tmp_path.iterdir()):
+        if path.suffix != ".raw":
+            name, signals = read_signals(path)
+            assert f"\n| {name} |" in page
+            assert all(s.kind != "other" and not any("cannot be read" in note for note in s.notes) for s in signals)
 
 
 def test_the_table_names_readers_that_exist():

@@ -14,7 +14,7 @@ from stemseg_core.io.signals import ImageReadError, Signal
 DETECTORS = (r"haadf", r"m?l?aadf|adf|df\d*|dark.?field", r"a?bf\d*|bright.?field|stem|se\d?|bse|tem|survey|navigator")
 #: Titles of maps made from spectra or of other images: elements and lines, differences, transforms, previews.
 DERIVED = (
-    r"(?:[A-Z][a-z]?)(?:[ _-]?(?:K|L|M|Ka|La|Ma|K\u03b1|L\u03b1|M\u03b1|K-?alpha)\d?)?(?: map)?"
+    r"(?:[A-Z][a-z]?)(?:[ _-]?(?:[KLM]\d?|[KLM]a|[KLM]\u03b1|K-?alpha|EELS|EDS|EDX))?(?: map)?"
     r"|(?i:.*\b(?:fft|power spectrum|i?d?dpc|com|difference|diff|preview|thumbnail|mask|labels?|composite|overlay)\b.*)"
     r"|[A-D]-[A-D]|.* - .*"
 )

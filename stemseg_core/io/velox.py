@@ -89,9 +89,9 @@ def _decoded(path: Path) -> Iterator[Any]:
 
 
 def _sides(shape: Sequence[int], signals: Sequence[Signal]) -> list[Described]:
-    """Axes (y, x) of a cube: those of an image of its size."""
-    alike = (s for s in signals if s.image_axes and s.frame_shape == tuple(shape))
-    image = next(alike, None)
+    """Axes (y, x) of a cube: those of an image of its size, of one that is calibrated if there is one."""
+    alike = [s for s in signals if s.image_axes and s.frame_shape == tuple(shape)]
+    image = max(alike, key=lambda s: s.pixel_size is not None, default=None)
     axes = [image.axes[i] for i in image.image_axes] if image and image.image_axes else [Axis("y"), Axis("x")]
     return [(axis, None) for axis in axes]
 
