@@ -1,5 +1,6 @@
 """Lattices of phases (lattice, measure, pairs, reflections, basis, turn): simulated ones of known cells."""
 
+import json
 from math import cos, hypot, pi, radians, sin, sqrt
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stemseg_core import datasets
+from stemseg_core import Lattice, datasets
 from stemseg_core.lattices.basis import lattice_of, reduced
 from stemseg_core.lattices.lattice import uncertain
 from stemseg_core.lattices.measure import cell_again, described, find_cell, lattice_in
@@ -291,6 +292,43 @@ def test_a_lattice_measured_again():
     assert cell_again(turned[:20], everywhere(turned[:20]), found) is None
 
 
+@pytest.mark.parametrize("size", [84, 100, 130])
+def test_a_small_region_without_the_lattice_has_not_got_it(size):
+    """Few pairs of windows agree by chance: a single one always does."""
+    whole = exposed(crystal((320, 320), vectors(13.0, 16.0, 95, 10)), 60)
+    found = find_cell(whole, everywhere(whole), WINDOW)
+    noise = [exposed(np.ones((size, size)), 20, seed) for seed in range(20)]
+    assert not any(cell_again(image, everywhere(image), found) for image in noise)
+    grain = exposed(crystal((size, size), vectors(13.0, 16.0, 95, 11)), 60)
+    again = cell_again(grain, everywhere(grain), found)
+    assert (again is None) == (size < 2 * found.sides[0])
+
+
+def test_an_uncertainty_that_is_not_known():
+    """Of a region that has no parts; JSON has no NaN."""
+    found = find_cell(crystal((320, 320), vectors(13.0, 16.0, 95, 10)), np.ones((320, 320), bool), WINDOW)
+    one = found._replace(reciprocal=found.reciprocal[:2], frequencies=found.frequencies[:2])
+    lattice = described(one, None, "nm")
+    assert (lattice.a, lattice.angle) == pytest.approx((13, 10), abs=0.1)
+    assert np.isnan([lattice.a_uncertainty, lattice.angle_uncertainty, lattice.spacings[0].d_uncertainty]).all()
+    assert lattice.words == "a = 13(?), b = 16(?) px, gamma 95(?)°, turned 10(?)°"
+    values = json.loads(json.dumps(lattice.to_dict(), allow_nan=False))
+    assert values["a_uncertainty"] is None
+    assert repr(Lattice.from_dict(values).to_dict()) == repr(lattice.to_dict())
+
+
+def test_a_narrow_band_of_cells_is_thinned():
+    """Every second, third, ... of one row of cells, wherever the row is."""
+    image = exposed(crystal((180, 900), vectors(13.0, 13.0, 90, 0)), 60)
+    region = np.zeros(image.shape, bool)
+    for top in range(0, 40, 10):
+        region[:] = False
+        region[top : top + 112] = True
+        pairs = Pairs.within(image, region, WINDOW, most_pixels=20 * 3 * WINDOW[0] * WINDOW[1])
+        assert pairs is not None
+        assert 5 < len(pairs.starts) <= 20
+
+
 def test_materials_have_the_lattice_of_a_grain():
     """Where grains of one phase are turned, its lattice is that of the largest."""
     cells = [vectors(13.0, 13.0, 90, t) for t in (0, 30)]
@@ -329,6 +367,22 @@ def test_no_pairs_in_a_narrow_region():
     assert Pairs.within(image, band, (40, 40)) is None
     cell = find_cell(image, everywhere(image), WINDOW)
     assert np.isnan(local_turn(image, band, cell, np.array([(100.0, 100.0)]), None)).all()
+
+
+def test_the_local_turn_where_a_row_is_the_strongest(monkeypatch):
+    """Reflections of one row do not tell a turn; the strongest beside it does."""
+    whole, turned = (exposed(crystal((320, 320), vectors(17.0, 13.0, 95, t)), 60) for t in (10, 11))
+    found = find_cell(whole, everywhere(whole), WINDOW)
+    (h, k), first = found.indices.T, found.indices[0]
+    row = h * first[1] == k * first[0]
+    assert row.sum() > 1
+    order = np.argsort(~row, kind="stable")
+    monkeypatch.setattr("stemseg_core.lattices.turn.MOST_FOLLOWED", int(row.sum()))
+    places = np.array([(160.0, 160.0), (180.0, 140.0)])
+    for chosen, expected in ((order, 1.0), (np.flatnonzero(row), np.nan)):
+        some = found._replace(indices=found.indices[chosen], weights=found.weights[:, chosen])
+        turn = local_turn(turned, everywhere(turned), some, places, None)
+        np.testing.assert_allclose(turn, expected, atol=0.1)
 
 
 def test_the_local_turn():

@@ -11,6 +11,7 @@ import pytest
 
 from stemseg_core import Lattice, Segmentation, datasets, segment
 from stemseg_core.lattices.lattice import uncertain
+from stemseg_core.lattices.measure import least_area
 from stemseg_core.lattices.properties import Phases, write_regions
 
 
@@ -64,6 +65,21 @@ def test_regions_by_their_definition(few):
     assert regions[0].box == (0, 0, 3, 4)
     assert regions[2].box == (2, 4, 3, 5)
     assert all(r.lattice is None for r in regions)
+
+
+def test_specks_are_not_looked_at(monkeypatch):
+    """No window lies in them: no lattice is looked for, of materials either."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random((200, 200)) < 0.2).astype(np.int32)
+    image = rng.standard_normal(labels.shape)
+    looked = []
+    for name in ("find_cell", "cell_again"):
+        monkeypatch.setattr(f"stemseg_core.lattices.properties.{name}", lambda *given: looked.append(given))
+    phases = Phases(image, labels, 2, (32, 32), None, "nm", turned=True)
+    regions = phases.regions(phases.cells())
+    assert len(regions) > 500
+    assert len(looked) <= 2  # the ground, once for the phase
+    assert all(least_area((32, 32)) <= given[1].sum() for given in looked)
 
 
 def test_regions_as_a_table(few, result):

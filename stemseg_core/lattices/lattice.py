@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from math import floor, log10
+from math import floor, isnan, log10, nan
 from typing import Any, Self
 
 
@@ -64,7 +64,8 @@ class Lattice:
         vectors that are as short as a within the uncertainties, that nearest to the x axis counts: it is from -45 to 45
         for a square lattice, from -30 to 30 for a hexagonal one.
     a_uncertainty, b_uncertainty, gamma_uncertainty, angle_uncertainty : float
-        Standard uncertainties, of the scatter between parts of the region: noise, strain, and a scan that is uneven.
+        Standard uncertainties, of the scatter between parts of the region: noise, strain, and a scan that is uneven;
+        NaN where the region has no two parts.
         What distorts the whole image alike is not in them: calibration, and a constant drift.
     units : str
         Of a and b; "px" if the image is not calibrated.
@@ -103,19 +104,34 @@ class Lattice:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as numbers, text, lists and dicts that JSON knows."""
-        values = asdict(self)
-        values["spacings"] = [s | {"indices": list(s["indices"])} for s in values["spacings"]]
+        values = _finite(asdict(self))
+        values["spacings"] = [_finite(s) | {"indices": list(s["indices"])} for s in values["spacings"]]
         return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The reverse of `to_dict`."""
-        spacings = tuple(Spacing(**{**s, "indices": tuple(s["indices"])}) for s in values["spacings"])
-        return cls(**{**values, "spacings": spacings})
+        spacings = tuple(Spacing(**{**_known(s), "indices": tuple(s["indices"])}) for s in values["spacings"])
+        return cls(**{**_known(values), "spacings": spacings})
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """NaN as None, which JSON knows."""
+    return {name: None if isinstance(value, float) and isnan(value) else value for name, value in values.items()}
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The reverse of `_finite`."""
+    return {name: nan if value is None else value for name, value in values.items()}
 
 
 def uncertain(value: float, uncertainty: float) -> str:
-    """A number with its uncertainty in its last digit, or the last two if the first of these is a 1: ``0.3905(3)``."""
+    """A number with its uncertainty in its last digit, or the last two if the first of these is a 1: ``0.3905(3)``.
+
+    Where it is not known, NaN, three digits: ``0.391(?)``.
+    """
+    if isnan(uncertainty):
+        return f"{value:z.3g}(?)"
     if not uncertainty > 0:
         return f"{value:z.6g}"
     digits = 1 - floor(log10(uncertainty)) if f"{uncertainty:e}"[0] == "1" else -floor(log10(uncertainty))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import gcd, pi
+from math import gcd, nan, pi
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +35,12 @@ MOST_PARTS = 16
 #: Share of the power of a reflection that scatters in any case: scan noise and strain are common to all. Twice as much:
 #: reflections count more alike.
 COMMON_SCATTER = 0.02
+#: Independent pairs of windows, times the square of the order, of a known lattice that is measured in another region.
+#: Where there is no lattice it is 0.8 on average, of few pairs as well. Twice as many: small grains have no lattice.
+LEAST_EVIDENCE = 2.0
+#: Pixels of a region in areas of a window below which no window is looked for in it: even in its middle, six tenths of
+#: a taper cover more. Twice as many: the same lattices, until round grains of the size of a window have none.
+LEAST_AREA = 1 / 8
 #: Vectors count as equally long, for the choice of the angle, if they differ by less than this many times their
 #: uncertainty. Twice as many: slightly oblong cells are turned by up to 45 degrees only.
 ALIKE = 4.0
@@ -153,13 +159,20 @@ def _agree(indices: NDArray[np.intp]) -> bool:
     return all(np.linalg.matrix_rank(np.delete(indices, i, axis=0)) == 2 for i in range(len(indices)))
 
 
+def least_area(window: tuple[int, int]) -> float:
+    """Pixels below which no region has a lattice of its own: no window that is tried lies in it."""
+    sides = [max(SMALLEST_SIDE, min(SIDES) * side) for side in window]
+    return LEAST_AREA * sides[0] * sides[1]
+
+
 def cell_again(image: Array, region: NDArray[np.bool_], cell: Cell) -> Cell | None:
     """A lattice that is known, measured in another region; None if that is too small, or has not this lattice."""
     pairs = Pairs.within(image, region, cell.sides)
     if pairs is None or not pairs.n.all():
         return None
     again = _fitted(pairs, cell.indices, cell.reciprocal[0], cell.power)
-    return again if again.order >= LEAST_ORDER else None
+    evidence = again.order**2 * pairs.n.min() / pairs.overlap
+    return again if again.order >= LEAST_ORDER and evidence >= LEAST_EVIDENCE else None
 
 
 def _fitted(pairs: Pairs, indices: NDArray[np.intp], basis: NDArray[np.float64], power: NDArray[np.float64]) -> Cell:
@@ -228,7 +241,7 @@ def described(cell: Cell, pixel_size: tuple[float, float] | None, units: str) ->
     change = np.round(basis @ np.linalg.inv(direct[0]))  # whole numbers; the same for all parts
     a, b, gamma, _ = values = _cell_parameters(change @ direct)
     sigma = [_jackknife(value) for value in values[:3]]
-    limit = a[0] + max(ALIKE * (sigma[0] + sigma[1]), ALIKE_SHARE * a[0])
+    limit = a[0] + np.fmax(ALIKE * (sigma[0] + sigma[1]), ALIKE_SHARE * a[0])
     vectors = np.array([(1, 0), (0, 1), (1, 1), (1, -1)]) @ change @ direct
     angles = np.rad2deg(np.arctan2(vectors[0, :, 0], vectors[0, :, 1]))
     angles = 90 - (90 - angles) % 180  # above -90, up to 90
@@ -262,10 +275,12 @@ def _jackknife(values: NDArray[np.float64]) -> float:
     """Standard uncertainty of the first value by those that leave out a part each.
 
     Few parts do not tell their own scatter well. Then errors have Student's distribution, whose standard deviation is
-    larger by the root of (n - 1) / (n - 3) (JCGM 101:2008, 6.4.9).
+    larger by the root of (n - 1) / (n - 3) (JCGM 101:2008, 6.4.9). One part tells nothing: NaN.
     """
     parts = values[1:]
     n = len(parts)
+    if n < 2:
+        return nan
     return float(np.sqrt((n - 1) * np.mean((parts - parts.mean()) ** 2) * (n - 1) / max(n - 3, 0.5)))
 
 

@@ -16,6 +16,7 @@ from scipy.ndimage import uniform_filter
 from scipy.signal import get_window
 
 from stemseg_core.system.types import Array
+from stemseg_core.windows.grid import first_of_coarsened
 
 #: Windows start this share of their side apart. Twice as much: a quarter as many fit into small regions.
 PITCH = 1 / 4
@@ -94,12 +95,13 @@ class Pairs:
         below[:-LAG] = enough[:-LAG] & enough[LAG:]
         right[:, :-LAG] = enough[:, :-LAG] & enough[:, LAG:]
         cells = below | right
-        thinned, most = 1, most_pixels / (3 * sides[0] * sides[1])
-        while np.count_nonzero(cells[::thinned, ::thinned]) > most:
-            thinned += 1
-        places = thinned * np.argwhere(cells[::thinned, ::thinned])
-        if not len(places):
+        if not cells.any():
             return None
+        thinned, (y, x), most = 1, (0, 0), most_pixels / (3 * sides[0] * sides[1])
+        while np.count_nonzero(cells[y::thinned, x::thinned]) > most:
+            thinned += 1
+            y, x = first_of_coarsened(cells, thinned)
+        places = thinned * np.argwhere(cells[y::thinned, x::thinned]) + (y, x)
         mates = np.stack([m[tuple(places.T)] for m in (below, right)])
         lag = (LAG * pitch[0], LAG * pitch[1])
         return cls(

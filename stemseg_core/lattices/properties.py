@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import pi, sqrt
+from math import isnan, nan, pi, sqrt
 from typing import Any, TextIO
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects, label
 
 from stemseg_core.lattices.lattice import Lattice
-from stemseg_core.lattices.measure import Cell, cell_again, described, find_cell, lattice_bytes
+from stemseg_core.lattices.measure import Cell, cell_again, described, find_cell, lattice_bytes, least_area
 from stemseg_core.lattices.turn import local_turn
 from stemseg_core.system.memory import require_memory
 from stemseg_core.system.threads import one_blas_thread
@@ -136,7 +136,9 @@ class Phases:
         if not self.turned:
             return find_cell(self.image, usable, self.window)
         numbers, n = label(usable, TOUCHING)
-        order = np.argsort(-np.bincount(numbers.ravel(), minlength=n + 1)[1:], kind="stable") + 1
+        areas = np.bincount(numbers.ravel(), minlength=n + 1)[1:]
+        order = np.argsort(-areas, kind="stable")
+        order = order[areas[order] >= least_area(self.window)] + 1
         boxes = find_objects(numbers)
         found = (find_cell(self.image[boxes[i - 1]], numbers[boxes[i - 1]] == i, self.window) for i in order.tolist())
         return next((cell for cell in found if cell is not None), None)
@@ -176,6 +178,8 @@ class Phases:
         """Lattice of one region of a phase: that of the phase where it is all of it."""
         if cell is None or whole:
             return cell
+        if np.count_nonzero(own) < least_area(self.window if self.turned else cell.sides):
+            return None
         image = self.image[box]
         usable = own & np.isfinite(image)
         return find_cell(image, usable, self.window) if self.turned else cell_again(image, usable, cell)
@@ -184,7 +188,7 @@ class Phases:
 def write_regions(file: TextIO, regions: Sequence[Region]) -> None:
     """Write regions as a table of comma-separated values; phases are numbered from 1, as in all files.
 
-    A cell is empty where a region has no lattice of its own.
+    A cell is empty where a region has no lattice of its own, and where an uncertainty is not known.
     """
     units = regions[0].units if regions else "px"
     lengths = ("centroid_y", "centroid_x", "equivalent_diameter")
@@ -194,11 +198,12 @@ def write_regions(file: TextIO, regions: Sequence[Region]) -> None:
         header += [f"{name}_{unit}", f"{name}_uncertainty_{unit}"]
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
-    for number, region in enumerate(regions, start=1):
+    for count, region in enumerate(regions, start=1):
         numbers = (region.area, *region.centroid, region.equivalent_diameter)
-        row: list[Any] = [number, region.phase + 1, region.n_pixels, *(f"{value:.7g}" for value in numbers)]
+        row: list[Any] = [count, region.phase + 1, region.n_pixels, *(f"{value:.7g}" for value in numbers)]
         row += region.box
         for name in ("a", "b", "gamma", "angle"):
             for value in (name, f"{name}_uncertainty"):
-                row.append("" if region.lattice is None else f"{getattr(region.lattice, value):.7g}")
+                number = nan if region.lattice is None else getattr(region.lattice, value)
+                row.append("" if isnan(number) else f"{number:.7g}")
         writer.writerow(row)

@@ -53,7 +53,10 @@ def local_turn(
     pairs = Pairs.within(image, region, cell.sides, inf)
     if pairs is None:
         return turn
-    indices, weights = cell.indices[:MOST_FOLLOWED], cell.weights[:, :MOST_FOLLOWED]
+    followed = _followed(cell.indices)
+    if followed is None:
+        return turn
+    indices, weights = cell.indices[followed], cell.weights[:, followed]
     near = indices @ cell.reciprocal[0]
     first, *mates = np.moveaxis(pairs.coefficients(near), 1, 0)
     pitch = np.array(pairs.lag) // LAG
@@ -84,6 +87,17 @@ def local_turn(
     rotation = np.arctan2(change[:, 1, 0] - change[:, 0, 1], change[:, 0, 0] + change[:, 1, 1])
     turn[seen] = np.rad2deg(rotation[seen])
     return turn
+
+
+def _followed(indices: NDArray[np.intp]) -> NDArray[np.intp] | None:
+    """The strongest reflections, not all in one row: the last gives way to one beside it; None if there is none."""
+    strongest = np.arange(min(MOST_FOLLOWED, len(indices)))
+    h, k = indices.T
+    beside = np.flatnonzero(h * k[0] != k * h[0])
+    if not len(beside):
+        return None
+    strongest[-1] = max(strongest[-1], beside[0])
+    return strongest
 
 
 def _smoothed_at(grid: Array, at: NDArray[np.float64]) -> Array:

@@ -51,7 +51,7 @@ SEPARATE = 3.6
 #: from a phase.
 EVERYWHERE = 1e-4
 #: Bytes a pixel while outlines are corrected: labels, intensity, regions, distances. It predicts memory only.
-CORRECTED_BYTES = 64
+CORRECTED_BYTES = 68
 #: Bytes a pixel while pixels are told apart by intensity or texture alone: levels there, labels twice. The same.
 LABELLED_BYTES = 32
 #: Bytes a bin while sums over its pixels, which are smoothed, become statistics. The same.

@@ -166,7 +166,7 @@ class Grid:
     def coarsened(self, n_rows: int) -> Grid:
         """The grid of every m-th window along both axes, so that about `n_rows` are included; see `coarsening`."""
         m = coarsening(int(self._rows_above[-1]), n_rows)
-        y, x = self._first_of_coarsened(m)
+        y, x = first_of_coarsened(self.included, m)
         first = self.first[0] + y * self.step[0], self.first[1] + x * self.step[1]
         return Grid(self.included[y::m, x::m], self.window, (m * self.step[0], m * self.step[1]), first)
 
@@ -175,25 +175,12 @@ class Grid:
         m = coarsening(len(rows), n_rows)
         if m == 1:
             return rows
-        first_y, first_x = self._first_of_coarsened(m)
+        first_y, first_x = first_of_coarsened(self.included, m)
         chosen = [
             rows[self._rows_above[y] + np.flatnonzero(np.flatnonzero(self.included[y]) % m == first_x)]
             for y in range(first_y, len(self.included), m)
         ]
         return np.concatenate(chosen)
-
-    def _first_of_coarsened(self, m: int) -> tuple[int, int]:
-        """Which of the first m x m windows is the first of every m-th along both axes.
-
-        The one in the middle, unless few of its windows are included, as in a grid of few rows; then the one with most.
-        """
-        n = int(self._rows_above[-1])
-        middle = m // 2, m // 2
-        if 2 * m**2 * np.count_nonzero(self.included[middle[0] :: m, middle[1] :: m]) >= n:
-            return middle
-        counts = [[np.count_nonzero(self.included[y::m, x::m]) for x in range(m)] for y in range(m)]
-        y, x = np.unravel_index(int(np.argmax(counts)), (m, m))
-        return int(y), int(x)
 
     def noise_covariance(self, rows: Array) -> NDArray[np.float64]:
         """Covariance (r, r) of the noise of rows (n, r): half that of the differences between neighbouring windows.
@@ -317,6 +304,19 @@ def _nearest(known: NDArray[np.bool_]) -> NDArray[np.intp]:
 def coarsening(n: int, n_rows: int) -> int:
     """M >= 1 such that every m-th row and column of a grid of n windows holds `n_rows` windows or a few more."""
     return max(1, int(np.sqrt(n / n_rows)))
+
+
+def first_of_coarsened(included: NDArray[np.bool_], m: int) -> tuple[int, int]:
+    """Which of the first m x m places of a grid is the first of every m-th along both axes.
+
+    The one in the middle, unless few of its places are included, as in a grid of few rows; then the one with most.
+    """
+    n, middle = np.count_nonzero(included), m // 2
+    if 2 * m**2 * np.count_nonzero(included[middle::m, middle::m]) >= n:
+        return middle, middle
+    counts = [[np.count_nonzero(included[y::m, x::m]) for x in range(m)] for y in range(m)]
+    y, x = np.unravel_index(int(np.argmax(counts)), (m, m))
+    return int(y), int(x)
 
 
 def interpolation(position: Array, n: int) -> Interpolation:
