@@ -66,11 +66,23 @@ def test_a_variable_is_taken_by_its_name(write):
         read_image(f"{path}::third")
 
 
+def test_arrays_in_structures(tmp_path):
+    inner = {"image": IMAGE, "pixelSize": 0.02, "deeper": {"stack": STACK}, "unit": "nm"}
+    scipy.io.savemat(tmp_path / "a.mat", {"dm": inner})
+    assert [s.title for s in read_signals(tmp_path / "a.mat")[1]] == ["dm/image", "dm/deeper/stack"]
+    np.testing.assert_array_equal(read_image(tmp_path / "a.mat").data, IMAGE)
+    read = read_image(f"{tmp_path / 'a.mat'}::dm/deeper/stack", frame=2)
+    np.testing.assert_array_equal(read.data, STACK[..., 2])
+
+
 def test_what_is_no_array_is_listed(tmp_path):
-    scipy.io.savemat(tmp_path / "a.mat", {"image": IMAGE, "s": {"a": 1}, "line": np.arange(5.0), "text": "x"})
+    scipy.io.savemat(
+        tmp_path / "a.mat",
+        {"image": IMAGE, "s": {"a": 1}, "cell": np.array(["a", "bc"], object), "line": np.arange(5.0), "text": "x"},
+    )
     signals = read_signals(tmp_path / "a.mat")[1]
     assert [s.kind for s in signals] == ["image", "other", "spectra", "other"]
-    assert "a struct of MATLAB" in signals[1].notes[0]
+    assert "a cell of MATLAB" in signals[1].notes[0]
     scipy.io.savemat(tmp_path / "b.mat", {"text": "x"})
     with pytest.raises(ImageReadError, match=r"b\.mat: expected a 2-D image"):
         read_image(tmp_path / "b.mat")

@@ -21,6 +21,9 @@ from stemseg_core.io.signals import ImageReadError, Signal, array_signal, descri
 from stemseg_core.system.memory import require_memory
 
 MAT_SUFFIX = ".mat"
+#: Bytes of the largest file whose structures are looked into, for which they are read. Twice as many: describing such
+#: a file takes as much longer.
+LARGEST_OF_STRUCTURES = 200_000_000
 #: NumPy's types of MATLAB's classes of arrays.
 CLASSES = {
     "double": "f8",
@@ -31,11 +34,17 @@ CLASSES = {
 
 
 def mat_signals(path: Path) -> list[Signal]:
-    """Signals of a .mat file of version 4 to 7, one for each of its numeric arrays."""
+    """Signals of a .mat file of version 4 to 7: its arrays, and those in its structures, by their paths."""
     from scipy.io import whosmat
 
     signals: list[Signal] = []
     for name, shape, kind in whosmat(str(path)):
+        if kind == "struct" and path.stat().st_size <= LARGEST_OF_STRUCTURES:
+            with _loaded(path, name, path.stat().st_size) as structure:
+                for inside, array in _fields(structure, name):
+                    opened = functools.partial(_loaded, path, inside, array.nbytes)
+                    signals.append(_signal(len(signals), inside, array.shape, array.dtype, opened))
+            continue
         if kind not in CLASSES:
             signals.append(unreadable(len(signals), name, TypeError(f"a {kind} of MATLAB, no array of numbers")))
             continue
@@ -45,6 +54,15 @@ def mat_signals(path: Path) -> list[Signal]:
             raise ImageReadError(f"{path.name}: array {name!r} promises more data than the file can hold")
         signals.append(_signal(len(signals), name, shape, dtype, functools.partial(_loaded, path, name, size)))
     return signals
+
+
+def _fields(structure: NDArray[Any], name: str) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Numeric arrays of more than one value in a structure and in those in it, by their paths."""
+    if structure.dtype.names and structure.size == 1:
+        for field in structure.dtype.names:
+            yield from _fields(np.asarray(structure[field].item()), f"{name}/{field}")
+    elif structure.dtype.kind in "biufc" and structure.size > 1:
+        yield name, structure
 
 
 def is_mat(file: Any) -> bool:
@@ -89,7 +107,11 @@ def _loaded(path: Path, name: str, size: int) -> Iterator[NDArray[Any]]:
     from scipy.io import loadmat
 
     require_memory(size, None, f"{path.name}: array {name}", "save it in parts, or as version 7.3")
-    yield loadmat(str(path), variable_names=[name])[name]
+    name, *fields = name.split("/")
+    array = loadmat(str(path), variable_names=[name])[name]
+    for field in fields:
+        array = np.asarray(array[field].item())
+    yield array
 
 
 class Reversed:
