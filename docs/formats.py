@@ -13,6 +13,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
 from microscope_files import corpus  # noqa: E402
+from small_files import BYTES, HDF5  # noqa: E402
 
 from stemseg_core.io import ImageReadError, read_signals  # noqa: E402
 from stemseg_core.io.choice import WORDS  # noqa: E402
@@ -84,6 +85,8 @@ def table(folders):
     """The page."""
     with tempfile.TemporaryDirectory() as folder:
         corpus(Path(folder))
+        for name, write in (BYTES | HDF5).items():
+            write(Path(folder) / name)
         rows = look(files_of([*folders, Path(folder)]))
     lines = [line(name, rows[name]) for name in sorted(rows, key=str.lower)]
     shadowed = {"EMD", "HSPY", "ZSPY", "Image", "TIFF", "numpy", "USID"}  # read without RosettaSciIO

@@ -13,7 +13,10 @@ import tifffile
 from stemseg_core.io import write_tiff
 
 IMAGE = np.arange(24 * 20, dtype=np.uint16).reshape(24, 20)
+#: Data that are no images, which some of the files have as well.
+CUBE, SCAN = np.zeros((4, 5, 9), np.float32), np.zeros((3, 4, 6, 6), np.float32)
 NM = [{"offset": 0.0, "scale": 0.02, "units": "nm"}] * 2
+EV, MRAD = [{"offset": 400.0, "scale": 0.5, "units": "eV"}], [{"offset": 0.0, "scale": 1.0, "units": "mrad"}] * 2
 
 
 def _npz(path: Path) -> None:
@@ -47,9 +50,12 @@ def _ndata(path: Path) -> None:
 
 
 def _nhdf(path: Path) -> None:
-    about = {"title": "made here", "dimensional_calibrations": NM, "datum_dimension_count": 2}
+    items = ((IMAGE, NM, 2), (CUBE, NM + EV, 1), (SCAN, NM + MRAD, 2))
     with h5py.File(path, "w") as file:
-        file.create_dataset("data/0", data=IMAGE).attrs["properties"] = json.dumps(about)
+        for i, (data, calibrations, datum) in enumerate(items):
+            about = {"title": "made here", "dimensional_calibrations": calibrations, "datum_dimension_count": datum}
+            about["collection_dimension_count"] = data.ndim - datum
+            file.create_dataset(f"data/{i}", data=data).attrs["properties"] = json.dumps(about)
 
 
 def _emd(path: Path) -> None:
@@ -66,41 +72,47 @@ def _emd(path: Path) -> None:
 def _emd_1(path: Path) -> None:
     with h5py.File(path, "w") as file:
         file.attrs.update({"emd_group_type": "file", "version_major": 1})
-        group = file.create_group("root/made here")
-        group.attrs["emd_group_type"] = "array"
-        group["data"] = IMAGE
-        for i, name in enumerate(("Rx", "Ry")):
-            group[f"dim{i}"] = [0.0, 0.2]
-            group[f"dim{i}"].attrs.update({"name": name, "units": "A"})
+        for title, data in (("made here", IMAGE), ("datacube", SCAN)):
+            group = file.create_group(f"root/{title}")
+            group.attrs["emd_group_type"] = "array"
+            group["data"] = data
+            for i, name in enumerate(("Rx", "Ry", "Qx", "Qy")[: data.ndim]):
+                group[f"dim{i}"] = [0.0, 0.2]
+                group[f"dim{i}"].attrs.update({"name": name, "units": "A" if i < 2 else "A^-1"})
 
 
 def _nsid(path: Path) -> None:
     with h5py.File(path, "w") as file:
-        main = file.create_dataset("Measurement_000/Channel_000/made/made", data=IMAGE)
-        main.attrs.update({"pyNSID_version": "0.0.7", "data_type": "IMAGE", "main_data_name": "made here"})
-        for i, (name, n) in enumerate(zip("xy", IMAGE.shape, strict=True)):
-            scale = main.parent.create_dataset(name, data=0.02 * np.arange(n))
-            scale.attrs.update({"name": name, "units": "nm", "dimension_type": "SPATIAL"})
-            scale.make_scale(name)
-            main.dims[i].attach_scale(scale)
+        for channel, data in enumerate((IMAGE, CUBE)):
+            main = file.create_dataset(f"Measurement_000/Channel_00{channel}/made/made", data=data)
+            main.attrs.update({"pyNSID_version": "0.0.7", "data_type": "IMAGE", "main_data_name": "made here"})
+            for i, (name, n) in enumerate(zip(("x", "y", "energy_loss"), data.shape, strict=False)):
+                scale = main.parent.create_dataset(name, data=0.02 * np.arange(n))
+                units, kind = ("nm", "SPATIAL") if i < 2 else ("eV", "SPECTRAL")
+                scale.attrs.update({"name": name, "units": units, "dimension_type": kind})
+                scale.make_scale(name)
+                main.dims[i].attach_scale(scale)
 
 
 def _usid(path: Path) -> None:
     with h5py.File(path, "w") as file:
-        main = file.create_dataset("Measurement_000/Channel_000/Raw_Data", data=IMAGE.reshape(-1, 1))
-        numbers = np.indices(IMAGE.shape).reshape(2, -1).T
-        tables = {"Position_Indices": numbers, "Position_Values": 0.02 * numbers}
-        tables |= {f"Spectroscopic_{what}": np.zeros((1, 1)) for what in ("Indices", "Values")}
-        for name, table in tables.items():
-            item = main.parent.create_dataset(name, data=table)
-            labels = ["Y", "X"] if name.startswith("P") else ["none"]
-            item.attrs.update({"labels": labels, "units": ["nm"] * len(labels)})
-            main.attrs[name] = item.ref
+        for channel, data in enumerate((IMAGE[..., np.newaxis], CUBE)):
+            matrix = data.reshape(-1, data.shape[2])
+            main = file.create_dataset(f"Measurement_000/Channel_00{channel}/Raw_Data", data=matrix)
+            numbers, places = np.indices(data.shape[:2]).reshape(2, -1).T, np.arange(data.shape[2])[np.newaxis]
+            tables = {"Position_Indices": numbers, "Position_Values": 0.02 * numbers}
+            tables |= {"Spectroscopic_Indices": places, "Spectroscopic_Values": 0.5 * places}
+            for name, table in tables.items():
+                item = main.parent.create_dataset(name, data=table)
+                labels, units = (["Y", "X"], ["nm", "nm"]) if name.startswith("P") else (["Energy"], ["eV"])
+                item.attrs.update({"labels": labels, "units": units})
+                main.attrs[name] = item.ref
 
 
 def _mat_73(path: Path) -> None:
     with h5py.File(path, "w") as file:
         file.create_dataset("image", data=IMAGE.T).attrs["MATLAB_class"] = np.bytes_("uint16")
+        file.create_dataset("cube", data=CUBE.T).attrs["MATLAB_class"] = np.bytes_("single")
 
 
 def _plain(path: Path) -> None:
