@@ -1,4 +1,4 @@
-"""The number of phases of an image, and whether they are separated more than by chance."""
+"""The number of phases of an image, and whether they are separated more than by chance; `places` of windows."""
 
 import json
 
@@ -123,6 +123,23 @@ def test_what_changes_gradually_makes_no_step(rng):
     assert separation(planes, labels).value < 2
     planes[1, :, 30:] += 9
     assert separation(planes, labels).exists
+
+
+@pytest.mark.parametrize(("side", "step"), [(64, 8), (32, 4)])
+def test_a_wide_step_counts_by_what_changes_over_the_width_of_a_sharp_one(rng, side, step):
+    grid, labels = Grid(np.ones((60, 120), bool), (64, side), (8, step)), np.arange(7200) % 120 // 60
+    noise = rng.standard_normal((3, 60, 120))
+    sharp = 0.25 * np.hypot(side, 5 * 12) / step  # smoothing over 12 px included
+    found = []
+    for width in (0.0, 1.0, 2.0, 3.0):
+        planes = noise.copy()
+        planes[0] += 10 * gaussian_filter((np.arange(120) >= 60).astype(float), width * sharp, mode="nearest")
+        found.append(Witnesses.of(planes.reshape(3, -1).T, grid, 12.0).separation_of(labels, 2).value)
+    assert found[0] == pytest.approx(10, rel=0.05)
+    # A wide step is also incomplete where cores begin.
+    assert found[1] > 0.75 * found[0]
+    assert found[2] < 0.45 * found[1]
+    assert found[3] < 0.25 * found[1]
 
 
 def test_small_maps_must_be_separated_better(rng):

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
-from scipy.ndimage import label as label_pieces
 
-from stemseg_core.phases.boundaries import depth_of
+from stemseg_core.phases.places import MIN_TEACHERS, WIDTHS, Places
 from stemseg_core.stages.estimates import ComponentEstimate, Curve, Separation
 from stemseg_core.stages.kmeans import KMeans
 from stemseg_core.system.execution import Execution
@@ -24,29 +22,14 @@ from stemseg_core.windows.grid import Grid
 #: Windows that are looked at, about: the grid is coarsened to them. Twice as many: twice the time, and separations that
 #: change from one coarsening to another by less.
 MAP_ROWS = 4000
-#: Distance from a window of another phase, in sides of a window, up to which a window sees both; the other windows are
-#: the core of their phase. Twice as much: cores without any mixture, but none in small phases.
-MIXED_REACH = 0.4
-#: Smallest piece of a core, in areas of a window: smaller ones are chance, or fringes of lattice and grid. Twice as
-#: much: phases must be larger to be counted.
-MIN_CORE_AREA = 0.5
-#: Distance from another phase, in sides of a window, up to which windows are compared with those of that phase. Twice
-#: as much: what varies far from both counts as well.
-BESIDE = 2.0
-#: Share of a core that must lie so near; of phases that touch less, the whole cores are compared. Twice as much: phases
-#: that touch in one place are compared as a whole.
-TOUCHING = 0.25
 #: Depth of the middle of a phase, in sides of a window, from which on it is no band that a boundary could make. Twice
 #: as much: wide layers between two phases that they resemble are not counted.
 NO_BAND = 1.25
 #: Cosine of the angle at which a band sees the two phases beside it; if it is less, the band is a mixture of these. Of
 #: three phases that differ alike it is 0.5. Twice as much: more layers are taken for boundaries.
 BETWEEN = 0.2
-#: Standard deviations of `smooth` that count as a side of a window: smoothing over 12 pixels makes of a window of 64
-#: one of 88 pixels. Twice as many: fewer windows, and limits that are higher for small images.
-SMOOTHED_SIDE = 5.0
 #: Separation that a wide map must exceed. Twice as much: phases that differ little count as chance.
-LIMIT = 4.3
+LIMIT = 4.0
 #: Number of windows, overlap not counted, at which the limit is twice as high. Twice as many: small images must be
 #: separated better.
 TWICE_THE_LIMIT = 4.5
@@ -56,9 +39,6 @@ MIN_JUDGED_WINDOWS = 10.0
 #: Fewest windows that are looked at on such a map: fewer say little in as many dimensions as scores have. Twice as
 #: many: nothing is said of grids whose windows lie side by side.
 MIN_WITNESSES = 150
-#: Fewest windows of a phase that directions are learnt from, beside those that are judged. Twice as many: small phases
-#: are not judged.
-MIN_TEACHERS = 4
 #: Part of the mean variance that is added to the scatter within phases in every direction, so that it can be inverted.
 #: Twice as much: directions of little scatter count less.
 RIDGE = 1e-2
@@ -119,14 +99,16 @@ class Witnesses:
         a discriminant that was learnt in the blocks beside its own: noise that looks different in two places does so
         no more in others. A plane is fitted to these values together with a step from one phase to the other, so that
         what changes gradually makes no step. The separation is that step over the scatter about it, in the phase that
-        scatters more, and of several phases that of the nearest two. It is not known, NaN, where a phase has no core,
+        scatters more, and of several phases that of the nearest two. A sharp boundary makes a step as wide as a window
+        with its smoothing; where a wider one fits the values better, the separation is less in proportion, so that it
+        is what changes over that distance. It is not known, NaN, where a phase has no core,
         or hardly any, or is a band between two others that looks like a mixture of these, nor in images of less than
         `MIN_JUDGED_WINDOWS` and on grids of less than `MIN_WITNESSES` where it is no larger than chance.
 
         Clusters of random fields are separated by 3 to 4, the more the fewer windows there are, hence the limit. Cost:
         some 10 ms for each pair of phases.
         """
-        places = _Places(self.grid, labels, k, self.smooth)
+        places = Places(self.grid, labels, k, self.smooth)
         limit = LIMIT * (1 + TWICE_THE_LIMIT / places.n_disjoint)
         rows = self.rows.astype(np.float64)
         with one_blas_thread():
@@ -210,77 +192,19 @@ def lowered(estimate: ComponentEstimate, separation: Separation) -> ComponentEst
     return ComponentEstimate(k - 1, "separation", {"separation": fewer})
 
 
-class _Places:
-    """Where the windows of phases lie; distances are in sides of a window.
-
-    Attributes
-    ----------
-    labels : ndarray of shape (n,)
-        Phase of each window.
-    distance : ndarray of shape (n, k)
-        Of each window from the nearest one of each phase.
-    cores : list of ndarray of bool of shape (n,)
-        Which windows are the core of each phase.
-    have_cores : bool
-        Whether every phase has a core with a piece that is large enough.
-    depth : ndarray of shape (k,)
-        Of the middle of each phase.
-    centers : ndarray of shape (n, 2)
-        Of the windows.
-    fold : ndarray of shape (n,)
-        Number, 0 to 3, of the blocks that a window lies in.
-    n_disjoint : float
-        Windows, as large as smoothing makes them, that cover the included part of the map side by side.
-    """
-
-    def __init__(self, grid: Grid, labels: Array, k: int, smooth: float) -> None:
-        self.labels = labels
-        spacing = (grid.step[0] / grid.window[0], grid.step[1] / grid.window[1])
-        of_phase = [grid.to_map(labels == phase, fill=False) for phase in range(k)]
-        filled = [bool(here.any()) for here in of_phase]
-        self.distance = np.stack(
-            [
-                distance_transform_edt(~here, sampling=spacing)[grid.included] if some else np.full(len(labels), np.inf)
-                for here, some in zip(of_phase, filled, strict=True)
-            ],
-            axis=1,
-        )
-        others = self.distance.copy()
-        others[np.arange(len(labels)), labels] = np.inf
-        core = others.min(axis=1) > MIXED_REACH
-        self.cores = [core & (labels == phase) for phase in range(k)]
-        smallest = max(2 * MIN_TEACHERS, MIN_CORE_AREA / (spacing[0] * spacing[1]))
-        self.have_cores = all(_largest_piece(grid.to_map(members, fill=False)) >= smallest for members in self.cores)
-        self.depth = np.array([depth_of(here, spacing).max() for here in of_phase])
-        self.centers = np.stack(np.nonzero(grid.included), axis=1) * spacing
-        sides = np.hypot(grid.window, SMOOTHED_SIDE * smooth) / grid.window
-        by, bx = (np.floor(self.centers / sides).astype(int) % 2).T
-        self.fold = 2 * by + bx
-        box = [np.ptp(places) + 1 for places in np.nonzero(grid.included)]
-        covered = np.prod([(n - 1) * s + 1 for n, s in zip(box, spacing, strict=True)])
-        share = len(labels) / np.prod(box)
-        self.n_disjoint = max(1.0, float(covered * share / np.prod(sides)))
-
-
-def _largest_piece(inside: NDArray[np.bool_]) -> int:
-    """Number of windows (ny, nx) of the largest piece that hangs together, corners included."""
-    pieces, n = label_pieces(inside, structure=np.ones((3, 3)))
-    return int(np.bincount(pieces.ravel())[1:].max()) if n else 0
-
-
 class _Judge:
     """Compares phases, two by two.
 
     Parameters
     ----------
     rows : ndarray of shape (n, r), float64
-    places : _Places
+    places : Places
         Every phase has a core.
     noise : ndarray of shape (r, r)
         Covariance of what changes from one window to the next.
     """
 
-    def __init__(self, rows: Array, places: _Places, noise: Array) -> None:
+    def __init__(self, rows: Array, places: Places, noise: Array) -> None:
         self.rows, self.places, self.noise = rows, places, noise
         self.scatter = [self._scatter(places.fold != fold) for fold in range(4)]
 
@@ -315,27 +239,54 @@ class _Judge:
     def step(self, i: int, j: int) -> float:
         """Step from one phase to the other over the scatter about it; NaN if too few windows can be judged."""
         places = self.places
-        core_i, core_j = places.cores[i], places.cores[j]
-        near_i, near_j = core_i & (places.distance[:, j] < BESIDE), core_j & (places.distance[:, i] < BESIDE)
-        smaller = min(np.count_nonzero(core_i), np.count_nonzero(core_j))
-        if min(np.count_nonzero(near_i), np.count_nonzero(near_j)) < TOUCHING * smaller:
-            near_i, near_j = core_i, core_j
-        used = np.flatnonzero(near_i | near_j)
-        rows, of_i, fold = self.rows[used], near_i[used], places.fold[used]
-        values = np.full(len(used), np.nan)
+        near_i, near_j = places.beside(i, j)
+        between = places.between(i, j)
+        values = self._values(near_i, near_j, near_i | near_j | between)
+        known = np.isfinite(values)
+        near_i, near_j = near_i & known, near_j & known
+        if min(np.count_nonzero(near_i), np.count_nonzero(near_j)) < MIN_TEACHERS:
+            return np.nan
+        cores = near_i | near_j
+        of_i = near_i[cores]
+        design = np.column_stack([places.plane(cores), of_i])
+        fitted = np.linalg.lstsq(design, values[cores], rcond=None)[0]
+        about = values[cores] - design @ fitted
+        separation = float(fitted[-1]) / max(float(about[of_i].std()), float(about[~of_i].std()), 1 / MAX_SEPARATION)
+        return separation / self._width(values, between & known, i, j)
+
+    def _values(self, near_i: NDArray[np.bool_], near_j: NDArray[np.bool_], judged: NDArray[np.bool_]) -> Array:
+        """Discriminants (n,) of judged windows, 1 apart on average for the two; NaN where none was learnt."""
+        values = np.full(len(self.rows), np.nan)
         for number, scatter in enumerate(self.scatter):
-            own, known_i, known_j = fold == number, (fold != number) & of_i, (fold != number) & ~of_i
+            own, beside = judged & (self.places.fold == number), self.places.fold != number
+            known_i, known_j = near_i & beside, near_j & beside
             if min(np.count_nonzero(known_i), np.count_nonzero(known_j)) < MIN_TEACHERS:
                 continue
-            mean_i, mean_j = rows[known_i].mean(axis=0), rows[known_j].mean(axis=0)
+            mean_i, mean_j = self.rows[known_i].mean(axis=0), self.rows[known_j].mean(axis=0)
             axis = np.linalg.solve(scatter, mean_i - mean_j)
             length = float((mean_i - mean_j) @ axis)
-            values[own] = (rows[own] - (mean_i + mean_j) / 2) @ axis / (length or 1.0)
-        known = np.isfinite(values)
-        values, of_i, centers = values[known], of_i[known], places.centers[used][known]
-        if min(np.count_nonzero(of_i), np.count_nonzero(~of_i)) < MIN_TEACHERS:
-            return np.nan
-        design = np.column_stack([np.ones(len(values)), centers - centers.mean(axis=0), of_i])
-        fitted = np.linalg.lstsq(design, values, rcond=None)[0]
-        about = values - design @ fitted
-        return float(fitted[-1]) / max(float(about[of_i].std()), float(about[~of_i].std()), 1 / MAX_SEPARATION)
+            values[own] = (self.rows[own] - (mean_i + mean_j) / 2) @ axis / (length or 1.0)
+        return values
+
+    def _width(self, values: Array, known: NDArray[np.bool_], i: int, j: int) -> float:
+        """Width of the step between two phases in that of a sharp boundary, from 1 up, which fits the values best.
+
+        The step is the share of one of the two, a Gaussian mean of the map, beside a common plane. Of phases that
+        hardly touch it is taken as sharp.
+        """
+        if min(np.count_nonzero(known & self.places.cores[phase]) for phase in (i, j)) < self.places.smallest:
+            return 1.0
+        plane = np.linalg.qr(self.places.plane(known))[0]
+        rest = values[known] - plane @ (plane.T @ values[known])
+        explained = []
+        for shares in self.places.shares:
+            both = shares[known][:, [i, j]]
+            step = both[:, 0] / np.maximum(both.sum(axis=1), np.finfo(np.float64).tiny)
+            step -= plane @ (plane.T @ step)
+            explained.append(float(step @ rest) ** 2 / max(float(step @ step), np.finfo(np.float64).tiny))
+        best = int(np.argmax(explained))
+        if best in (0, len(WIDTHS) - 1):
+            return WIDTHS[best]
+        below, at, above = explained[best - 1 : best + 2]
+        shift = (above - below) / (2 * (2 * at - above - below) or 1.0)  # vertex of a parabola
+        return float(WIDTHS[best] * (WIDTHS[best + 1] / WIDTHS[best]) ** shift)
