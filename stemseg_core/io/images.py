@@ -61,7 +61,8 @@ def read_image(
     Parameters
     ----------
     path : str or path-like
-        .npy, .npz, .tif, a picture, or any format RosettaSciIO reads (.dm3, .dm4, .emd, .ser, .hspy, .mrc, ...).
+        .npy, .npz, .tif, a picture, HDF5, zarr, .mat, .ndata, or any format RosettaSciIO reads (.dm3, .dm4, .ser, .mrc,
+        ...). Of a container, one array is named by its path, as in ``file.h5::/group/data``.
     signal : int, optional
         Which data set of the file, as `read_signals` numbers them. Default: the largest image; among those of one size
         the image of a detector, the data as measured, and the calibrated one come first.
