@@ -11,6 +11,9 @@ except ModuleNotFoundError as error:
     ) from error
 
 from stemseg_core import datasets
+from stemseg_core.calibration.axes import Axis
+from stemseg_core.cubes.unmix import unmix
+from stemseg_core.cubes.unmixing import Unmixing
 from stemseg_core.lattices.lattice import Lattice, Spacing
 from stemseg_core.lattices.properties import Region
 from stemseg_core.phases.n_components import estimate_n_components
@@ -44,6 +47,7 @@ __all__ = [
     "SPA",
     "SVD",
     "VCA",
+    "Axis",
     "ComponentEstimate",
     "Compressed",
     "Curve",
@@ -55,6 +59,7 @@ __all__ = [
     "Separation",
     "Spacing",
     "Stopped",
+    "Unmixing",
     "WindowFFT",
     "WindowMatrix",
     "abundances",
@@ -63,4 +68,5 @@ __all__ = [
     "estimate_n_components",
     "segment",
     "show_versions",
+    "unmix",
 ]

@@ -13,8 +13,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["stemseg_core.io"]):
+    from stemseg_core.calibration.units import parse_unit
     from stemseg_core.io import ImageReadError, read_image, read_signals
-    from stemseg_core.io.units import parse_unit
 
 from small_files import BYTES
 

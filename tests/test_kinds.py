@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stemseg_core.io.axes import Axis
+from stemseg_core.calibration.axes import Axis
 from stemseg_core.io.choice import choose_signal, others
 from stemseg_core.io.kinds import Layout, layout
 from stemseg_core.io.signals import ImageReadError, array_signal, describe_signal
 
 AXES = {
-    "y": Axis("y", 0, 1, "nm", "length"),
-    "x": Axis("x", 0, 1, "nm", "length"),
-    "l": Axis("", 0, 1, "nm", "length"),
-    "E": Axis("Energy loss", 0, 1, "eV", "energy"),
-    "w": Axis("Wavelength", 400, 1, "nm", "length"),
-    "k": Axis("ky", 0, 1, "1/nm", "reciprocal length"),
-    "a": Axis("", 0, 1, "mrad", "angle"),
-    "t": Axis("time", 0, 1, "s", "time"),
+    "y": Axis("y", 0, 1, "nm"),
+    "x": Axis("x", 0, 1, "nm"),
+    "l": Axis("", 0, 1, "nm"),
+    "E": Axis("Energy loss", 0, 1, "eV"),
+    "w": Axis("Wavelength", 400, 1, "nm"),
+    "k": Axis("ky", 0, 1, "1/nm"),
+    "a": Axis("", 0, 1, "mrad"),
+    "t": Axis("time", 0, 1, "s"),
     "n": Axis("number"),
     "-": Axis(""),
 }

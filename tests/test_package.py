@@ -23,9 +23,10 @@ TESTS = sorted(Path(__file__).parent.glob("test_*.py"))
 ORDER = (
     ("_kernels",),
     ("system",),
+    ("calibration",),
     ("rows",),
     ("windows", "stages"),
-    ("phases", "lattices"),
+    ("phases", "lattices", "cubes"),
     ("datasets", "io"),
     ("plot",),
     ("command",),

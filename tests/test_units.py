@@ -1,4 +1,4 @@
-"""Units and axes of files (io.units, io.axes): every spelling of a unit, and sizes that are no calibration."""
+"""Units and axes (calibration.units, calibration.axes): every spelling of a unit, sizes that are no calibration."""
 
 import math
 import re
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stemseg_core.io.axes import Axis, calibrated_axis, image_calibration, is_pattern
-from stemseg_core.io.units import parse_unit
+from stemseg_core.calibration.axes import Axis, calibrated_axis, image_calibration, is_pattern
+from stemseg_core.calibration.units import parse_unit
 
 #: Spellings of files, packages and people, with kind and factor to nm, 1/nm, mrad, eV, s.
 SPELLINGS = {
@@ -166,7 +166,7 @@ def test_an_axis_is_in_the_units_of_the_package():
     assert (axis.name, axis.units, axis.kind, note) == ("x", "nm", "length", None)
     np.testing.assert_allclose((axis.scale, axis.offset), (0.02, -0.3))
     energy, note = calibrated_axis("E", -0.5, "keV", 2)
-    assert (energy, note) == (Axis("E", 2000.0, -500.0, "eV", "energy"), None)
+    assert (energy, note) == (Axis("E", 2000.0, -500.0, "eV"), None)
     assert str(axis) == "x: 0.02 nm"
     assert str(Axis("y")) == "y"
 
@@ -212,6 +212,6 @@ def test_pixel_sizes_of_images_and_patterns():
     assert size is None
     assert "axes in 1/nm and mrad: a diffraction pattern" in note
     assert "only one axis" in image_calibration((nm, (Axis("x"), None)))[1][0]
-    assert image_calibration(((Axis("t", 0, 1, "s", "time"), None), nm))[1] == (
+    assert image_calibration(((Axis("t", 0, 1, "s"), None), nm))[1] == (
         "the scale of its axes (t: 1 s) is not a length; not used",
     )

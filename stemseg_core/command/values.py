@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from stemseg_core.io.units import parse_unit
+from stemseg_core.calibration.units import parse_unit
 from stemseg_core.phases.parameters import Parameter
 from stemseg_core.phases.scores import AUTO
 from stemseg_core.system.memory import memory_limit

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stemseg_core.io.axes import Axis, Described
+from stemseg_core.calibration.axes import Axis, Described
 from stemseg_core.io.containers import Container, array_at, text_of
 from stemseg_core.io.kinds import Layout, layout
 from stemseg_core.io.points import axis_of_points

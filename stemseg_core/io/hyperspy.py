@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stemseg_core.io.axes import Described, calibrated_axis
+from stemseg_core.calibration.axes import Described, calibrated_axis
 from stemseg_core.io.containers import Container, array_at, text_of
 from stemseg_core.io.kinds import layout
 from stemseg_core.io.signals import Signal, describe_signal, unreadable

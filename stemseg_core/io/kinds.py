@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from stemseg_core.io.axes import RECIPROCAL, Axis, is_pattern
+from stemseg_core.calibration.axes import RECIPROCAL, Axis, is_pattern
 
 #: Kinds of data sets whose frames are images.
 IMAGES = ("image", "colour", "stack")

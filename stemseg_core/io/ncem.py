@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from stemseg_core.io.axes import Axis, Described, calibrated_axis
+from stemseg_core.calibration.axes import Axis, Described, calibrated_axis
 from stemseg_core.io.containers import Container, hdf5_container, text_of
 from stemseg_core.io.kinds import IMAGES, Layout, layout
 from stemseg_core.io.signals import Signal, describe_signal, unreadable

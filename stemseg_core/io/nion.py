@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from stemseg_core.calibration.axes import RECIPROCAL, Axis, Described, calibrated_axis
 from stemseg_core.io.arrays import zipped_array
-from stemseg_core.io.axes import RECIPROCAL, Axis, Described, calibrated_axis
 from stemseg_core.io.containers import Container, array_at, text_of
 from stemseg_core.io.kinds import layout
 from stemseg_core.io.signals import ImageReadError, Open, Signal, describe_signal, unreadable
@@ -156,4 +156,4 @@ def _named(i: int, axis: Axis, navigation: Sequence[bool]) -> Axis:
         alike = [j for j, other in enumerate(navigation) if other == navigation[i]]
         name = "yx"[alike[-2:].index(i)] if len(alike) > 1 and i in alike[-2:] else ""
         name = f"k{name}" if name and axis.kind in RECIPROCAL else name
-    return Axis(name, axis.offset, axis.scale, axis.units, axis.kind)
+    return Axis(name, axis.offset, axis.scale, axis.units)

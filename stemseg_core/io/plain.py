@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from stemseg_core.io.axes import Axis, Described, calibrated_axis
+from stemseg_core.calibration.axes import Axis, Described, calibrated_axis
 from stemseg_core.io.containers import Container, array_at, text_of
 from stemseg_core.io.kinds import IMAGES, Layout, layout
 from stemseg_core.io.points import axis_of_points

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from stemseg_core.io.axes import Described, calibrated_axis
+from stemseg_core.calibration.axes import Described, calibrated_axis
 
 #: Share of the mean distance by which distances of points may differ before they are called uneven. Twice as much:
 #: coordinates that drift by up to that are taken for even ones without a note.

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stemseg_core.calibration.axes import Described, calibrated_axis
 from stemseg_core.io.arrays import NUMPY_SUFFIXES
-from stemseg_core.io.axes import Described, calibrated_axis
 from stemseg_core.io.kinds import Layout, layout
 from stemseg_core.io.pictures import PICTURE_SUFFIXES
 from stemseg_core.io.posed import posed

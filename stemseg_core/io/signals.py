@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.io.axes import Axis, Described, image_calibration
+from stemseg_core.calibration.axes import Axis, Described, image_calibration
 from stemseg_core.io.kinds import Layout
 from stemseg_core.system.errors import Message
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.io.axes import Described, image_calibration, is_pattern
+from stemseg_core.calibration.axes import Described, image_calibration, is_pattern
 from stemseg_core.io.signals import ImageReadError, Signal, no_image
 from stemseg_core.io.tiff_axes import tiff_axes
 from stemseg_core.system.memory import require_memory

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from xml.etree import ElementTree
 
-from stemseg_core.io.axes import Axis, Described, calibrated_axis
-from stemseg_core.io.units import parse_unit
+from stemseg_core.calibration.axes import Axis, Described, calibrated_axis
+from stemseg_core.calibration.units import parse_unit
 
 #: (scale, unit, offset) of axes by their letters.
 Scales: TypeAlias = dict[str, tuple[object, object, object]]

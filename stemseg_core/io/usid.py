@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.io.axes import Axis, Described
+from stemseg_core.calibration.axes import Axis, Described
 from stemseg_core.io.containers import Container, text_of
 from stemseg_core.io.kinds import layout
 from stemseg_core.io.points import axis_of_points

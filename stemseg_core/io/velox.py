@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from stemseg_core.io.axes import Axis, Described, calibrated_axis
+from stemseg_core.calibration.axes import Axis, Described, calibrated_axis
 from stemseg_core.io.containers import Container, array_at, hdf5_container
 from stemseg_core.io.kinds import Layout, is_spectral
 from stemseg_core.io.rosetta import plugin_signals, specification

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stemseg_core.calibration.units import parse_unit
 from stemseg_core.io.tiff_axes import DIGITAL_MICROGRAPH
-from stemseg_core.io.units import parse_unit
 from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.files import atomic
 

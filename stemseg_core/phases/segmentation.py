@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.stages.estimates import ComponentEstimate, Separation
+from stemseg_core.system.archives import as_tuple, load_archive, save_archive
 from stemseg_core.system.errors import Message
 from stemseg_core.system.extras import require_extra
-from stemseg_core.system.files import atomic
 from stemseg_core.windows.periods import pixels_along, smaller_than_a_cell
 
 if TYPE_CHECKING:
@@ -231,16 +229,8 @@ class Segmentation:
 
         The file appears complete or not at all. Its name should end in ``.npz``.
         """
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
         rest = {name: value for name, value in self.to_dict().items() if name not in _ARRAYS}
-        text = json.dumps({"format": FORMAT, **rest})
-        objects = [name for name, array in arrays.items() if array.dtype.hasobject]
-        if objects:
-            raise ValueError(
-                f"{', '.join(objects)}: arrays of objects are not saved, as reading them would need pickle"
-            )
-        with atomic(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, json=np.array(text), **arrays)
+        save_archive(path, FORMAT, {name: getattr(self, name) for name in _ARRAYS}, rest)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -251,27 +241,18 @@ class Segmentation:
         ValueError
             If the file is not one that `save` wrote.
         """
-        name = os.fspath(path)
-        try:
-            # Opened here, since np.load leaves a broken file open.
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                values = json.loads(str(stored["json"]))
-                written = values.pop("format")
-                if written == FORMAT:
-                    values |= {array: stored[array] for array in _ARRAYS}
-                    values["pixel_size"] = _tuple(values["pixel_size"])
-                    if values.get("estimate") is not None:
-                        values["estimate"] = ComponentEstimate.from_dict(values["estimate"])
-                    if values.get("separation") is not None:
-                        values["separation"] = Separation.from_dict(values["separation"])
-                    values["notes"] = tuple(values.get("notes", ()))
-                    values["params"] = {key: _tuple(value) for key, value in values["params"].items()}
-                    return cls(**values)
-        except OSError:
-            raise
-        except Exception as error:
-            raise ValueError(f"{name}: not a file that Segmentation.save wrote, or damaged ({error})") from error
-        raise ValueError(f"{name}: file format {written}, this version of stemseg-core reads {FORMAT}")
+
+        def made(values: dict[str, Any]) -> Any:
+            for name, kind in (("estimate", ComponentEstimate), ("separation", Separation)):
+                if values.get(name) is not None:
+                    values[name] = kind.from_dict(values[name])
+            values["pixel_size"] = as_tuple(values["pixel_size"])
+            values["notes"] = tuple(values.get("notes", ()))
+            values["params"] = {name: as_tuple(value) for name, value in values["params"].items()}
+            return cls(**values)
+
+        loaded: Self = load_archive(path, FORMAT, "Segmentation", made)
+        return loaded
 
     def to_dict(self) -> dict[str, Any]:
         """All attributes by name: arrays as they are, the rest JSON-able."""
@@ -329,11 +310,6 @@ def phase_warnings(segmentation: Segmentation) -> list[PhaseWarning]:
             )
         )
     return found
-
-
-def _tuple(value: Any) -> Any:
-    """JSON made lists of the tuples it was given."""
-    return tuple(map(_tuple, value)) if isinstance(value, list) else value
 
 
 _ARRAYS = (

@@ -7,7 +7,7 @@ from html import escape
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from stemseg_core.io.units import nanometres
+from stemseg_core.calibration.units import nanometres
 from stemseg_core.phases.methods import METHODS
 from stemseg_core.phases.parameters import TABLE, Parameter, joined, option_of
 from stemseg_core.phases.scores import AUTO

@@ -271,6 +271,21 @@ class Sample(Rows):
         return lambda i: read(self.blocks[i])
 
 
+class Numbered(Rows):
+    """The rows of a sample, numbered from 0."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.shape, self.dtype, self.n_blocks = rows.shape, rows.dtype, rows.n_blocks
+        self._ends = np.cumsum([rows.n_rows(i) for i in range(rows.n_blocks)])
+
+    def index(self, i: int) -> slice:
+        return slice(int(self._ends[i - 1]) if i else 0, int(self._ends[i]))
+
+    def reader(self) -> Callable[[int], Array]:
+        return self.rows.reader()
+
+
 class Groups(Rows):
     """Neighbouring blocks of a source as one block, in groups as even as can be."""
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from stemseg_core.io.units import parse_unit
+from stemseg_core.calibration.units import parse_unit
 
 #: Size of a pixel in nm, a femtometre, below which it is no calibration but a mistake. Twice as much: nothing changes
 #: for images of microscopes, whose pixels are a picometre or more.
@@ -36,16 +36,27 @@ class Axis:
     units : str
         nm, 1/nm, mrad, eV, s or px, whatever the file uses; the file's own text if it is not understood; "" if it has
         none.
-    kind : str
-        What is measured, as in `Unit`: "length", "reciprocal length", "angle", "energy", "time", "pixel", "none" or
-        "unknown".
+
+    Examples
+    --------
+    >>> from stemseg_core import Axis
+    >>> energy = Axis("Energy", offset=0.1, scale=0.02, units="keV")
+    >>> energy.kind, str(energy)
+    ('energy', 'Energy: 0.02 keV')
     """
 
     name: str
     offset: float = 0.0
     scale: float = 1.0
     units: str = ""
-    kind: str = "none"
+
+    @property
+    def kind(self) -> str:
+        """What is measured, as in `Unit`.
+
+        One of "length", "reciprocal length", "angle", "energy", "time", "pixel", "none" and "unknown".
+        """
+        return parse_unit(self.units).kind
 
     def __str__(self) -> str:
         named = self.name or "axis"
@@ -75,10 +86,10 @@ def calibrated_axis(name: str, scale: object = None, units: object = None, offse
     if unit.kind in ("none", "pixel"):
         said = unit.kind == "none" and size not in (None, 0.0, 1.0)
         note = f"a scale of {given} has no unit; not used" if said else None
-        return Axis(name, units=unit.symbol, kind=unit.kind), note
+        return Axis(name, units=unit.symbol), note
     if unit.kind == "unknown":
         usable = size is not None and math.isfinite(size) and size != 0
-        axis = Axis(name, start, size, unit.text, "unknown") if usable and size is not None else Axis(name)
+        axis = Axis(name, start, size, unit.text) if usable and size is not None else Axis(name)
         return axis, f"the unit {unit.text!r} is not understood; not used"
     if size is None:
         return Axis(name), f"a unit, {unit.text}, but no scale; not used"
@@ -87,7 +98,7 @@ def calibrated_axis(name: str, scale: object = None, units: object = None, offse
     size, start = size * unit.factor, start * unit.factor
     if unit.kind == "length" and not SMALLEST_PIXEL_NM <= size <= LARGEST_PIXEL_NM:
         return Axis(name), f"{given} is no size of a pixel; not used"
-    return Axis(name, start, size, unit.symbol, unit.kind), None
+    return Axis(name, start, size, unit.symbol), None
 
 
 def image_calibration(axes: Sequence[Described]) -> tuple[tuple[float, float] | None, tuple[str, ...]]:

@@ -122,7 +122,7 @@ def parse_unit(text: object) -> Unit:
 
     Examples
     --------
-    >>> from stemseg_core.io.units import parse_unit
+    >>> from stemseg_core.calibration.units import parse_unit
     >>> parse_unit("[n_m^-1]").kind, parse_unit("\u00c5").factor, parse_unit("furlong").kind
     ('reciprocal length', 0.1, 'unknown')
     """

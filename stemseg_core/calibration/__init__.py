@@ -1,0 +1,1 @@
+"""What axes measure: names, offsets, scales, units."""

@@ -1,0 +1,264 @@
+"""`unmix`: a spectral cube or a 4D scan to its components and where they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemseg_core.cubes.cube import Cube, checked_mask, moved
+from stemseg_core.cubes.data import Data, prepared
+from stemseg_core.cubes.methods import METHODS, Factors, Task, method_of
+from stemseg_core.cubes.unmixing import Unmixing
+from stemseg_core.rows.base import check_whole
+from stemseg_core.rows.blocks import stored
+from stemseg_core.rows.pixels import box_of
+from stemseg_core.rows.sources import Numbered, Rows
+from stemseg_core.stages.count_splitting import split_counts
+from stemseg_core.stages.eigenvalue_criteria import SingularValues, scree
+from stemseg_core.stages.estimates import ComponentEstimate
+from stemseg_core.system.docs import shared_docs
+from stemseg_core.system.errors import ParameterError
+from stemseg_core.system.execution import Execution
+from stemseg_core.system.memory import MemoryLimit
+from stemseg_core.system.random import RandomState, as_seed
+from stemseg_core.system.threads import Progress, one_blas_thread
+from stemseg_core.system.types import Array, Partial
+from stemseg_core.system.versions import versions
+
+#: Most components that "auto" finds. Twice as many: more time, and a longer curve.
+MOST_COMPONENTS = 16
+#: Values (pixels times channels) of the sample that the number of components is found in, where the noise is not that
+#: of counts. Twice as many: twice the time.
+SAMPLE_VALUES = 4_000_000
+#: Pixels of that sample, at least. Twice as many: more memory where channels are many.
+LEAST_SAMPLE = 500
+
+
+@shared_docs
+def unmix(
+    cube: Any,
+    n_components: int | str,
+    *,
+    method: Any = "nmf",
+    signal_axes: int = 1,
+    noise: Any = "auto",
+    mask: Any = None,
+    signal_mask: Any = None,
+    signal_range: Any = None,
+    axes: Any = None,
+    bin: Any = None,
+    invalid: str = "raise",
+    faults: str = "exclude",
+    random_state: RandomState = 0,
+    n_jobs: int | None = None,
+    max_memory: MemoryLimit = None,
+    progress: Progress | None = None,
+) -> Unmixing:
+    """Unmix a spectral cube (.., y, x, E), or a scan of patterns (.., y, x, ky, kx), into components and their maps.
+
+    Parameters
+    ----------
+    cube : array-like of shape (map, signal)
+        An array, a memory map, or an HDF5, zarr or Dask array, of which blocks are read; real numbers.
+    n_components : int or "auto"
+        "auto" finds the number, up to 16.
+    method : str or estimator, default="nmf"
+        "nmf": amounts of spectra that only add up. "nfindr", "vca", "spa", "atgp": the purest pixels, and shares of
+        them. "svd", "ica": directions of any sign. "kmeans": clusters and their mean spectra. Or an estimator of
+        scikit-learn's kind.
+    signal_axes : {{1, 2}}, default=1
+        How many of the last axes are the signal: 1 for spectra, 2 for patterns.
+    noise : {{"auto", "poisson"}}, None or array, default="auto"
+        "poisson": values are counts, weighed so that the noise of each has the same variance (see `Weights`); results
+        are in counts again. An array of variances, of the shape of the cube or of its signal. "auto": "poisson" for few
+        whole numbers, which a note says.
+    mask : array-like of bool of shape (map), optional
+        True: left out.
+    signal_mask : array-like of bool of shape (signal), optional
+        True: left out.
+    signal_range : (float, float), optional
+        From, to, in units of the signal's axis; of patterns the distance from the origin of both axes.
+    axes : sequence of Axis or dict, optional
+        Name, offset, scale and units of each axis of the cube.
+    bin : int or tuple of int, optional
+        How many neighbours to sum along each axis of the cube. `mask` and `signal_mask` are of the binned cube.
+    invalid : {{"raise", "exclude"}}, default="raise"
+        Whether pixels with NaN or infinity are refused or left out.
+    faults : {{"exclude", "keep"}}, default="exclude"
+        Whether hot channels, and pixels whose spectrum has a spike, are left out; a note says which.
+    {random_state}
+    {execution}
+
+    Returns
+    -------
+    Unmixing
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is not as described.
+    ValueError
+        If the cube holds NaN or infinity, or nothing.
+    MemoryError
+        If more than `max_memory` would be needed.
+
+    Notes
+    -----
+    Cost: two passes over the cube for the survey and the weights, those of the method, and one for the residual.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from stemseg_core import unmix
+    >>> rng = np.random.default_rng(0)
+    >>> shares = rng.dirichlet(np.ones(2), (20, 30))
+    >>> counts = rng.poisson(shares @ rng.random((2, 50)) * 40)
+    >>> result = unmix(counts, 2)
+    >>> result
+    Unmixing(2 components by nmf; map 20 x 30, signal 50)
+    >>> result.notes
+    ('values are whole numbers, few on average: weighed as counts',)
+    """
+    execution = Execution.of(n_jobs, max_memory, progress, "unmix")
+    seed = as_seed(random_state)
+    _check_words(n_components, method, invalid, faults)
+    given = Cube.of(cube, signal_axes, axes, bin)
+    given = given if signal_range is None else given.within(signal_range)
+    given = given.without(checked_mask(signal_mask, "signal_mask", given.signal_shape))
+    if not given.channels.any():
+        raise ParameterError("`signal_mask` leaves no channel", signal_mask=signal_mask)
+    kept = ~checked_mask(mask, "mask", given.map_shape).ravel()
+    with one_blas_thread():
+        data = prepared(given, kept, noise, execution, invalid=invalid, exclude=faults == "exclude")
+        estimate = _estimate(data, seed, execution) if n_components == "auto" else None
+        k = int(n_components) if estimate is None else estimate.n_components
+        if k > min(data.rows.shape):
+            n, d = data.rows.shape
+            raise ParameterError(
+                f"`n_components` must be at most {min(n, d)}, the smaller of {n} pixels and {d} channels; got {k}",
+                n_components=k,
+            )
+        task = Task(data.rows, data.weights, seed, execution)
+        factors = _ordered(method_of(method).find(k, task), method)
+        left = _left(data.rows, factors, execution)
+    params = {
+        "n_components": n_components, "method": method if isinstance(method, str) else repr(method),
+        "signal_axes": signal_axes, "noise": noise if isinstance(noise, str | None) else "variances",
+        "signal_range": None if signal_range is None else tuple(map(float, signal_range)), "bin": given.bins,
+        "invalid": invalid, "faults": faults, "random_state": seed,
+    }  # fmt: skip
+    return _assembled(data, factors, left, estimate, params)
+
+
+def _check_words(n_components: Any, method: Any, invalid: Any, faults: Any) -> None:
+    if n_components != "auto":
+        check_whole(n_components=n_components)
+    if isinstance(method, str) and method not in METHODS:
+        raise ParameterError(f"`method` must be one of {tuple(METHODS)} or an estimator, got {method!r}", method=method)
+    if not isinstance(method, str) and not hasattr(method, "fit"):
+        raise ParameterError(f"`method` must be one of {tuple(METHODS)} or an estimator, got {method!r}", method=method)
+    if invalid not in ("raise", "exclude"):
+        raise ParameterError(f"`invalid` must be 'raise' or 'exclude', got {invalid!r}", invalid=invalid)
+    if faults not in ("exclude", "keep"):
+        raise ParameterError(f"`faults` must be 'exclude' or 'keep', got {faults!r}", faults=faults)
+
+
+def _estimate(data: Data, seed: int, execution: Execution) -> ComponentEstimate:
+    """How many components there are: of counts by their halves, of others by "scree"."""
+    if data.counts:
+        return split_counts(data.rows, MOST_COMPONENTS, seed, execution)
+    rows = Task(data.rows, data.weights, seed, execution).weighed()[0]
+    sample = Numbered(rows.sample(max(LEAST_SAMPLE, SAMPLE_VALUES // rows.shape[1])))
+    execution.require(4 * 8 * sample.shape[0] * sample.shape[1], "the number of components", "give it, or bin the cube")
+    curve = scree(SingularValues(stored(sample, execution), MOST_COMPONENTS, seed))
+    return ComponentEstimate(curve.n_components, "scree", {"scree": curve})
+
+
+def _ordered(factors: Factors, method: Any) -> Factors:
+    """Components by their share, the largest first; those of the SVD are in order."""
+    if method == "svd":
+        return factors
+    sums = np.abs(factors.maps).sum(axis=0, dtype=np.float64) * np.abs(factors.components).sum(axis=1, dtype=np.float64)
+    if factors.labels is not None:
+        sums = factors.maps.sum(axis=0, dtype=np.float64)
+    order = np.argsort(-sums, kind="stable")
+    labels = None if factors.labels is None else np.argsort(order).astype(np.int32)[factors.labels]
+    return Factors(factors.maps[:, order], factors.components[order], factors.offset, labels)
+
+
+@dataclass(frozen=True, eq=False)
+class _Left:
+    """What the components leave: of each pixel (n,), of each channel (d,), and of the whole variance."""
+
+    of_rows: NDArray[np.float32]
+    of_columns: NDArray[np.float64]
+    explained: float
+
+
+def _left(rows: Rows, factors: Factors, execution: Execution) -> _Left:
+    n, d = rows.shape
+    relative = np.empty(n, np.float32)
+    offset = np.zeros(d, rows.dtype) if factors.offset is None else factors.offset.astype(rows.dtype)
+    state = factors.components.astype(rows.dtype), offset
+    maps = factors.maps.astype(rows.dtype, copy=False)
+    left, sums, squares = execution.run(_left_block, rows, *state, along=(maps,), out=(relative,), stage="residual")
+    variance = float((squares - sums**2 / n).sum())
+    return _Left(relative, np.sqrt(left / n), 1 - float(left.sum()) / variance if variance > 0 else 0.0)
+
+
+def _left_block(block: Array, maps: Array, components: Array, offset: Array) -> tuple[Partial, Partial]:
+    left = block - maps @ components
+    left -= offset
+    length = np.linalg.norm(block, axis=1)
+    relative = np.divide(np.linalg.norm(left, axis=1), length, out=np.zeros_like(length), where=length > 0)
+    columns = np.einsum("ij,ij->j", left, left, dtype=np.float64)
+    squares = np.einsum("ij,ij->j", block, block, dtype=np.float64)
+    return (relative,), (columns, block.sum(axis=0, dtype=np.float64), squares)
+
+
+def _assembled(
+    data: Data, factors: Factors, left: _Left, estimate: ComponentEstimate | None, params: dict[str, Any]
+) -> Unmixing:
+    """Maps and signals on the axes of the cube."""
+    cube, k = data.cube, factors.maps.shape[1]
+    box = box_of(cube.channels)
+    m = cube.n_signal_axes
+
+    def as_map(values: NDArray[Any], fill: Any, dtype: Any) -> NDArray[Any]:
+        out = np.full((data.kept.size, *values.shape[1:]), fill, dtype)
+        out[data.kept] = values
+        return out.reshape(*cube.map_shape, *values.shape[1:])
+
+    def as_signal(values: NDArray[Any]) -> NDArray[Any]:
+        out = np.full((*values.shape[:-1], *cube.signal_shape), np.nan, np.result_type(values.dtype, np.float32))
+        out[..., cube.channels] = values
+        return np.ascontiguousarray(out[(slice(None),) * (out.ndim - m) + box])
+
+    shares = np.moveaxis(as_map(factors.maps, np.nan, np.float32), -1, 0)
+    labels = factors.labels
+    if (
+        labels is None
+        and isinstance(params["method"], str)
+        and params["method"] in METHODS
+        and METHODS[params["method"]].shares
+    ):
+        labels = np.argmax(factors.maps * factors.components.sum(axis=1), axis=1)
+    axes = (*cube.axes[:-m], *(moved(a, s.start) for a, s in zip(cube.axes[-m:], box, strict=True)))
+    return Unmixing(
+        components=as_signal(factors.components),
+        abundances=np.ascontiguousarray(shares),
+        residual=as_map(left.of_rows, np.nan, np.float32),
+        residual_spectrum=as_signal(left.of_columns.astype(np.float32)),
+        axes=axes,
+        explained_variance=left.explained,
+        labels=None if labels is None else as_map(labels, -1, np.int32),
+        offset=None if factors.offset is None else as_signal(factors.offset),
+        n_signal_axes=m,
+        estimate=estimate,
+        notes=data.notes,
+        params={**params, "n_components": k if params["n_components"] == "auto" else params["n_components"]},
+        versions=versions(),
+    )
