@@ -52,6 +52,14 @@ class Unmixing:
         What was guessed or left out.
     params, versions : dict
         Every parameter that decided the result; versions of what computed it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from stemseg_core import unmix
+    >>> result = unmix(np.random.default_rng(0).random((8, 9, 40)), 2, axes=[{"name": n} for n in ("y", "x", "E")])
+    >>> result.abundances.shape, result.components.shape, [axis.name for axis in result.axes]
+    ((2, 8, 9), (2, 40), ['y', 'x', 'E'])
     """
 
     components: NDArray[Any]
