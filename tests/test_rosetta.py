@@ -45,7 +45,12 @@ def test_an_array_that_is_not_compressed_is_read_lazily(tmp_path):
     with zipfile.ZipFile(path) as packed, zipfile.ZipFile(tmp_path / "b.prz", "w", zipfile.ZIP_STORED) as stored:
         for name in packed.namelist():
             stored.writestr(name, packed.read(name))
-    for name, lazy in (("a.prz", False), ("b.prz", True)):
+    with zipfile.ZipFile(tmp_path / "b.prz") as stored, zipfile.ZipFile(tmp_path / "c.prz", "w") as turned:
+        array = io.BytesIO()
+        np.save(array, np.asfortranarray(IMAGES.astype("u2")))
+        for name in stored.namelist():
+            turned.writestr(name, array.getvalue() if name == "data.npy" else stored.read(name))
+    for name, lazy in (("a.prz", False), ("b.prz", True), ("c.prz", False)):
         (signal,) = plugin_signals(specification("PantaRhei"), tmp_path / name)
         with signal.open() as array:
             assert isinstance(array, da.Array) is lazy

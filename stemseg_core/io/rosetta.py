@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stemseg_core.calibration.axes import Described, calibrated_axis
 from stemseg_core.io.arrays import NUMPY_SUFFIXES
 from stemseg_core.io.kinds import Layout, layout
@@ -39,9 +41,12 @@ def _check_blockfile(path: Path) -> None:
 
 
 def _is_stored(path: Path) -> bool:
-    """Whether the array of a PantaRhei file lies in it uncompressed."""
-    with zipfile.ZipFile(path) as archive:
-        return archive.getinfo("data.npy").compress_type == zipfile.ZIP_STORED
+    """Whether the array of a PantaRhei file lies in it as it is in memory: not compressed, and in C order."""
+    with zipfile.ZipFile(path) as archive, archive.open("data.npy") as stream:
+        first = np.lib.format.read_magic(stream) == (1, 0)
+        header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        _, in_fortran_order, _ = header(stream)
+        return archive.getinfo("data.npy").compress_type == zipfile.ZIP_STORED and not in_fortran_order
 
 
 def _forwards(axes: list[Dictionary]) -> None:
