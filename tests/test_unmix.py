@@ -180,6 +180,16 @@ def test_known_variances():
     np.testing.assert_allclose(full, with_it, atol=1e-6)
 
 
+def test_values_below_zero():
+    """Where a background was subtracted, noise goes below zero; NMF takes it as zero and says so."""
+    cube = counts().astype(float) - 2
+    result = unmix(cube, 3)
+    n = np.count_nonzero(cube < 0)
+    assert result.notes == (f"{n} values below 0 were taken as 0",)
+    assert np.array_equal(result.components, unmix(np.maximum(cube, 0), 3, noise=None).components)
+    assert not unmix(cube, 3, method="nfindr").notes
+
+
 # What is left out.
 
 

@@ -29,58 +29,61 @@ class Cube:
     Attributes
     ----------
     array : array-like
-        As it was given.
+        As it is stored; axes that are in none of the next two have one point.
+    map_axes, signal_axes : tuple of int
+        Which of its axes are those of the map, and of the signal.
     axes : tuple of Axis
         Of the map, then of the signal, of the binned cube.
-    n_signal_axes : int
     bins : tuple of int
-        Neighbours that are summed along each axis.
+        Neighbours that are summed along each of `axes`.
     channels : ndarray of bool of the signal's shape
         Which are used.
     """
 
     array: Any
+    map_axes: tuple[int, ...]
+    signal_axes: tuple[int, ...]
     axes: tuple[Axis, ...]
-    n_signal_axes: int
     bins: tuple[int, ...]
     channels: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, cube: Any, signal_axes: int, axes: Any = None, bins: Any = None) -> Cube:
+    def stored(cls, array: Any, map_axes: Sequence[int], signal_axes: Sequence[int], axes: Sequence[Axis]) -> Cube:
+        """An array whose axes are in any order, with one `Axis` for each of the map's and of the signal's."""
+        channels = np.ones([int(array.shape[axis]) for axis in signal_axes], bool)
+        bins = (1,) * (len(map_axes) + len(signal_axes))
+        return cls(array, tuple(map_axes), tuple(signal_axes), tuple(axes), bins, channels)
+
+    @classmethod
+    def of(cls, cube: Any, signal_axes: int | None = None, axes: Any = None, bins: Any = None) -> Cube:
         """From the parameters of `unmix`, which are checked.
 
         Raises
         ------
         ParameterError
         """
-        array = cube if hasattr(cube, "shape") and hasattr(cube, "dtype") else np.asarray(cube)
-        n = len(array.shape)
-        if isinstance(signal_axes, bool) or signal_axes not in (1, 2):
-            raise ParameterError(
-                f"`signal_axes` must be 1 (spectra) or 2 (patterns), got {signal_axes!r}", signal_axes=signal_axes
-            )
-        if n <= signal_axes or 0 in array.shape:
-            raise ParameterError(
-                f"`cube` must have one map axis or more and then {signal_axes} of the signal (`signal_axes`), all of "
-                f"some length; got shape {tuple(array.shape)}",
-                cube=cube,
-                signal_axes=signal_axes,
-            )
-        if array.dtype.kind not in "biuf":
-            raise ParameterTypeError(f"`cube` must hold real numbers, got dtype {array.dtype}", cube=cube)
-        factors = _bins(bins, array.shape)
-        named = _axes(axes, n, signal_axes)
-        binned = tuple(_binned(axis, factor) for axis, factor in zip(named, factors, strict=True))
-        shape = tuple(
-            size // factor for size, factor in zip(array.shape[-signal_axes:], factors[-signal_axes:], strict=True)
-        )
-        return cls(array, binned, signal_axes, factors, np.ones(shape, bool))
+        if isinstance(cube, Cube):
+            given = cube
+            if signal_axes not in (None, given.n_signal_axes):
+                raise ParameterError(
+                    f"`signal_axes=` contradicts the cube, whose signal has {given.n_signal_axes}",
+                    signal_axes=signal_axes,
+                )
+        else:
+            given = _of_array(cube, 1 if signal_axes is None else signal_axes)
+        if axes is not None:
+            given = replace(given, axes=_axes(axes, len(given.axes)))
+        return given if bins is None else given.binned(bins)
+
+    @property
+    def n_signal_axes(self) -> int:
+        """1 for spectra, 2 for patterns."""
+        return len(self.signal_axes)
 
     @property
     def map_shape(self) -> tuple[int, ...]:
         """Pixels along each axis of the map."""
-        n = len(self.bins) - self.n_signal_axes
-        return tuple(int(size) // factor for size, factor in zip(self.array.shape[:n], self.bins[:n], strict=True))
+        return tuple(int(self.array.shape[axis]) // n for axis, n in zip(self.map_axes, self.bins, strict=False))
 
     @property
     def signal_shape(self) -> tuple[int, ...]:
@@ -89,8 +92,18 @@ class Cube:
 
     def rows(self) -> PixelRows:
         """Pixels by used channels."""
-        n, m = len(self.bins), self.n_signal_axes
-        return PixelRows(self.array, range(n - m), range(n - m, n), bins=self.bins, channels=self.channels)
+        factors = dict(zip((*self.map_axes, *self.signal_axes), self.bins, strict=True))
+        bins = [factors.get(axis, 1) for axis in range(len(self.array.shape))]
+        return PixelRows(self.array, self.map_axes, self.signal_axes, bins=bins, channels=self.channels)
+
+    def binned(self, bins: Any) -> Cube:
+        """With so many neighbours summed along each axis."""
+        shape = [int(self.array.shape[axis]) for axis in (*self.map_axes, *self.signal_axes)]
+        factors = _bins(bins, shape)
+        axes = tuple(_binned(axis, n) for axis, n in zip(self.axes, factors, strict=True))
+        m = self.n_signal_axes
+        signal = [size // n for size, n in zip(shape[-m:], factors[-m:], strict=True)]
+        return replace(self, axes=axes, bins=factors, channels=np.ones(signal, bool))
 
     def without(self, channels: NDArray[np.bool_]) -> Cube:
         """Without these channels."""
@@ -155,15 +168,29 @@ def _bins(bins: Any, shape: Sequence[int]) -> tuple[int, ...]:
     return factors
 
 
-def _axes(axes: Any, n: int, signal_axes: int) -> tuple[Axis, ...]:
-    if axes is None:
-        n_map = n - signal_axes
-        names = [
-            *(f"axis {i}" for i in range(n_map - 3)),
-            *MAP_NAMES[max(0, 3 - n_map) :],
-            *SIGNAL_NAMES[signal_axes - 1],
-        ]
-        return tuple(Axis(name) for name in names)
+def _of_array(cube: Any, signal_axes: int) -> Cube:
+    """An array whose last axes are those of the signal."""
+    array = cube if hasattr(cube, "shape") and hasattr(cube, "dtype") else np.asarray(cube)
+    n = len(array.shape)
+    if isinstance(signal_axes, bool) or signal_axes not in (1, 2):
+        raise ParameterError(
+            f"`signal_axes` must be 1 (spectra) or 2 (patterns), got {signal_axes!r}", signal_axes=signal_axes
+        )
+    if n <= signal_axes or 0 in array.shape:
+        raise ParameterError(
+            f"`cube` must have one map axis or more and then {signal_axes} of the signal (`signal_axes`), all of some "
+            f"length; got shape {tuple(array.shape)}",
+            cube=cube,
+            signal_axes=signal_axes,
+        )
+    if array.dtype.kind not in "biuf":
+        raise ParameterTypeError(f"`cube` must hold real numbers, got dtype {array.dtype}", cube=cube)
+    n_map = n - signal_axes
+    names = [*(f"axis {i}" for i in range(n_map - 3)), *MAP_NAMES[max(0, 3 - n_map) :], *SIGNAL_NAMES[signal_axes - 1]]
+    return Cube.stored(array, range(n_map), range(n_map, n), [Axis(name) for name in names])
+
+
+def _axes(axes: Any, n: int) -> tuple[Axis, ...]:
     if isinstance(axes, Mapping) or not isinstance(axes, Iterable) or len(axes := list(axes)) != n:
         raise ParameterError(
             f"`axes` must be one dict (name, offset, scale, units) or Axis for each of the {n} axes of `cube`, in its "

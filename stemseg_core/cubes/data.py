@@ -30,6 +30,8 @@ class Data:
         These pixels by these channels.
     weights : Weights or None
         Of their noise; None if nothing is known of it.
+    n_negative : int
+        Values below 0.
     counts : bool
         Whether values are counts, in whole numbers.
     notes : tuple of str
@@ -40,6 +42,7 @@ class Data:
     kept: NDArray[np.bool_]
     rows: Rows
     weights: Weights | None
+    n_negative: int
     counts: bool
     notes: tuple[str, ...]
 
@@ -66,7 +69,7 @@ def prepared(
         notes += found
     rows = _some(cube.rows(), kept)
     weights, counts, said = _weights((cube, kept, rows), survey, noise, execution)
-    return Data(cube, kept, rows, weights, counts, (*notes, *said))
+    return Data(cube, kept, rows, weights, survey.n_negative, counts, (*notes, *said))
 
 
 def _without_faults(

@@ -93,10 +93,13 @@ class Method:
         ``find(k, task)`` gives `Factors`.
     shares : bool
         Whether maps are amounts, none below 0; else scores of any sign.
+    positive : bool
+        Whether values below 0 are taken as 0.
     """
 
     find: Callable[[int, Task], Factors]
     shares: bool = True
+    positive: bool = False
 
 
 def _parts(k: int, task: Task) -> Factors:
@@ -186,7 +189,7 @@ def _by_estimator(estimator: Any, k: int, task: Task) -> Factors:
 
 #: The methods of `unmix`, the default first.
 METHODS: Mapping[str, Method] = {
-    "nmf": Method(_parts),
+    "nmf": Method(_parts, positive=True),
     "svd": Method(_directions, shares=False),
     "ica": Method(_sources, shares=False),
     "nfindr": Method(partial(_endmembers, NFINDR)),

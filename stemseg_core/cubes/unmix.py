@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from stemseg_core.cubes.unmixing import Unmixing
 from stemseg_core.rows.base import check_whole
 from stemseg_core.rows.blocks import stored
 from stemseg_core.rows.pixels import box_of
-from stemseg_core.rows.sources import Numbered, Rows
+from stemseg_core.rows.sources import ClippedRows, Numbered, Rows
 from stemseg_core.stages.count_splitting import split_counts
 from stemseg_core.stages.eigenvalue_criteria import SingularValues, scree
 from stemseg_core.stages.estimates import ComponentEstimate
@@ -43,7 +43,7 @@ def unmix(
     n_components: int | str,
     *,
     method: Any = "nmf",
-    signal_axes: int = 1,
+    signal_axes: int | None = None,
     noise: Any = "auto",
     mask: Any = None,
     signal_mask: Any = None,
@@ -62,15 +62,16 @@ def unmix(
     Parameters
     ----------
     cube : array-like of shape (map, signal)
-        An array, a memory map, or an HDF5, zarr or Dask array, of which blocks are read; real numbers.
+        An array, a memory map, or an HDF5, zarr or Dask array, of which blocks are read; real numbers. Or a `Cube`, as
+        `stemseg_core.io.open_cube` gives it, which knows its axes.
     n_components : int or "auto"
         "auto" finds the number, up to 16.
     method : str or estimator, default="nmf"
-        "nmf": amounts of spectra that only add up. "nfindr", "vca", "spa", "atgp": the purest pixels, and shares of
-        them. "svd", "ica": directions of any sign. "kmeans": clusters and their mean spectra. Or an estimator of
-        scikit-learn's kind.
-    signal_axes : {{1, 2}}, default=1
-        How many of the last axes are the signal: 1 for spectra, 2 for patterns.
+        "nmf": amounts of spectra that only add up, values below 0 being taken as 0. "nfindr", "vca", "spa", "atgp": the
+        purest pixels, and shares of them. "svd", "ica": directions of any sign. "kmeans": clusters and their mean
+        spectra. Or an estimator of scikit-learn's kind.
+    signal_axes : {{1, 2}}, optional
+        How many of the last axes are the signal: 1 for spectra, 2 for patterns. Default: 1, or what the cube says.
     noise : {{"auto", "poisson"}}, None or array, default="auto"
         "poisson": values are counts, weighed so that the noise of each has the same variance (see `Weights`); results
         are in counts again. An array of variances, of the shape of the cube or of its signal. "auto": "poisson" for few
@@ -141,16 +142,19 @@ def unmix(
                 f"`n_components` must be at most {min(n, d)}, the smaller of {n} pixels and {d} channels; got {k}",
                 n_components=k,
             )
-        task = Task(data.rows, data.weights, seed, execution)
-        factors = _ordered(method_of(method).find(k, task), method)
+        way, rows, notes = method_of(method), data.rows, data.notes
+        if way.positive and data.n_negative:
+            rows = ClippedRows(rows)
+            notes = (*notes, f"{data.n_negative} values below 0 were taken as 0")
+        factors = _ordered(way.find(k, Task(rows, data.weights, seed, execution)), method)
         left = _left(data.rows, factors, execution)
     params = {
         "n_components": n_components, "method": method if isinstance(method, str) else repr(method),
-        "signal_axes": signal_axes, "noise": noise if isinstance(noise, str | None) else "variances",
+        "signal_axes": given.n_signal_axes, "noise": noise if isinstance(noise, str | None) else "variances",
         "signal_range": None if signal_range is None else tuple(map(float, signal_range)), "bin": given.bins,
         "invalid": invalid, "faults": faults, "random_state": seed,
     }  # fmt: skip
-    return _assembled(data, factors, left, estimate, params)
+    return _assembled(replace(data, notes=notes), factors, left, estimate, params)
 
 
 def _check_words(n_components: Any, method: Any, invalid: Any, faults: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.calibration.axes import Axis, Described, image_calibration
+from stemseg_core.calibration.axes import Axis, Described, image_calibration, is_pattern
 from stemseg_core.io.kinds import Layout
 from stemseg_core.system.errors import Message
 
@@ -157,6 +157,8 @@ def describe_signal(
     kind = "stack" if kind == "image" and n_frames > 1 else "image" if kind == "stack" and n_frames == 1 else kind
     kind = "colour" if colour and kind == "image" else kind
     size, notes = image_calibration([axes[y], axes[x]] if axes else ())
+    if kind == "scan" and axes and is_pattern([described[y], described[x]]):
+        notes = notes[:-1]  # that its frames are patterns is what a scan is
     size = None if kind in ("pattern", "scan") else size
     return Signal(
         index, title, shape, str(dtype), kind, n_frames, (shape[y], shape[x]), frame, described,

@@ -32,7 +32,8 @@ class PixelRows(Rows):
     array : array-like of any number of axes
         An array, a memory map, or an HDF5, zarr or Dask array: has ``shape``, ``dtype`` and is sliced.
     map_axes, signal_axes : tuple of int
-        Which of its axes are those of the map and of the signal, in the order in which they are counted.
+        Which of its axes are those of the map and of the signal, in the order in which they are counted. Others have
+        one point.
     bins : tuple of int, optional
         How many neighbours are summed along each axis of `array`; what is left over at the end is left out.
     channels : ndarray of bool of the binned signal's shape, optional
@@ -94,8 +95,9 @@ class PixelRows(Rows):
                 shape = values.shape
                 split = values.reshape(*shape[:axis], shape[axis] // n, n, *shape[axis + 1 :])
                 values = split.sum(axis=axis + 1, dtype=self.dtype)
-        values = values.transpose(*self.map_axes, *self.signal_axes)
-        rows = values.reshape(math.prod(values.shape[: len(self.map_axes)]), -1)
+        n_rows = math.prod(values.shape[axis] for axis in self.map_axes)
+        of_one_point = set(range(values.ndim)) - {*self.map_axes, *self.signal_axes}
+        rows = values.transpose(*of_one_point, *self.map_axes, *self.signal_axes).reshape(n_rows, -1)
         return rows if self._features is None else rows[:, self._features]
 
     def _slab_rows(self) -> int:

@@ -286,6 +286,21 @@ class Numbered(Rows):
         return self.rows.reader()
 
 
+class ClippedRows(Rows):
+    """The rows of a source with 0 in the place of what is below."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.shape, self.dtype, self.n_blocks = rows.shape, rows.dtype, rows.n_blocks
+
+    def index(self, i: int) -> Index:
+        return self.rows.index(i)
+
+    def reader(self) -> Callable[[int], Array]:
+        read = self.rows.reader()
+        return lambda i: np.maximum(read(i), 0)
+
+
 class Groups(Rows):
     """Neighbouring blocks of a source as one block, in groups as even as can be."""
 
