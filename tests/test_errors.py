@@ -1,10 +1,15 @@
 """Errors that know their parameter: its name, its value, and the message in other spellings."""
 
 import pickle
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
+from stemseg_core import ATGP, NMF
+from stemseg_core.stages import endmembers
 from stemseg_core.system.errors import NonFiniteError, OutOfMemoryError, ParameterError, ParameterTypeError
 
 
@@ -63,3 +68,24 @@ def test_rows_of_a_block_become_rows_of_x(index):
     error = NonFiniteError(2, 5, 1, 0).in_rows(index)
     assert error.row == {slice: 12, np.ndarray: 15}[type(index)]
     assert f"row {error.row}, feature 5" in str(error)
+
+
+@pytest.mark.parametrize("call", ["fit", "fit_transform"])
+def test_warnings_are_of_the_line_that_led_to_them(call):
+    """However deep in the package, and through the wrappers of scikit-learn."""
+    X = np.random.default_rng(0).random((50, 8))
+    with pytest.warns(ConvergenceWarning) as caught:
+        getattr(NMF(3, max_iter=1, tol=0), call)(X)
+    assert [Path(warning.filename).name for warning in caught] == ["test_errors.py"]
+
+
+def test_a_warning_of_atgp_is_of_the_line_of_the_fit(monkeypatch):
+    axes = endmembers.principal_axes
+
+    def not_converged(*given, **options):
+        return replace(axes(*given, **options), converged=False)
+
+    monkeypatch.setattr(endmembers, "principal_axes", not_converged)
+    with pytest.warns(ConvergenceWarning, match="ATGP did not converge") as caught:
+        ATGP(3).fit(np.random.default_rng(0).random((50, 8)))
+    assert {Path(warning.filename).name for warning in caught} == {"test_errors.py"}

@@ -213,6 +213,35 @@ def test_interrupted_or_failing_while_writing(path, tmp_path, capsys, monkeypatc
         assert remaining(tmp_path) == ["image.tif", "in"]
 
 
+@pytest.mark.parametrize("at", [0, 1, 4])
+def test_interrupted_while_results_are_moved(path, tmp_path, capsys, monkeypatch, at):
+    """None of them are there, or all; and which is said."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "labels.tif").write_text("old")
+    replace, moved = job.Path.replace, []
+
+    def interrupted(self, target):
+        if target.parent == out:
+            if len(moved) == at:
+                moved.append(None)
+                raise KeyboardInterrupt
+            moved.append(self)
+        return replace(self, target)
+
+    monkeypatch.setattr(job.Path, "replace", interrupted)
+    assert command("segment", path, "-o", out, "--window", 32, "--quiet") == 130
+    err = " ".join(capsys.readouterr().err.split())
+    if at == 0:
+        assert err == "stemseg: interrupted: nothing was written"
+        assert remaining(out) == ["labels.tif"]
+    else:
+        assert err == f"stemseg: interrupted: all results had been written to {out}"
+        assert sorted(p.name for p in out.iterdir()) == sorted(RESULTS)
+        assert tifffile.imread(out / "labels.tif").shape == (192, 256)
+    assert not list(tmp_path.glob(".stemseg-*"))
+
+
 def test_writing_reports_progress_and_can_be_stopped(path, tmp_path):
     done = job.Job.read(path)
     result = done.segment(2, {"window": 32})

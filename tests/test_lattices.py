@@ -300,8 +300,7 @@ def test_a_small_region_without_the_lattice_has_not_got_it(size):
     noise = [exposed(np.ones((size, size)), 20, seed) for seed in range(20)]
     assert not any(cell_again(image, everywhere(image), found) for image in noise)
     grain = exposed(crystal((size, size), vectors(13.0, 16.0, 95, 11)), 60)
-    again = cell_again(grain, everywhere(grain), found)
-    assert (again is None) == (size < 2 * found.sides[0])
+    assert (cell_again(grain, everywhere(grain), found) is None) == (size < 2 * found.sides[0])
 
 
 def test_an_uncertainty_that_is_not_known():
@@ -320,12 +319,10 @@ def test_an_uncertainty_that_is_not_known():
 def test_a_narrow_band_of_cells_is_thinned():
     """Every second, third, ... of one row of cells, wherever the row is."""
     image = exposed(crystal((180, 900), vectors(13.0, 13.0, 90, 0)), 60)
-    region = np.zeros(image.shape, bool)
     for top in range(0, 40, 10):
-        region[:] = False
+        region = np.zeros(image.shape, bool)
         region[top : top + 112] = True
         pairs = Pairs.within(image, region, WINDOW, most_pixels=20 * 3 * WINDOW[0] * WINDOW[1])
-        assert pairs is not None
         assert 5 < len(pairs.starts) <= 20
 
 
@@ -378,10 +375,9 @@ def test_the_local_turn_where_a_row_is_the_strongest(monkeypatch):
     assert row.sum() > 1
     order = np.argsort(~row, kind="stable")
     monkeypatch.setattr("stemseg_core.lattices.turn.MOST_FOLLOWED", int(row.sum()))
-    places = np.array([(160.0, 160.0), (180.0, 140.0)])
     for chosen, expected in ((order, 1.0), (np.flatnonzero(row), np.nan)):
         some = found._replace(indices=found.indices[chosen], weights=found.weights[:, chosen])
-        turn = local_turn(turned, everywhere(turned), some, places, None)
+        turn = local_turn(turned, everywhere(turned), some, np.array([(160.0, 160.0), (180.0, 140.0)]), None)
         np.testing.assert_allclose(turn, expected, atol=0.1)
 
 

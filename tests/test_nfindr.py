@@ -142,6 +142,15 @@ def test_rank_is_named(X, rank, dtype):
         assert NFINDR(rank + 1).fit(X.astype(dtype)).converged_
 
 
+def test_rank_without_outliers_is_said_to_be_that():
+    line = np.random.default_rng(0).random((200, 1)) @ np.ones((1, 6))
+    line[7] = 100
+    with pytest.raises(
+        ValueError, match="at most 2 for the 199 rows beside outliers: they lie in an affine space of 1"
+    ):
+        NFINDR(3, n_neighbors=3).fit(line)
+
+
 def test_weak_component_in_float32():
     """The third direction has a millionth of the variance of the first: float32 sums of products would lose it."""
     rng = np.random.default_rng(0)

@@ -249,3 +249,18 @@ def test_public_names():
 @pytest.mark.parametrize("name", [n for n in stemseg_core.__all__ if callable(getattr(stemseg_core, n))])
 def test_public_things_are_documented(name):
     assert len(getattr(stemseg_core, name).__doc__ or "") > 20
+
+
+#: Longest function, its docstring not counted, and longest file, in lines.
+FUNCTION, FILE = 100, 400
+
+
+@pytest.mark.parametrize("path", [*PACKAGE.rglob("*.py"), *TESTS], ids=str)
+def test_nothing_is_long(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= FILE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            has_docs = ast.get_docstring(node) is not None
+            docs = node.body[0].end_lineno - node.body[0].lineno + 1 if has_docs else 0
+            assert node.end_lineno - node.lineno + 1 - docs <= FUNCTION, node.name

@@ -12,7 +12,7 @@ from scipy.signal import get_window
 
 import stemseg_core as ss
 from stemseg_core import _kernels
-from stemseg_core.windows import transforms
+from stemseg_core.windows import images, transforms
 from stemseg_core.windows.axes import FFT, Axis
 from stemseg_core.windows.transforms import FFTRows, FFTWindows, ProductRows, ProductWindows, SlidingWindows
 
@@ -285,6 +285,23 @@ def test_tiles_are_small(window, step, dtype):
         window_bytes = matrix.shape[1] * matrix.dtype.itemsize
         size = np.prod(matrix.tile_shape) * window_bytes
         assert size <= max(transforms.SLIDING_TILE_BYTES, window_bytes)
+
+
+def test_image_rows_between_windows_are_left_out(monkeypatch):
+    """Where steps are larger than a window."""
+    taken, pixels = [], images.Frames.pixels
+
+    def counted(frames, frame, rows, *rest):
+        taken.append(rows.stop - rows.start)
+        return pixels(frames, frame, rows, *rest)
+
+    image = np.random.default_rng(0).random((900, 200))
+    close = ss.WindowFFT(16, (100, 16)).matrix(image)
+    expected = np.asarray(ss.WindowFFT(16, (4, 16)).matrix(image)).reshape(222, 12, -1)[::25]
+    monkeypatch.setattr(images.Frames, "pixels", counted)
+    got = close.to_array().reshape(expected.shape)
+    assert sum(taken) <= close.grid_shape[0] * (16 + transforms.window_kernels.WIDEST_LANES)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
 @settings(max_examples=200)

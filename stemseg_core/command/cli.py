@@ -41,14 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         with _terminated_like_interrupted():
-            arguments = parse(argv)
+            arguments = parse(argv, COMMANDS)
             COMMANDS[arguments.command](arguments)
             sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        return _say(130, "interrupted: nothing was written")
+    except KeyboardInterrupt as interrupt:
+        return _say(130, f"interrupted: {str(interrupt) or 'nothing was written'}")
     except Exception as error:
         if os.environ.get("STEMSEG_DEBUG"):
             raise

@@ -315,16 +315,28 @@ def _pictures(result: Segmentation, folder: Path, source: str, reading: list[str
 
 
 def _move(stage: Path, output: Path, names: list[str]) -> None:
-    """The finished folder becomes `output`, or its files replace those there."""
+    """The finished folder becomes `output`, or its files replace those there: none of them, or all if interrupted."""
     for name in names:
         with (stage / name).open("rb+") as written:
             os.fsync(written.fileno())
-    if output.exists():
-        for name in names:
-            (stage / name).replace(output / name)
-        return
     output.parent.mkdir(parents=True, exist_ok=True)
-    stage.rename(output)
+    try:
+        _put(stage, output, names)
+    except KeyboardInterrupt:
+        if all((stage / name).exists() for name in names):
+            raise
+        _put(stage, output, names)
+        raise KeyboardInterrupt(f"all results had been written to {output}") from None
+
+
+def _put(stage: Path, output: Path, names: list[str]) -> None:
+    """Move what is still in `stage`."""
+    if not output.exists():
+        stage.rename(output)
+        return
+    for name in names:
+        if (stage / name).exists():
+            (stage / name).replace(output / name)
 
 
 def _sha256(path: Path) -> str | None:

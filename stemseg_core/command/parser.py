@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,8 +12,6 @@ from stemseg_core.command.options import OPTIONS, RefusedError, in_options
 from stemseg_core.command.values import parse_folder, reader
 from stemseg_core.phases.parameters import COMPARED, IMAGE, MAPS, PHASES, RUN, WINDOWS, Parameter
 from stemseg_core.system.versions import VERSION
-
-COMMANDS = ("segment", "info", "demo")
 
 EXAMPLES = """\
 examples:
@@ -47,11 +45,11 @@ class Parser(argparse.ArgumentParser):
         raise RefusedError(f"{message}; see '{self.prog} --help'")
 
 
-def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The words of a command line, or RefusedError with what is wrong with them."""
+def parse(argv: Sequence[str] | None, commands: Collection[str]) -> argparse.Namespace:
+    """The words of a command line, which starts with a command; RefusedError with what is wrong with them."""
     words = sys.argv[1:] if argv is None else list(argv)
     first = words[0] if words and not words[0].startswith("-") else ""
-    if first and first not in COMMANDS and (Path(first).suffix or Path(first).exists()):
+    if first and first not in commands and (Path(first).suffix or Path(first).exists()):
         raise RefusedError(
             f"expected a command, got the file {words[0]}; did you mean 'stemseg segment {words[0]} ...'?"
         )

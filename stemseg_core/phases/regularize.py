@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from stemseg_core.system.errors import warn
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.types import Array
 from stemseg_core.windows.grid import Grid
@@ -100,11 +99,10 @@ def regularized(memberships: Array, grid: Grid, radius: float, execution: Execut
         if last:
             break
     if proved > TOLERANCE:
-        warnings.warn(
+        warn(
             f"regularize={radius:g} px did not converge in {MAX_PASSES} passes: memberships are proved to be within "
             f"{proved:.2g} (root mean square) of those sought, not {TOLERANCE}; take a smaller radius or a larger step",
             ConvergenceWarning,
-            stacklevel=3,
         )
     return found[:, grid.included].T.astype(np.float32, order="C")
 

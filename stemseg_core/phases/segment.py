@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,7 +28,7 @@ from stemseg_core.phases.window_sizes import step_of, window_sizes
 from stemseg_core.rows import sources
 from stemseg_core.stages.compress import RANK
 from stemseg_core.system.docs import shared_docs
-from stemseg_core.system.errors import ParameterError
+from stemseg_core.system.errors import ParameterError, warn
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.memory import MemoryLimit
 from stemseg_core.system.random import RandomState, as_seed
@@ -237,7 +236,7 @@ def segment(
     )
     result = _segment(image, parameters, Execution.of(n_jobs, max_memory, progress))
     for warning in phase_warnings(result):
-        warnings.warn(warning, stacklevel=2)
+        warn(warning)
     return result
 
 

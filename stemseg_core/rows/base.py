@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from stemseg_core.rows.sources import Rows, as_rows
 from stemseg_core.system.errors import ParameterError
@@ -59,16 +59,15 @@ class RowsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsEst
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    def _mixed(self, X: Any, patterns: Array, what: str = "component") -> Array:
-        """Rows ``X @ patterns + mean_`` of scores X (n, k), which are checked, on patterns (k, d)."""
-        check_is_fitted(self)
-        refuse_masked(X, "X")
-        scores = check_array(X, dtype=[np.float64, np.float32])
+    def _mixed(self, X: Any, patterns: Array, what: str = "component", name: str = "X") -> Array:
+        """Rows ``X @ patterns``, plus `mean_` if there is one, of scores X (n, k), which are checked."""
+        refuse_masked(X, name)
+        scores = check_array(X, dtype=[np.float64, np.float32], input_name=name)
         if scores.shape[1] != len(patterns):
-            raise ValueError(f"X must have {len(patterns)} columns, one a {what}; got shape {scores.shape}")
+            raise ValueError(f"{name} must have {len(patterns)} columns, one a {what}; got shape {scores.shape}")
         with one_blas_thread():
-            rows: Array = scores @ patterns + self.mean_
-        return rows
+            rows: Array = scores @ patterns
+        return rows + self.mean_ if hasattr(self, "mean_") else rows
 
 
 def is_row_store(X: Any) -> bool:

@@ -7,7 +7,6 @@ that matters, so a row of d features becomes a problem of size k. `abundances` m
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -21,7 +20,7 @@ from stemseg_core._kernels import abundances as kernels
 from stemseg_core.rows.base import check_rows, refuse_masked
 from stemseg_core.rows.blocks import refuse_non_finite
 from stemseg_core.system.docs import shared_docs
-from stemseg_core.system.errors import ParameterError
+from stemseg_core.system.errors import ParameterError, warn
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.memory import MemoryLimit
 from stemseg_core.system.threads import Progress
@@ -254,11 +253,10 @@ class GramSolver:
             scratch = np.empty((k, k)), np.empty((kernels.WORK_ROWS, k)), np.empty((kernels.INDEX_ROWS, k), np.intp)
             unfinished = kernels.active_set_block(*problem, self.max_iter, *scratch, A)
             if unfinished:
-                warnings.warn(
+                warn(
                     f"{unfinished} of {len(B)} rows did not reach the optimum within {self.max_iter} changes of their "
                     "support; their abundances satisfy the constraints. Remove components that are nearly alike",
                     ConvergenceWarning,
-                    stacklevel=2,
                 )
         return A
 

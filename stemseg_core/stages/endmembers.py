@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from typing import Any, NamedTuple, Self
 
@@ -27,7 +26,7 @@ from stemseg_core.stages.outliers import SPARE_COMPONENTS, inliers, inliers_byte
 from stemseg_core.stages.projections import RankError, find_extremes, random_projections, successive_projections
 from stemseg_core.stages.simplex import inverse, log_volume
 from stemseg_core.system.docs import shared_docs
-from stemseg_core.system.errors import ParameterError
+from stemseg_core.system.errors import ParameterError, warn
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.threads import one_blas_thread
 from stemseg_core.system.types import Array, Partial
@@ -200,24 +199,24 @@ class Endmembers(RowsTransformer):
         first = principal_axes(rows, rank, execution, center=center)
         name = type(self).__name__
         if not first.converged:
-            warnings.warn(
+            warn(
                 f"the {rank} principal components of {name} did not converge in {first.n_passes} passes: the last of "
                 "them may lie in a nearly flat part of the spectrum; use fewer components",
                 ConvergenceWarning,
-                stacklevel=4,
             )
+        which = f"the {rows.shape[0]} rows beside outliers" if isinstance(rows, MaskedRows) else "these rows"
         sum_squares = first.values.sum() + rows.shape[0] * float(first.mean @ first.mean)
         rounding_of_rows = float(np.finfo(rows.dtype).eps) ** 2 * sum_squares
         found = int((above_rounding(first) & (first.values > rounding_of_rows)).sum())
         if not center and found < rank:
             raise RankError(
-                f"`n_components` must be at most {found} for ATGP of these rows: they span a space of {found} "
+                f"`n_components` must be at most {found} for ATGP of {which}: they span a space of {found} "
                 "dimensions (rank of the rows, to rounding); ask for fewer, or take SPA, as a start init='spa'",
                 n_components=self.n_components,
             )
         if found < self.n_components - 1:
             raise RankError(
-                f"`n_components` must be at most {found + 1} for these rows: they lie in an affine space of {found} "
+                f"`n_components` must be at most {found + 1} for {which}: they lie in an affine space of {found} "
                 f"dimensions (rank of the rows minus their mean, to rounding), and {self.n_components} endmembers need "
                 f"{self.n_components - 1}; ask for fewer",
                 n_components=self.n_components,

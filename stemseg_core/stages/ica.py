@@ -201,6 +201,7 @@ class ICA(RowsTransformer):
         -------
         rows : ndarray of shape (n, d)
         """
+        check_is_fitted(self)
         return self._mixed(X, self.mixing_.T, "source")
 
 

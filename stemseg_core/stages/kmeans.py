@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from dataclasses import replace
 from functools import partial
 from numbers import Real
@@ -30,7 +29,7 @@ from stemseg_core.stages.lloyd import (
     squared_distances,
 )
 from stemseg_core.system.docs import shared_docs
-from stemseg_core.system.errors import ParameterError
+from stemseg_core.system.errors import ParameterError, warn
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.memory import MemoryLimit
 from stemseg_core.system.random import RandomState, streams
@@ -291,18 +290,16 @@ class KMeans(ClusterMixin, RowsTransformer):
     def _warn(self) -> None:
         n_distinct = len(np.unique(self.labels_))
         if n_distinct < self.n_clusters:
-            warnings.warn(
+            warn(
                 f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters ({self.n_clusters}). "
                 "Possibly due to duplicate points in X.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         if not self.converged_:
-            warnings.warn(
+            warn(
                 f"KMeans did not converge in max_iter={self.max_iter} iterations: labels and inertia are those of the "
                 "centres reached; raise max_iter or tol",
                 ConvergenceWarning,
-                stacklevel=3,
             )
 
 

@@ -195,6 +195,7 @@ class MNF(RowsTransformer):
         -------
         rows : ndarray of shape (n, d)
         """
+        check_is_fitted(self)
         return self._mixed(X, self.mixing_.T)
 
 

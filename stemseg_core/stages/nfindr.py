@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
@@ -14,7 +12,7 @@ from stemseg_core.stages.endmembers import Cloud, Endmembers, Found, largest_coo
 from stemseg_core.stages.projections import find_extremes
 from stemseg_core.stages.simplex import PERTURBATIONS, Search
 from stemseg_core.system.docs import shared_docs
-from stemseg_core.system.errors import ParameterError
+from stemseg_core.system.errors import ParameterError, warn
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.memory import MemoryLimit
 from stemseg_core.system.random import RandomState, stream
@@ -156,11 +154,10 @@ class NFINDR(Endmembers):
         n_iter, converged = search.improve(int(self.max_iter), n_perturbations, random_state)
         found = search.best()
         if not converged:
-            warnings.warn(
+            warn(
                 f"N-FINDR did not converge in max_iter = {self.max_iter} passes: a row would enlarge the best simplex "
                 f"{largest_coordinate(cloud.Z, found, execution):.6g} times; raise max_iter",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         return Found(found, n_iter, converged)
 

@@ -7,7 +7,6 @@ pass runs on X and on a compressed form ``X ~ B C``, which is far smaller: there
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from numbers import Real
@@ -22,7 +21,7 @@ from stemseg_core._kernels import nmf as kernels
 from stemseg_core.rows.base import RowsTransformer, check_whole, refuse_masked
 from stemseg_core.rows.blocks import refuse_too_small
 from stemseg_core.rows.products import row_sums, scatter_times
-from stemseg_core.rows.sources import Rows, cached
+from stemseg_core.rows.sources import BLOCK_BYTES, Rows, cached
 from stemseg_core.stages.abundances import GramForm, abundances, abundances_block, gram_form
 from stemseg_core.stages.nmf_solver import (
     EXACT,
@@ -34,13 +33,13 @@ from stemseg_core.stages.nmf_solver import (
     successive_halving,
     zero_mean_and_columns,
 )
-from stemseg_core.stages.nmf_starts import NAMES, starts
+from stemseg_core.stages.nmf_starts import NAMES, starts, starts_bytes
 from stemseg_core.system.docs import shared_docs
-from stemseg_core.system.errors import ParameterError
+from stemseg_core.system.errors import ParameterError, warn
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.memory import MemoryLimit
 from stemseg_core.system.random import RandomState
-from stemseg_core.system.threads import Progress, one_blas_thread
+from stemseg_core.system.threads import Progress
 from stemseg_core.system.types import Array, Partial
 
 #: Directions of the compressed form beyond two for each component: they take what random directions miss. Twice as
@@ -210,10 +209,9 @@ class NMF(RowsTransformer):
         else:
             state = Descent(np.zeros((k, d)), np.zeros((n, k)), converged=True, added_squares=np.zeros(k))
         if not state.converged:
-            warnings.warn(
+            warn(
                 f"NMF did not meet tol={self.tol} within max_iter={self.max_iter} passes; raise either",
                 ConvergenceWarning,
-                stacklevel=2,
             )
         self.components_ = state.components().astype(rows.dtype)
         self.n_iter_ = state.n_iter
@@ -259,22 +257,18 @@ class NMF(RowsTransformer):
         X : ndarray of shape (n, d)
         """
         check_is_fitted(self)
-        refuse_masked(W, "W")
-        amounts: Array = check_array(W, dtype=(np.float64, np.float32), input_name="W")
-        if amounts.shape[1] != len(self.components_):
-            raise ParameterError(
-                f"`W` must have one column a component, {len(self.components_)}; got shape {amounts.shape}", W=W
-            )
-        with one_blas_thread():
-            return np.asarray(amounts @ self.components_)
+        return self._mixed(W, self.components_, name="W")
 
     def predicted_bytes(self, n: int, d: int, dtype: DTypeLike) -> float:
         """Predicted memory of a fit to n rows of d features in an array.
 
-        The compressed form, W before and after a pass, and the W that is returned.
+        The compressed form; the starts on it, or W before and after a pass, and the W that is returned.
         """
-        k = self.n_components
-        return float(n * ((self._reduced_features(d) + 2 * k) * 8 + k * np.dtype(dtype).itemsize))
+        k, q = int(self.n_components), self._reduced_features(d)
+        descending = n * k * (16.0 + np.dtype(dtype).itemsize)
+        execution = self._execution
+        starting = starts_bytes(n, q, k, len(NAMES) + int(self.n_init), execution)
+        return 8.0 * n * q + max(descending, starting) + execution.n_threads * BLOCK_BYTES
 
     def _reduced_features(self, d: int) -> int:
         """Features of the compressed form of d of them: fewer, or d where that does not pay."""

@@ -14,8 +14,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from stemseg_core.stages.kmeans import KMeans
 from stemseg_core.stages.nfindr import NFINDR
-from stemseg_core.stages.nmf_solver import StoredProblem
+from stemseg_core.stages.nmf_solver import SAMPLE_ROWS, StoredProblem
 from stemseg_core.stages.projections import successive_projections
+from stemseg_core.system.execution import Execution
 from stemseg_core.system.random import RandomState, stream
 from stemseg_core.system.threads import one_blas_thread
 from stemseg_core.system.types import Array
@@ -53,6 +54,13 @@ def starts(
                 continue
         for _ in range(n_random):
             yield random(sample, k, rng)
+
+
+def starts_bytes(n: int, q: int, k: int, n_starts: int, execution: Execution) -> float:
+    """Memory of the starts on n rows of q features, and of so many of them that compete on some of these rows."""
+    few = min(n, SAMPLE_ROWS)
+    competing = 8.0 * few * (q + 2 * k * n_starts) + KMeans(k, n_init=1).predicted_bytes(few, q, np.float64)
+    return max(execution.configure(NFINDR(k, n_init=1)).predicted_bytes(n, q, np.float64), competing)
 
 
 def random(problem: StoredProblem, k: int, rng: np.random.RandomState) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,6 +15,7 @@ from stemseg_core.rows.products import all_scores, padded_columns, project, scor
 from stemseg_core.rows.sources import Rows, rows_of_shape
 from stemseg_core.stages.leading import SingularVectors, fixed_signs, singular_vectors_bytes, singular_vectors_precisely
 from stemseg_core.system.docs import shared_docs
+from stemseg_core.system.errors import warn
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.memory import MemoryLimit
 from stemseg_core.system.threads import Progress, one_blas_thread
@@ -200,11 +200,10 @@ class SVD(RowsTransformer):
         n, rank = rows.shape[0], int(self.n_components)
         first = singular_vectors_precisely(rows, rank, execution, _float32_suffices, center=self.center)
         if not first.converged:
-            warnings.warn(
+            warn(
                 f"SVD did not converge in {first.n_passes} passes; the last of the {rank} components may lie in a "
                 "nearly flat part of the spectrum: use fewer components",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         dtype = rows.dtype if _float32_suffices(first) else np.dtype(np.float64)
         refined = _refined(rows, first, execution, dtype, first_scores, center=self.center)
@@ -250,6 +249,7 @@ class SVD(RowsTransformer):
         -------
         rows : ndarray of shape (n, d)
         """
+        check_is_fitted(self)
         return self._mixed(X, self.components_)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from stemseg_core.system.types import Index
+
+#: Packages whose lines are not what a warning is about: estimators are called through wrappers of scikit-learn.
+INSIDE = ("stemseg_core", "sklearn")
 
 
 class _Verbatim(str):
@@ -109,6 +114,14 @@ class ParameterTypeError(ParameterError, TypeError):
 
 class OutOfMemoryError(Message, MemoryError):
     """More memory would be needed than `max_memory`; nothing was allocated."""
+
+
+def warn(message: Warning | str, category: type[Warning] = UserWarning) -> None:
+    """As `warnings.warn`, of the line that led here: the first outside of this package and scikit-learn."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in INSIDE:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 class NonFiniteError(ValueError):

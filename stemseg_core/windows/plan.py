@@ -151,6 +151,8 @@ class WindowPlan:
         down = self.along_y.down
         most = max(1, sources.BLOCK_BYTES // (self.half_plane.n_features * self.dtype.itemsize))
         across = min(nx, max(1, min(STRIP_COLUMNS // (self.half_plane.hx + 1), most // min(ny, down))))
+        if self.step[0] > self.window[0]:  # image rows between the windows of a tile are transformed as well
+            return 1, across
         return min(ny, max(1, most // across // down) * down), across
 
     def check(self, frames: Frames) -> None:
@@ -162,9 +164,11 @@ class WindowPlan:
                 window=self.window,
             )
         with np.errstate(over="ignore"):
-            largest = np.float64(frames.gain) * np.abs(self.axis_y.taper).sum() * np.abs(self.axis_x.taper).sum()
+            # From the mean of its window a pixel may be twice as far as from the offset of the image.
+            reach = np.float64(frames.gain) * (1 if self.detrend is None else 2)
+            largest = reach * np.abs(self.axis_y.taper).sum() * np.abs(self.axis_x.taper).sum()
             # Of a logarithm the modulus must fit, before it is taken.
-            largest = {"sqrt": np.sqrt(largest), "power": largest**2}.get(self.scale, largest)
+            largest = np.sqrt(2) * {"sqrt": np.sqrt(largest), "power": largest**2}.get(self.scale, largest)
         if not largest < np.finfo(self.dtype).max:
             raise ParameterError(
                 f"`image` has values up to {frames.deviation:.1e} from its mean, with which features of `scale=` may "
