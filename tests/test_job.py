@@ -196,6 +196,7 @@ def test_pixel_size_overrides_the_file(path, tmp_path, stub):
     command("segment", path, "-o", tmp_path / "out", "--pixel-size", "0.4x0.5A", "--window", "4nm")
     np.testing.assert_allclose(calls[0]["pixel_size"], (0.04, 0.05))
     assert calls[0]["window"] == (100, 80)
+    assert command("segment", path, "-o", tmp_path / "out", "--pixel-size", "1m") == 2
 
 
 # --- writing -------------------------------------------------------------------------------------------------------

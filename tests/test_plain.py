@@ -1,5 +1,7 @@
 """Arrays in HDF5 and zarr by path (io.plain, io.points, io.zarrs), NSID, USID (io.usid), EMD 1.0 (io.emdfile)."""
 
+import zipfile
+
 import h5py
 import numpy as np
 import pytest
@@ -40,6 +42,10 @@ def test_an_array_is_taken_by_its_path(plain, inside):
     read = read_image(f"{plain}::{inside}")
     np.testing.assert_array_equal(read.data, IMAGE)
     assert (read.title, read.format, len(read.signals)) == ("group/data", "HDF5", 1)
+
+
+def test_arrays_under_a_path(plain):
+    assert [s.title for s in read_signals(f"{plain}::/group")[1]] == ["group/data", "group/larger"]
 
 
 def test_arrays_are_listed_and_the_largest_image_is_taken(plain):
@@ -97,6 +103,15 @@ def test_zarr_by_path_and_as_xarray_writes_it(tmp_path, zarr):
     assert (read.title, [s.title for s in read.signals]) == ("haadf", ["haadf", "plain"])
     np.testing.assert_allclose(read.pixel_size, (0.02, 0.03))
     np.testing.assert_array_equal(read_image(f"{tmp_path / 'a.zarr'}::/plain").data, IMAGE + 1)
+
+
+def test_zarr_in_a_zip_file(tmp_path, zarr):
+    zarr.save_array(str(tmp_path / "folder"), IMAGE)
+    np.testing.assert_array_equal(read_image(tmp_path / "folder").data, IMAGE)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for file in (tmp_path / "folder").rglob("*"):
+            archive.write(file, file.relative_to(tmp_path / "folder"))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.zip").data, IMAGE)
 
 
 def test_zarr_of_one_array(tmp_path, zarr):
@@ -273,6 +288,16 @@ def test_emd_of_py4dstem(tmp_path, shape, vectors, labels, kind, size):
     assert signal.pixel_size == (size and pytest.approx(size))
     if labels or size:
         np.testing.assert_array_equal(signal.frame(0), data[0] if labels else data)
+
+
+def test_emd_without_arrays_says_what_it_holds(tmp_path):
+    write_emdfile(tmp_path / "a.h5", np.zeros(3), [])
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file.move("made_root/made/data", "made_root/made/x")
+    with pytest.raises(
+        ImageReadError, match=r"a\.h5: expected data sets of EMD 1\.0, the file holds made_root/made/x \(3"
+    ):
+        read_image(tmp_path / "a.h5")
 
 
 def test_emd_by_its_writer(tmp_path):

@@ -85,7 +85,7 @@ def calibrated_axis(name: str, scale: object = None, units: object = None, offse
     given = f"{size:g} {unit.text}".strip() if size is not None else unit.text
     if unit.kind in ("none", "pixel"):
         said = unit.kind == "none" and size not in (None, 0.0, 1.0)
-        note = f"a scale of {given} has no unit; not used" if said else None
+        note = f"a scale of {size:g} has no unit; not used" if said else None
         return Axis(name, units=unit.symbol), note
     if unit.kind == "unknown":
         usable = size is not None and math.isfinite(size) and size != 0

@@ -67,7 +67,20 @@ PLAIN: tuple[tuple[tuple[str, ...], float, Powers], ...] = (
     (("px", "pix", "pixel", "pixels", "voxel", "voxels"), 1.0, PIXEL),
 )
 #: Texts with which files say that they have no unit.
-NOTHING = ("", "none", "null", "<undefined>", "undefined", "unknown", "unitless", "dimensionless", "-", "_", "n/a")
+NOTHING = (
+    "",
+    "none",
+    "null",
+    "<undefined>",
+    "undefined",
+    "unknown",
+    "unitless",
+    "dimensionless",
+    "generic",
+    "-",
+    "_",
+    "n/a",
+)
 
 #: Characters that mean the same, once compatible forms are one (NFKC: the micro sign is mu, superscripts are digits).
 SAME = str.maketrans({"\u03bc": "u", "\u2212": "-", "\u00b7": "*", "\u22c5": "*", "\u00d7": "*", "\u2215": "/"})

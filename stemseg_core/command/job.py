@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stemseg_core.calibration.axes import LARGEST_PIXEL_NM, SMALLEST_PIXEL_NM
 from stemseg_core.command.info import in_nm, no_lattice, too_coarse
 from stemseg_core.command.options import OPTIONS, RefusedError, in_options, spelled
 from stemseg_core.command.values import Size
@@ -89,6 +90,8 @@ class Job:
             raise RefusedError(
                 f"--pixel-size: expected a length with its unit, such as {given}nm or {given}A; the unit is missing"
             )
+        if not all(SMALLEST_PIXEL_NM <= n <= LARGEST_PIXEL_NM for n in pixel_size):
+            raise RefusedError(f"--pixel-size: expected the size of a pixel, such as 0.02nm; {given}{unit} is none")
         self.image = replace(self.image, pixel_size=pixel_size, units=unit)
         self.calibration = "--pixel-size"
         self.reading += ["--pixel-size", f"{given}{unit}"]

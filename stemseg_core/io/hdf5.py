@@ -70,7 +70,12 @@ def hdf5_signals(path: Path, inside: str | None = None) -> tuple[str, tuple[Sign
             raise ImageReadError(f"{path.name}: expected an HDF5 file of a known format; this one holds {holds}")
     with reading(path, f"a {dialect.name} file"):
         if inside is None:
-            return dialect.name, tuple(dialect.signals(path))
+            signals = tuple(dialect.signals(path))
+            if not signals:
+                with hdf5_container(path)() as file:
+                    holds = _contents(file)
+                raise ImageReadError(f"{path.name}: expected data sets of {dialect.name}, the file holds {holds}")
+            return dialect.name, signals
         if dialect.name == "MATLAB":
             return dialect.name, (named(path, dialect.signals(path), inside),)
         return "HDF5", tuple(plain_signals(hdf5_container(path), path.name, inside))

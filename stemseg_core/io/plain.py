@@ -26,7 +26,7 @@ DATUM = (("SPECTRAL",), ("RECIPROCAL",))
 
 
 def plain_signals(container: Container, file: str, path: str | None = None) -> list[Signal]:
-    """Signals of all arrays of a container, or of the one at `path`, each titled by its path.
+    """Signals of all arrays of a container, or of the one at `path` or those under it, each titled by its path.
 
     Parameters
     ----------
@@ -45,9 +45,10 @@ def plain_signals(container: Container, file: str, path: str | None = None) -> l
         arrays = arrays_of(root)
         if path is not None:
             wanted = path.strip("/")
-            if wanted not in arrays:
+            under = {name: array for name, array in arrays.items() if f"{name}/".startswith(f"{wanted}/")}
+            if not under:
                 raise ImageReadError(f"{file}: expected an array at /{wanted}, there are {listed(arrays)}")
-            arrays = {wanted: arrays[wanted]}
+            arrays = under
         scales = {name for name, array in arrays.items() if len(arrays) > 1 and _is_axis(array, name, arrays)}
         for name, array in list(arrays.items())[:MOST_LISTED]:
             if name in scales:

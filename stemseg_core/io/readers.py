@@ -19,7 +19,7 @@ from stemseg_core.io.reading import reading
 from stemseg_core.io.rosetta import microscope_signals
 from stemseg_core.io.signals import ImageReadError, Signal, named
 from stemseg_core.io.tiff import TIFF_SUFFIXES, tiff_signals
-from stemseg_core.io.zarrs import ZARR_SUFFIXES, is_zarr, zarr_signals
+from stemseg_core.io.zarrs import is_zarr, zarr_signals
 from stemseg_core.system.files import readable
 
 
@@ -45,7 +45,7 @@ def _signals(path: Path, inside: str | None) -> tuple[str, tuple[Signal, ...]]:
         raise ImageReadError(f"{path.name}: expected an image file, got a folder")
     if path.is_file() and path.stat().st_size == 0:
         raise ImageReadError(f"{path.name}: expected an image, got an empty file of 0 bytes")
-    if path.is_dir() or suffix in ZARR_SUFFIXES:
+    if is_zarr(path):
         return zarr_signals(path, inside)
     if is_hdf5(path):
         return hdf5_signals(path, inside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 from stemseg_core.io.containers import zarr_container
@@ -16,8 +17,13 @@ MARKS = (".zgroup", ".zarray", ".zmetadata", "zarr.json")
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether a folder is one of zarr, by its name or by what it holds."""
-    return path.suffix.lower() in ZARR_SUFFIXES or any((path / mark).exists() for mark in MARKS)
+    """Whether a folder or a zip file is one of zarr, by its name or by what it holds."""
+    if path.suffix.lower() in ZARR_SUFFIXES or any((path / mark).exists() for mark in MARKS):
+        return True
+    if path.suffix.lower() != ".zip" or not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(mark in archive.namelist() for mark in MARKS)
 
 
 def zarr_signals(path: Path, inside: str | None = None) -> tuple[str, tuple[Signal, ...]]:
