@@ -87,6 +87,18 @@ def test_info_of_a_file_without_an_image(tmp_path, capsys):
     assert "nothing that 'stemseg segment' could take" in printed
 
 
+def test_info_of_several_data_sets(tmp_path, capsys):
+    x = np.cos(np.arange(64) * 2 * np.pi / 8) * np.ones((64, 1))
+    np.savez(tmp_path / "a.npz", Fe=x, HAADF=x, scan=np.ones((2, 3, 4, 5)))
+    assert command("info", tmp_path / "a.npz") == 0
+    printed = capsys.readouterr().out
+    assert "'stemseg segment' takes * (HAADF), by default" in printed
+    assert printed.endswith("2: 'stemseg unmix' takes it\n")
+    assert command("segment", tmp_path / "a.npz", "-o", tmp_path / "out", "--phases", "1") == 0
+    printed = capsys.readouterr().out
+    assert "note: taken: signal 1, 'HAADF'; others there are: 0: Fe, 2: scan" in printed
+
+
 def test_no_lattice():
     assert no_lattice(17.0, None) is None
     assert no_lattice(17.0, (0.02, 0.03)) is None

@@ -70,6 +70,24 @@ def test_frames_of_a_stack(tmp_path, image):
             read_image(tmp_path / "a.npy", frame=frame)
 
 
+@pytest.mark.parametrize(
+    "options", [{"imagej": True}, {"ome": True}, {"metadata": {"axes": "TZYX"}}, {"photometric": "rgb"}], ids=str
+)
+def test_frames_along_two_axes(tmp_path, options):
+    stack = np.random.default_rng(0).integers(0, 99, (2, 3, 24, 32)).astype(np.uint16)
+    colours = options.get("photometric") == "rgb"
+    stored = np.stack([stack] * 3, axis=-1) if colours else stack
+    metadata = options.get("metadata") or {"axes": "TZYXS" if colours else "TZYX"}
+    tifffile.imwrite(tmp_path / "a.tif", stored, **{"photometric": "minisblack"} | options | {"metadata": metadata})
+    for i, j in ((0, 0), (1, 2), (0, 2)):
+        read = read_image(tmp_path / "a.tif", frame=(i, j))
+        np.testing.assert_array_equal(read.data, stack[i, j])
+        assert any(f"frame {i},{j} of 6 frames" in note for note in read.notes)
+    np.testing.assert_allclose(read_image(tmp_path / "a.tif", frame="mean").data, stack.mean(axis=(0, 1)))
+    with pytest.raises(ImageReadError, match="or 2 numbers below 2 and 3"):
+        read_image(tmp_path / "a.tif", frame=(2, 0))
+
+
 def test_npy_header_that_promises_too_much(tmp_path, image):
     np.save(tmp_path / "a.npy", image)
     content = (tmp_path / "a.npy").read_bytes()

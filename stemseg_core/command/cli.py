@@ -210,18 +210,20 @@ def _info(arguments: argparse.Namespace) -> None:
         for line in [*lines, *s["notes"]]:
             print(f"     {line}")
     taken = next((s for s in found["signals"] if s["taken"]), None)
+    star = f"* ({taken['title']})" if taken and len(found["signals"]) > 1 else "*"
     if taken is None:
         print("no 2-D image in it: nothing that 'stemseg segment' could take")
-        if any(s["kind"] in CUBES for s in found["signals"]):
-            print(f"a spectrum or a pattern for each pixel: {UNMIX}")
     elif taken["window"] is None:
-        print("'stemseg segment' takes *")
+        print(f"'stemseg segment' takes {star}")
     else:
         window, period = taken["window"], taken["period"]
         reason = f", as the longest period is {_in_words(period)}" if period else ""
-        print(f"'stemseg segment' takes *, by default with a window of {_in_words(window)}{reason}")
+        print(f"'stemseg segment' takes {star}, by default with a window of {_in_words(window)}{reason}")
         if period and taken["strongest"] != period:
             print(f"lattice planes {_in_words(taken['strongest'])} apart show most")
+    cubes = [str(s["index"]) for s in found["signals"] if s["kind"] in CUBES]
+    if cubes:
+        print(f"{', '.join(cubes)}: {UNMIX}")
 
 
 def _in_words(length: dict[str, Any]) -> str:

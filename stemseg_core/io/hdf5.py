@@ -19,6 +19,8 @@ from stemseg_core.io.signals import ImageReadError, Signal, named
 from stemseg_core.io.usid import usid_paths, usid_signals
 from stemseg_core.io.velox import is_velox, velox_signals
 
+#: Suffixes of formats that are HDF5 and nothing else.
+HDF5_SUFFIXES = (".h5", ".hdf5", ".he5", ".emd", ".de5", ".hspy", ".nxs", ".nhdf", ".app5", ".usid")
 #: What every HDF5 file begins with, or has after a block of the user's, which MATLAB writes.
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 #: Sizes of such blocks in bytes. Longer ones are not looked for.

@@ -1,7 +1,8 @@
 """What a file holds: every format's data sets described alike, their images read on demand.
 
-NumPy files are read by NumPy, pictures by Pillow, TIFF by tifffile, and every microscope format by RosettaSciIO; these
-packages come with ``pip install "stemseg-core[cli]"`` and are imported when a file asks for them.
+NumPy files are read by NumPy, pictures by Pillow, TIFF by tifffile, containers (HDF5, zarr) by what they hold, and all
+other formats by RosettaSciIO; these packages come with ``pip install "stemseg-core[cli]"`` and are imported when a file
+asks for them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stemseg_core.io.arrays import NUMPY_SUFFIXES, numpy_signals
-from stemseg_core.io.hdf5 import hdf5_signals, is_hdf5
+from stemseg_core.io.hdf5 import HDF5_SUFFIXES, hdf5_signals, is_hdf5
 from stemseg_core.io.mat import MAT_SUFFIX, mat_signals
 from stemseg_core.io.nion import NION_SUFFIXES, ndata_signals
 from stemseg_core.io.pictures import PICTURE_SUFFIXES, picture_signals
@@ -49,6 +50,8 @@ def _signals(path: Path, inside: str | None) -> tuple[str, tuple[Signal, ...]]:
         return zarr_signals(path, inside)
     if is_hdf5(path):
         return hdf5_signals(path, inside)
+    if suffix in HDF5_SUFFIXES:
+        raise ImageReadError(f"{path.name}: expected an HDF5 file, but it does not begin like one")
     name, signals = _file_signals(path, suffix)
     if inside is None:
         return name, signals

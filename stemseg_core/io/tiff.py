@@ -57,6 +57,7 @@ def _tiff_signal(path: Path, index: int, series: Any, axes: Sequence[Described],
     looked_up = palette and not imagej
     kind = "stack" if n_frames > 1 else "colour" if colour or looked_up else "image"
     kind = "pattern" if is_pattern([axis for axis, _ in image]) else kind
+    letters = [axis for axis, _ in sizes if axis != "S" or not colour]
     return Signal(
         index,
         title,
@@ -69,6 +70,7 @@ def _tiff_signal(path: Path, index: int, series: Any, axes: Sequence[Described],
         tuple(axis for axis, _ in axes),
         size,
         notes=notes,
+        image_axes=(letters.index("Y"), letters.index("X")),
     )
 
 
