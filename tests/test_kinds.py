@@ -120,6 +120,16 @@ def test_cubes_and_scans_are_refused_unless_a_frame_is_asked_for():
     assert found[0].stack_shape == (3, 4)
 
 
+@pytest.mark.parametrize(
+    ("shape", "kind", "frame"),
+    [((95, 95, 156), "cube", (95, 95)), ((95, 156, 156), "stack", (156, 156)), ((9, 8, 7), "stack", (8, 7))],
+)
+def test_arrays_of_three_axes(shape, kind, frame):
+    values = np.zeros(shape, np.float32)
+    signal = array_signal(0, "a", shape, values.dtype, lambda: contextlib.nullcontext(values))
+    assert (signal.kind, signal.frame_shape) == (kind, frame)
+
+
 @pytest.mark.parametrize("dtype", ["f4", "i2", "u1"])
 def test_channels_are_no_frames(dtype):
     values = np.arange(60 * 80 * 2).reshape(60, 80, 2).astype(dtype)

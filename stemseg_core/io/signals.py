@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -99,6 +99,7 @@ def array_signal(index: int, title: str, shape: Shape, dtype: np.dtype[Any], ope
 
     2-D is an image, 3-D a stack, 4-D a scan of patterns. Up to four numbers along the last of three axes are not the
     side of an image but its channels: colours, if there are three or four of unsigned whole numbers, else a stack.
+    Three axes of which the first two alone are alike are a cube: a map that is square, and a spectrum for each pixel.
     """
     channels = len(shape) == 3 and shape[2] <= 4 < min(shape[:2])
     if channels and shape[2] in (3, 4) and dtype.kind == "u":
@@ -109,6 +110,9 @@ def array_signal(index: int, title: str, shape: Shape, dtype: np.dtype[Any], ope
                 return np.array(array[()])
 
         return Signal(index, title, plane, str(dtype), "colour", 1, plane, colours)
+    if not channels and len(shape) == 3 and shape[0] == shape[1] != shape[2] and shape[0] > 4:
+        cube = describe_signal(index, title, shape, dtype, layout=Layout("cube", (0, 1)), opened=opened)
+        return replace(cube, notes=(*cube.notes, "its first two axes are alike: taken for a map of spectra"))
     if len(shape) in (2, 3, 4):
         image_axes = (0, 1) if channels else (len(shape) - 2, len(shape) - 1)
         kind = {2: "image", 3: "stack", 4: "scan"}[len(shape)]
