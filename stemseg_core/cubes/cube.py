@@ -70,6 +70,12 @@ class Cube:
                     signal_axes=signal_axes,
                 )
         else:
+            if np.ma.is_masked(cube):  # arrays lose their mask wherever they are converted
+                raise ParameterError(
+                    "`cube` must be without masked values; give cube.data, and as mask the pixels to leave out, as "
+                    "cube.mask.any(axis=-1)",
+                    cube=cube,
+                )
             given = _of_array(cube, 1 if signal_axes is None else signal_axes)
         if axes is not None:
             given = replace(given, axes=_axes(axes, len(given.axes)))
