@@ -5,6 +5,7 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
+from small_files import HDF5
 
 from stemseg_core.io import ImageReadError, read_image, read_signals
 from stemseg_core.io.points import axis_of_points
@@ -42,6 +43,16 @@ def test_an_array_is_taken_by_its_path(plain, inside):
     read = read_image(f"{plain}::{inside}")
     np.testing.assert_array_equal(read.data, IMAGE)
     assert (read.title, read.format, len(read.signals)) == ("group/data", "HDF5", 1)
+
+
+def test_a_path_into_a_file_of_a_known_format(tmp_path):
+    for name in ("py4dstem.h5", "ncem.emd"):
+        HDF5[name](tmp_path / name)
+        (title, *_) = (signal.title for signal in read_signals(tmp_path / name)[1] if signal.kind == "image")
+        path = {"py4dstem.h5": "root", "ncem.emd": "data"}[name] + "/made here/data"
+        for inside in (title, path):
+            read = read_image(f"{tmp_path / name}::{inside}")
+            assert (len(read.signals), read.pixel_size) == (1, pytest.approx((0.02, 0.02)))
 
 
 def test_arrays_under_a_path(plain):

@@ -57,7 +57,7 @@ def is_hdf5(path: Path) -> bool:
 
 
 def hdf5_signals(path: Path, inside: str | None = None) -> tuple[str, tuple[Signal, ...]]:
-    """Name of the dialect and signals of an HDF5 file, or of the one array at `inside` in it.
+    """Name of the dialect and signals of an HDF5 file, or the one whose title, or path, is `inside`.
 
     Raises
     ------
@@ -78,8 +78,9 @@ def hdf5_signals(path: Path, inside: str | None = None) -> tuple[str, tuple[Sign
                     holds = _contents(file)
                 raise ImageReadError(f"{path.name}: expected data sets of {dialect.name}, the file holds {holds}")
             return dialect.name, signals
-        if dialect.name == "MATLAB":
-            return dialect.name, (named(path, dialect.signals(path), inside),)
+        titles = () if dialect.signals is _plain else dialect.signals(path)
+        if dialect.name == "MATLAB" or any(signal.title == inside for signal in titles):
+            return dialect.name, (named(path, titles, inside),)
         return "HDF5", tuple(plain_signals(hdf5_container(path), path.name, inside))
 
 
@@ -94,6 +95,10 @@ def _tofwerk(path: Path) -> list[Signal]:
         held = {"fib_images": "FIBImages", "sum_spectrum": "FullSpectra", "nominal_peak_data": "PeakData/PeakData"}
         wanted = [name for name, group in held.items() if group in file]
     return plugin_signals(specification("Tofwerk"), path, signal=wanted)
+
+
+def _plain(path: Path) -> list[Signal]:
+    return plain_signals(hdf5_container(path), path.name)
 
 
 def _hyperspy(path: Path) -> list[Signal]:
@@ -126,9 +131,9 @@ DIALECTS = (
     Dialect("Nion Swift", is_nion, lambda path: nion_signals(hdf5_container(path), path.stem)),
     Dialect("USID", lambda file: bool(usid_paths(file)), lambda path: usid_signals(hdf5_container(path))),
     Dialect("MATLAB", is_mat, mat73_signals),
-    Dialect("NSID", is_nsid, lambda path: plain_signals(hdf5_container(path), path.name)),
+    Dialect("NSID", is_nsid, _plain),
     Dialect("NeXus", _is_nexus, _rosetta("NeXus")),
-    Dialect("HDF5", lambda file: bool(arrays_of(file)), lambda path: plain_signals(hdf5_container(path), path.name)),
+    Dialect("HDF5", lambda file: bool(arrays_of(file)), _plain),
 )
 
 

@@ -1,7 +1,7 @@
 """Arrays of HDF5 and zarr by their paths, whatever wrote them, with the axes that are known by a convention.
 
-Conventions: HDF5's dimension scales (NSID of sidpy, netCDF), NeXus's ``axes`` of a group, the names of dimensions in
-zarr (xarray), the multiscales of OME-Zarr.
+Conventions: HDF5's dimension scales (NSID of sidpy, netCDF), the vectors of EMD, NeXus's ``axes`` of a group, the names
+of dimensions in zarr (xarray), the multiscales of OME-Zarr.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _signal(index: int, name: str, array: Any, root: Any, container: Container) 
 def _axes(array: Any, name: str, root: Any) -> list[Described]:
     """Axes of an array by the first convention that it follows; without names and units if by none."""
     with contextlib.suppress(Exception):  # what cannot be read is no calibration
-        for convention in (_scales, _nexus, _dimensions, _multiscales):
+        for convention in (_scales, _vectors, _nexus, _dimensions, _multiscales):
             found = convention(array, name, root)
             if len(found) == len(array.shape):
                 return found
@@ -137,6 +137,15 @@ def _scales(array: Any, name: str, root: Any) -> list[Described]:
         _points(dimension[0], dimension.label) if len(dimension) else (Axis(text_of(dimension.label)), None)
         for dimension in dimensions
     ]
+
+
+def _vectors(array: Any, name: str, root: Any) -> list[Described]:
+    """EMD: vectors called dim1, dim2, ... beside the array, in newer files from dim0."""
+    folder = name.rpartition("/")[0]
+    group, n = root[folder] if folder else root, len(array.shape)
+    first = 0 if "dim0" in group else 1
+    names = [f"dim{i}" for i in range(first, first + n)]
+    return [_points(group[vector], None) for vector in names] if all(vector in group for vector in names) else []
 
 
 def _nexus(array: Any, name: str, root: Any) -> list[Described]:
