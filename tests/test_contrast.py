@@ -77,6 +77,14 @@ def test_a_number_that_was_found_gives_the_same_map():
     assert contrast.NOTE in found.notes
     again = segment(image, len(found.fractions))
     np.testing.assert_array_equal(again.label_image, found.label_image)
+    assert again.separation == found.separation
+    assert found.separation.value > found.separation.chance == contrast.SEPARATE
+    assert found.verdict.startswith(f"the {len(found.fractions)} phases are ")
+    curve = found.estimate.curves["separation"]
+    assert found.estimate.n_components == len(found.fractions)
+    assert curve.value[found.estimate.n_components - 1] == found.separation.value
+    assert curve.value[found.estimate.n_components] <= contrast.SEPARATE  # the first that fails ends the search
+    assert again.estimate is None
 
 
 def test_noise_is_refused_if_contrast_alone_is_asked_for():

@@ -18,6 +18,8 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, label, maximu
 from stemseg_core.phases.boundaries import deep_windows, depth_of
 from stemseg_core.phases.clusters import by_kmeans, kmeans_bytes
 from stemseg_core.phases.scores import AUTO, MAX_PHASES, PhaseMap, Problem
+from stemseg_core.phases.separability import count_phases
+from stemseg_core.stages.estimates import Separation
 from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.types import Array
@@ -145,26 +147,40 @@ def by_contrast(frames: Frames, problem: Problem, period: float | None) -> Phase
         If it is asked for, and they are not.
     """
     parameters, grid, execution = problem.parameters, problem.grid, problem.execution
-    asked, found = parameters.contrast == "only", None
+    asked = parameters.contrast == "only"
     if parameters.n_phases == 1 or parameters.contrast == "off":
         return None
     if not asked and (parameters.method != "kmeans" or period is not None):
         return None
-    numbers = range(2, MAX_PHASES + 1) if parameters.n_phases == AUTO else [int(parameters.n_phases)]
-    for k in numbers:
+    maps: dict[int, ContrastMap] = {}
+
+    def separation_of(k: int) -> Separation:
         tried = contrast_map(frames, grid, k, problem.seed, execution)
-        if tried.separation <= SEPARATE:
-            if asked and found is None:
-                raise ParameterError(
-                    f"`contrast=` finds no {k} phases: their intensities or textures are {tried.separation:.1f} times "
-                    f"their scatter apart, noise gives up to {SEPARATE}; take the default, which looks for lattices",
-                    contrast=parameters.contrast,
-                )
-            break  # many thin slices of one region may pass for more
-        found = tried
-    if found is None:
-        return None
-    return PhaseMap(found.memberships, partition=True, pixels=found.label_image)
+        separation = Separation(k, tried.separation, SEPARATE)
+        if separation.exists:
+            maps.clear()
+            maps[k] = tried
+        return separation
+
+    estimate = None
+    if parameters.n_phases == AUTO:
+        # Many thin slices of one region may pass for more.
+        estimate = count_phases(separation_of, MAX_PHASES, execution, failures=1)
+        k = max(2, estimate.n_components)
+        separation = Separation(k, float(estimate.curves["separation"].value[k - 1]), SEPARATE)
+    else:
+        k = int(parameters.n_phases)
+        separation = separation_of(k)
+    if k in maps:
+        memberships, pixels, _ = maps[k]
+        return PhaseMap(memberships, partition=True, estimate=estimate, separation=separation, pixels=pixels)
+    if asked:
+        raise ParameterError(
+            f"`contrast=` finds no {k} phases: their intensities or textures are {separation.value:.1f} times their "
+            f"scatter apart, noise gives up to {SEPARATE}; take the default, which looks for lattices",
+            contrast=parameters.contrast,
+        )
+    return None
 
 
 def corrected(labels: NDArray[np.int32], frames: Frames, grid: Grid, k: int, execution: Execution) -> NDArray[np.int32]:

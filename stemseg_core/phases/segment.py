@@ -187,7 +187,9 @@ def segment(
     How the number of phases is found: maps are made for k = 2, 3, ..., up to 10, and the largest k is taken whose map
     passes the test that every map is judged by (`Segmentation.separation`); two numbers in a row that fail end the
     search. Windows on boundaries do not count. A phase that nowhere fills a window is not counted, nor is a band
-    between two phases that looks like a mixture of them. What changes gradually is one phase.
+    between two phases that looks like a mixture of them. What changes gradually, over more than the width of a window
+    with its smoothing, is one phase. Maps by `contrast` are judged by the distance of the nearest two intensities, or
+    textures, over their scatter, and the first number that fails ends their search.
 
     With `rotation_invariant`, a spectrum is compared by the moduli of the angular Fourier coefficients of its rings, of
     orders 0, 2, ... 12 (`stemseg_core.phases.frequencies`). Patterns and residuals are of the spectra themselves.

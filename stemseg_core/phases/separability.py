@@ -123,7 +123,9 @@ class Witnesses:
         return Separation(k, value if judged else np.nan, limit)
 
 
-def count_phases(separation_of: Callable[[int], Separation], most: int, execution: Execution) -> ComponentEstimate:
+def count_phases(
+    separation_of: Callable[[int], Separation], most: int, execution: Execution, *, failures: int = FAILURES
+) -> ComponentEstimate:
     """The largest number of phases whose map is better separated than by chance, 1 if there is none.
 
     Parameters
@@ -134,18 +136,20 @@ def count_phases(separation_of: Callable[[int], Separation], most: int, executio
         Largest number considered.
     execution : Execution
         Progress is reported after every map.
+    failures : int
+        Numbers in a row that fail, after which no more are tried.
 
     Returns
     -------
     ComponentEstimate
         Its curve "separation" has the separation for k = 1, 2, ... (NaN: there is none) and as null what it must
-        exceed. No more are tried after `FAILURES` numbers in a row that fail.
+        exceed.
     """
     ks = np.arange(1, max(1, most) + 1)
     value, null = np.full(len(ks), np.nan), np.full(len(ks), np.nan)
     best = 1
     for k in ks[1:].tolist():
-        if k > best + FAILURES:
+        if k > best + failures:
             break
         found = separation_of(k)
         value[k - 1], null[k - 1] = found.value, found.chance
