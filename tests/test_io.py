@@ -151,6 +151,16 @@ def test_colours_of_16_bits_lose_half_of_them_with_a_note(tmp_path, kind, channe
         assert "16 bits a colour, of which 8 are read" in read_image(tmp_path / name).notes[0]
 
 
+def test_a_picture_that_promises_too_much(tmp_path, image):
+    Picture.fromarray(image).save(tmp_path / "a.png")
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    content[16:24] = struct.pack(">II", 40_000, 30_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(ImageReadError, match=r"a\.png: 30000 x 40000 pixels are more than the file can hold"):
+        read_image(tmp_path / "a.png")
+
+
 def test_a_picture_may_be_large(tmp_path, image, monkeypatch):
     Picture.fromarray(image).save(tmp_path / "a.png")
     monkeypatch.setattr(Picture, "MAX_IMAGE_PIXELS", 100)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.io.signals import Signal
+from stemseg_core.io.arrays import LARGEST_COMPRESSION
+from stemseg_core.io.signals import ImageReadError, Signal
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm")
 #: Modes of Pillow with one value a pixel, and NumPy's types of them.
@@ -37,6 +38,9 @@ def picture_signals(path: Path) -> list[Signal]:
         width, height = picture.size
         frames = getattr(picture, "n_frames", 1)
         dtype = GREY.get(picture.mode, "uint16" if "16" in picture.mode else "uint8")
+        bits = 1 if picture.mode in ("1", "P") else 8
+        if picture.format == "PNG" and width * height * bits / 8 > path.stat().st_size * LARGEST_COMPRESSION:
+            raise ImageReadError(f"{path.name}: {height} x {width} pixels are more than the file can hold")
         colour = not _is_grey(picture)
         notes = (HALVED,) if colour and _has_16_bits(path) else ()
     kind = "stack" if frames > 1 else "colour" if colour else "image"
