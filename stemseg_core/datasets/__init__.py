@@ -1,9 +1,11 @@
 """Simulated atomic-resolution HAADF-STEM images with pixel-exact truth, for demonstration, documentation and tests.
 
-Each function returns an image in electron counts (float32) and its truth. What specimen and microscope share (dose,
+Each function for images returns electron counts (float32) and their truth. What specimen and microscope share (dose,
 pixel size, probe, displacements, thickness, contamination, scan distortions) are the keywords of `Imaging`, and every
-function takes all of them. The truth is distorted with the image. Time is about 0.1 s at 512 x 512 and 0.4 s at
+one of them takes all of these. The truth is distorted with the image. Time is about 0.1 s at 512 x 512 and 0.4 s at
 1024 x 1024, memory about 20 times the image's.
+
+`eels_cube`, `edx_cube` and `scan_4d` make spectral cubes and a scan of patterns, with what they are made of.
 
 Examples
 --------
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from stemseg_core.datasets.cubes import SimulatedCube, edx_cube, eels_cube, scan_4d
 from stemseg_core.datasets.microscope import (
     COPPER,
     GOLD,
@@ -49,9 +52,13 @@ __all__ = [
     "SRTIO3",
     "Crystal",
     "Imaging",
+    "SimulatedCube",
     "crystal_amorphous_vacuum",
+    "edx_cube",
+    "eels_cube",
     "inclined_interface",
     "polycrystal",
+    "scan_4d",
     "single_phase",
     "superlattice",
     "two_phase",
