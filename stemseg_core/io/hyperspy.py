@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from stemseg_core.calibration.axes import Described, calibrated_axis
 from stemseg_core.io.containers import Container, array_at, text_of
 from stemseg_core.io.kinds import layout
+from stemseg_core.io.points import axis_of_points
 from stemseg_core.io.signals import Signal, describe_signal, unreadable
 
 #: Names of data sets without one.
@@ -69,17 +68,10 @@ def _axis_attributes(group: Any, i: int, ndim: int) -> dict[str, Any]:
 
 def _axis(group: Any, i: int, attributes: dict[str, Any]) -> Described:
     """An axis; of one whose points are listed, and may be uneven, the mean distance."""
-    scale, offset = attributes.get("scale"), attributes.get("offset")
-    note = None
-    if scale is None and f"axis-{i}/axis" in group:
-        points = np.asarray(group[f"axis-{i}/axis"], float)
-        if points.size > 1:
-            steps = np.diff(points)
-            scale, offset = float(steps.mean()), float(points[0])
-            if np.ptp(steps) > 0.01 * abs(scale):
-                note = f"axis {text_of(attributes.get('name'))}: its points are uneven; their mean distance is taken"
-    axis, doubt = calibrated_axis(text_of(attributes.get("name")), scale, text_of(attributes.get("units")), offset)
-    return axis, note or doubt
+    name, units = text_of(attributes.get("name")), text_of(attributes.get("units"))
+    if attributes.get("scale") is None and f"axis-{i}/axis" in group:
+        return axis_of_points(name, group[f"axis-{i}/axis"], units)
+    return calibrated_axis(name, attributes.get("scale"), units, attributes.get("offset"))
 
 
 def _metadata(group: Any, part: str, key: str) -> str:

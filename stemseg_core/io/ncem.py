@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from stemseg_core.calibration.axes import Axis, Described, calibrated_axis
+from stemseg_core.calibration.axes import Axis, Described
 from stemseg_core.io.containers import Container, hdf5_container, text_of
 from stemseg_core.io.kinds import IMAGES, Layout, layout
+from stemseg_core.io.points import axis_of_points
 from stemseg_core.io.signals import Signal, describe_signal, unreadable
 
 #: Names of the array of a group, by ncempy, Prismatic and Direct Electron; others count where none of these is there.
@@ -76,7 +77,7 @@ def _array(group: Any) -> Any:
 def _signal(index: int, title: str, container: Container, file: Any, paths: Sequence[str]) -> Signal:
     array = file[paths[0]]
     vectors = [_vector(array.parent, i) for i in range(array.ndim)]
-    axes = [_axis(vector, array.shape[i]) for i, vector in enumerate(vectors)]
+    axes = [_axis(vector) for vector in vectors]
     shape = tuple(array.shape)
     kind = _layout(shape, [axis for axis, _ in axes], file, vectors)
     if len(paths) > 1:  # one array after the other
@@ -115,18 +116,10 @@ def _vector(group: Any, i: int) -> Any:
     return group.get(f"dim{i}" if "dim0" in group else f"dim{i + 1}")
 
 
-def _axis(vector: Any, size: int) -> Described:
+def _axis(vector: Any) -> Described:
     if vector is None:
         return Axis(""), None
-    name, units = text_of(vector.attrs.get("name")), text_of(vector.attrs.get("units"))
-    points = np.asarray(vector)
-    if points.ndim != 1 or points.dtype.kind not in "iuf" or len(points) < 2:
-        return calibrated_axis(name)
-    steps = np.diff(points.astype(float))
-    axis, note = calibrated_axis(name, float(steps.mean()), units, float(points[0]))
-    if len(points) == size and np.ptp(steps) > 0.01 * abs(steps.mean()):
-        note = note or f"axis {name}: its points are uneven; their mean distance is taken"
-    return axis, note
+    return axis_of_points(text_of(vector.attrs.get("name")), vector, text_of(vector.attrs.get("units")))
 
 
 @contextlib.contextmanager
