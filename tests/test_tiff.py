@@ -257,6 +257,21 @@ def test_a_header_that_promises_too_much(tmp_path, compression):
         read_image(path)
 
 
+@pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"byteorder": ">"}])
+def test_pages_in_a_circle(tmp_path, options):
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([IMAGE] * 3), photometric="minisblack", metadata=None, **options)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        first, *_, last = (page.offset for page in tiff.pages)
+        entries, order = len(tiff.pages[-1].tags), tiff.byteorder
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    place, layout = (last + 8 + 20 * entries, "Q") if "bigtiff" in options else (last + 2 + 12 * entries, "I")
+    assert struct.unpack_from(order + layout, content, place) == (0,)
+    struct.pack_into(order + layout, content, place, first)
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(ImageReadError, match=r"a\.tif: expected a TIFF, but page 3 is followed by an earlier one"):
+        read_image(tmp_path / "a.tif")
+
+
 # --- vendors -------------------------------------------------------------------------------------------------------
 
 

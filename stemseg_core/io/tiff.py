@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +32,35 @@ def tiff_signals(path: Path) -> list[Signal]:
     import tifffile
 
     # The stream is ours: tifffile leaves a file it cannot read open.
-    with path.open("rb") as stream, tifffile.TiffFile(stream) as tiff:
-        axes = tiff_axes(path, tiff)
-        imagej = bool(tiff.is_imagej)
-        return [_tiff_signal(path, index, series, axes[index], imagej) for index, series in enumerate(tiff.series)]
+    with path.open("rb") as stream:
+        _check_pages(stream, path.name)
+        stream.seek(0)
+        with tifffile.TiffFile(stream) as tiff:
+            axes, imagej = tiff_axes(path, tiff), bool(tiff.is_imagej)
+            return [_tiff_signal(path, index, series, axes[index], imagej) for index, series in enumerate(tiff.series)]
+
+
+def _check_pages(stream: BinaryIO, name: str) -> None:
+    """Refuse a TIFF whose last page says that an earlier one follows: tifffile would read it without end."""
+    head = stream.read(16)
+    order, big = {b"II": "<", b"MM": ">"}.get(head[:2], ""), b"\x2b" in head[2:4]
+    # offsets and numbers of entries, and bytes of an entry, as BigTIFF and as TIFF have them
+    offset_format, count_format, entry, place = ("Q", "Q", 20, 8) if big else ("I", "H", 12, 4)
+    offset_size, count_size = struct.calcsize(offset_format), struct.calcsize(count_format)
+    following, seen = head[place : place + offset_size], set[int]()
+    while order and len(following) == offset_size:
+        (offset,) = struct.unpack(order + offset_format, following)
+        if offset in seen:
+            raise ImageReadError(f"{name}: expected a TIFF, but page {len(seen)} is followed by an earlier one")
+        if not offset:
+            return
+        seen.add(offset)
+        stream.seek(offset)
+        count = stream.read(count_size)
+        if len(count) < count_size:
+            return
+        stream.seek(offset + count_size + entry * struct.unpack(order + count_format, count)[0])
+        following = stream.read(offset_size)
 
 
 def _tiff_signal(path: Path, index: int, series: Any, axes: Sequence[Described], imagej: bool) -> Signal:
