@@ -55,7 +55,7 @@ def prepared(
         raise ParameterError("`mask` leaves no pixel", mask=kept)
     notes: list[str] = []
     rows = _some(cube.rows(), kept)
-    survey = Survey.of(rows, execution)
+    survey = Survey.of(rows, cube.array.dtype, execution)
     if not survey.finite.all():
         n = int(np.count_nonzero(~survey.finite))
         first = np.unravel_index(np.flatnonzero(kept)[~survey.finite][0], cube.map_shape)
@@ -85,7 +85,7 @@ def _without_faults(
     if cube.n_signal_axes == 1:
         hit = np.zeros(len(kept), bool)
         rows = _some(cube.rows(), kept)
-        again = survey if not hot.any() else Survey.of(rows, execution)
+        again = survey if not hot.any() else Survey.of(rows, cube.array.dtype, execution)
         hit[np.flatnonzero(kept)] = spiky_rows(rows, again, execution)
         if hit.any() and not hit[kept].all():
             kept = kept & ~hit
@@ -111,7 +111,11 @@ def _weights(
                 noise=noise,
             )
         said = ["values are whole numbers, few on average: weighed as counts"] if noise == "auto" else []
-        return Weights.of(rows, execution, counts=True), survey.whole, said
+        if rows.shape == (len(survey.sums), len(survey.mean)):  # nothing was left out since
+            weights = Weights.of_sums(survey.sums, survey.mean * len(survey.sums), counts=True)
+        else:
+            weights = Weights.of(rows, execution, counts=True)
+        return weights, survey.whole, said
     variances = np.asarray(noise, np.float64)
     shape = (*cube.map_shape, *cube.signal_shape)
     if variances.shape not in (cube.signal_shape, shape) or not np.all(variances >= 0):

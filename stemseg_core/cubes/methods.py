@@ -162,10 +162,8 @@ def _of_labels(labels: NDArray[Any], k: int, task: Task) -> Factors:
 
 
 def _cluster_sums_block(block: Array, labels: NDArray[Any], k: int) -> tuple[None, tuple[Array, Array]]:
-    sums = np.zeros((k, block.shape[1]))
-    for label in np.unique(labels):
-        sums[label] = block[labels == label].sum(axis=0, dtype=np.float64)
-    return None, (sums, np.bincount(labels, minlength=k))
+    members = (np.arange(k)[:, np.newaxis] == labels).astype(block.dtype)
+    return None, ((members @ block).astype(np.float64), np.bincount(labels, minlength=k))
 
 
 def _by_estimator(estimator: Any, k: int, task: Task) -> Factors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,8 @@ class Survey:
         Whether all values are whole numbers.
     n_negative : int
         Values below 0.
+    largest : ndarray of shape (d,)
+        Of each column.
     """
 
     sums: NDArray[np.float64]
@@ -52,16 +55,17 @@ class Survey:
     finite: NDArray[np.bool_]
     whole: bool
     n_negative: int
+    largest: NDArray[np.float64]
 
     @classmethod
-    def of(cls, rows: Rows, execution: Execution) -> Survey:
-        """Survey of rows; one pass."""
+    def of(cls, rows: Rows, dtype: np.dtype[Any], execution: Execution) -> Survey:
+        """Survey of rows, which are stored in that type; one pass."""
         sums = np.empty(rows.shape[0])
-        found = execution.run(_survey_block, rows, out=(sums,), stage="survey")
-        n, totals, squares, n_negative, n_broken = found
+        found = execution.run(_survey_block, rows, dtype.kind, out=(sums,), merge=_merged, stage="survey")
+        n, totals, squares, n_negative, n_broken, largest = found
         mean = totals / max(n, 1)
         deviation = np.sqrt(np.maximum(squares / max(n, 1) - mean**2, 0))
-        return cls(sums, mean, deviation, np.isfinite(sums), n_broken == 0, int(n_negative))
+        return cls(sums, mean, deviation, np.isfinite(sums), n_broken == 0, int(n_negative), largest)
 
     @property
     def counts(self) -> bool:
@@ -85,8 +89,11 @@ def spiky_rows(rows: Rows, survey: Survey, execution: Execution) -> NDArray[np.b
     around = maximum_filter(survey.mean, footprint=_beside(), mode="nearest")
     limit = survey.mean + SPIKE_DEVIATIONS * survey.deviation
     narrow = survey.mean > SPIKE / 2 * around  # a line that is as narrow as a spike
-    limit = np.where(narrow | (survey.deviation == 0), np.inf, limit).astype(rows.dtype)
+    limit = np.where(narrow | (survey.deviation == 0), np.inf, limit)
     one_event = 1.0 if survey.whole else 0.0  # of counts, several together among none are a spike, not one
+    limit = np.maximum(limit, SPIKE * one_event).astype(rows.dtype)
+    if (survey.largest <= limit).all():
+        return hit
     execution.run(_spikes_block, rows, limit, one_event, out=(hit,), stage="spikes")
     return hit
 
@@ -109,17 +116,23 @@ def _spikes_block(block: Array, limit: Array, least: float) -> tuple[Partial, No
     return (hit,), None
 
 
-def _survey_block(block: Array) -> tuple[Partial, Partial]:
+def _survey_block(block: Array, kind: str) -> tuple[Partial, Partial]:
     """Sums of rows, NaN where one is not finite; number of finite rows, their column sums and squares, of all values
-    those below 0 and those that are no whole numbers.
+    those below 0 and those that are no whole numbers, and the largest of each column.
     """
-    sums = block.sum(axis=1, dtype=np.float64)
-    finite = np.isfinite(sums)
+    sums = (block @ np.ones(block.shape[1], block.dtype)).astype(np.float64)
+    finite: NDArray[np.bool_] = np.isfinite(sums)
     if not finite.all():
         finite = np.isfinite(block).all(axis=1)
         sums[~finite] = np.nan
         block = block[finite]
-    squares = np.einsum("ij,ij->j", block, block, dtype=np.float64)
-    broken = np.count_nonzero(block != np.rint(block))
-    partial = len(block), block.sum(axis=0, dtype=np.float64), squares, np.count_nonzero(block < 0), broken
-    return (sums,), partial
+    ones = np.ones(len(block), block.dtype)
+    n_negative = np.count_nonzero(block < 0) if kind in "if" else 0
+    n_broken = np.count_nonzero(block != np.rint(block)) if kind == "f" else 0
+    columns = [(ones @ values).astype(np.float64) for values in (block, block * block)]
+    return (sums,), (len(block), *columns, n_negative, n_broken, block.max(axis=0, initial=-np.inf))
+
+
+def _merged(a: Partial, b: Partial) -> Partial:
+    """Two surveys as one."""
+    return (*(x + y for x, y in zip(a[:-1], b[:-1], strict=True)), np.maximum(a[-1], b[-1]))

@@ -216,11 +216,14 @@ def _left(rows: Rows, factors: Factors, execution: Execution) -> _Left:
 def _left_block(block: Array, maps: Array, components: Array, offset: Array) -> tuple[Partial, Partial]:
     left = block - maps @ components
     left -= offset
-    length = np.linalg.norm(block, axis=1)
-    relative = np.divide(np.linalg.norm(left, axis=1), length, out=np.zeros_like(length), where=length > 0)
-    columns = np.einsum("ij,ij->j", left, left, dtype=np.float64)
-    squares = np.einsum("ij,ij->j", block, block, dtype=np.float64)
-    return (relative,), (columns, block.sum(axis=0, dtype=np.float64), squares)
+    length = np.sqrt(np.einsum("ij,ij->i", block, block))
+    relative = np.sqrt(np.einsum("ij,ij->i", left, left))
+    np.divide(relative, length, out=relative, where=length > 0)
+    ones = np.ones(len(block), block.dtype)
+    left *= left
+    columns = ones @ left
+    np.multiply(block, block, out=left)
+    return (relative,), tuple(sums.astype(np.float64) for sums in (columns, ones @ block, ones @ left))
 
 
 def _assembled(

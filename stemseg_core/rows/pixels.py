@@ -64,6 +64,8 @@ class PixelRows(Rows):
         self._features = None if used[self._box].all() else np.flatnonzero(used[self._box].ravel())
         self.shape = (math.prod(self.map_shape), int(used.sum()))
         self.dtype = _dtype(array.dtype, math.prod(self.bins))
+        # Small whole numbers take less time to read and convert than what they become takes to read.
+        self.quick = isinstance(array, np.ndarray) and array.dtype.itemsize <= EXACT_BYTES and max(self.bins) == 1
         row_bytes = max(1, self.shape[1] * self.dtype.itemsize)
         self.block_rows = min(BLOCK_ROWS, 1 << max(0, (BLOCK_BYTES // row_bytes).bit_length() - 1))
         self.n_blocks = -(-self.shape[0] // self.block_rows)

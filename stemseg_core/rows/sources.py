@@ -42,6 +42,8 @@ class Rows(ABC):
     n_blocks : int
     in_memory : bool
         Whether all rows lie in memory.
+    quick : bool
+        Whether to make a block again is as quick as to read it where it was stored.
     sliceable : bool
         Whether neighbouring blocks can be had as one by a slice, without being put together.
     """
@@ -50,6 +52,7 @@ class Rows(ABC):
     dtype: np.dtype[Any]
     n_blocks: int
     in_memory: bool = False
+    quick: bool = False
     sliceable: bool = False
 
     @abstractmethod
@@ -174,7 +177,7 @@ class MaskedRows(Rows):
     def __init__(self, rows: Rows, kept: NDArray[np.bool_]) -> None:
         self.rows, self.kept = rows, kept
         self.shape = (int(kept.sum()), rows.shape[1])
-        self.dtype = rows.dtype
+        self.dtype, self.quick = rows.dtype, rows.quick
         self._numbers = np.cumsum(kept) - 1
         self._blocks = [i for i in range(rows.n_blocks) if kept[rows.index(i)].any()]
         self.n_blocks = len(self._blocks)
@@ -290,7 +293,7 @@ class ClippedRows(Rows):
     """The rows of a source with 0 in the place of what is below."""
 
     def __init__(self, rows: Rows) -> None:
-        self.rows = rows
+        self.rows, self.quick = rows, rows.quick
         self.shape, self.dtype, self.n_blocks = rows.shape, rows.dtype, rows.n_blocks
 
     def index(self, i: int) -> Index:
@@ -335,4 +338,4 @@ def cached(rows: Rows, budget: float) -> Rows:
     Storing a block costs at most as much as making it, and reading it again a fifth (docs/decisions.md): it pays from
     the second or third pass on, never in one. Rows of an array or a memory map are as they are.
     """
-    return rows if rows.in_memory or isinstance(rows, CachedRows) else CachedRows(rows, budget)
+    return rows if rows.in_memory or rows.quick or isinstance(rows, CachedRows) else CachedRows(rows, budget)

@@ -42,14 +42,18 @@ class Weights:
 
     @classmethod
     def of(cls, variances: Rows, execution: Execution, *, counts: bool = False) -> Self:
-        """Of variances (n, d), or of counts, which have the variance of their mean; one pass."""
+        """Of variances (n, d), or of counts; one pass."""
         sums = np.empty(variances.shape[0])
         column_sums, n_negative = execution.run(_sums_block, variances, out=(sums,), stage="noise")
         if n_negative:
             raise ValueError(f"variances and counts must not be negative; {n_negative} of them are")
+        return cls.of_sums(sums, column_sums, counts=counts)
+
+    @classmethod
+    def of_sums(cls, sums: NDArray[np.float64], column_sums: NDArray[np.float64], *, counts: bool = False) -> Self:
+        """Of variances that are known by their sums over rows (n,) and columns (d,), or of counts."""
         if counts:
-            sums += ADDED_EVENTS
-            column_sums = column_sums + ADDED_EVENTS
+            sums, column_sums = sums + ADDED_EVENTS, column_sums + ADDED_EVENTS
         root = float(sums.sum() * column_sums.sum()) ** 0.25 or 1.0
         return cls(_inverse_roots(sums / root), _inverse_roots(column_sums / root))
 
@@ -71,7 +75,7 @@ class WeighedRows(Rows):
     """Rows times `Weights`; nothing is stored."""
 
     def __init__(self, rows: Rows, weights: Weights) -> None:
-        self.rows, self.weights = rows, weights
+        self.rows, self.weights, self.quick = rows, weights, rows.quick
         self.shape, self.dtype, self.n_blocks = rows.shape, rows.dtype, rows.n_blocks
         self._of_rows, self._of_columns = weights.rows.astype(rows.dtype), weights.columns.astype(rows.dtype)
 
