@@ -290,6 +290,17 @@ def test_warnings_are_lines_and_are_kept(path, tmp_path, capsys, monkeypatch):
     assert "did not converge" in json.loads((tmp_path / "out" / "summary.json").read_text())["warnings"]
 
 
+def test_a_data_set_in_a_file(tmp_path, capsys):
+    values = np.random.default_rng(0).random((64, 64))
+    np.savez(tmp_path / "a.npz", image=values, other=np.ones((99, 99)))
+    read = job.Job.read(tmp_path / "a.npz::image")
+    np.testing.assert_array_equal(read.image.data, values)
+    assert (read.path, read.source) == (tmp_path / "a.npz", "a.npz::/image")
+    assert read.sha256 == hashlib.sha256((tmp_path / "a.npz").read_bytes()).hexdigest()
+    assert command("info", f"{tmp_path / 'a.npz'}::image") == 0
+    assert "64 x 64 float64" in capsys.readouterr().out
+
+
 def test_a_diffraction_pattern_is_called_that(tmp_path):
     about = {"imagej": True, "resolution": (50, 50), "metadata": {"unit": "1/nm"}}
     tifffile.imwrite(tmp_path / "a.tif", np.ones((32, 32), np.uint8), **about)
