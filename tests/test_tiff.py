@@ -89,6 +89,7 @@ def test_imagej_with_another_unit_on_y_and_an_origin(tmp_path):
         ("nm", (1e-9, 1e-9), "y and x: 1e+09 nm is no size of a pixel; not used"),
         ("mrad", (50, 50), "axes in mrad: a diffraction pattern or a transform, no image of a specimen"),
         ("", (50, 50), "y and x: a scale of 0.02 has no unit; not used"),
+        ("nm", ((0, 1), (0, 1)), "y and x: a scale of inf nm is no calibration; not used"),
     ],
 )
 def test_what_is_no_calibration_is_noted(tmp_path, unit, resolution, note):
@@ -100,7 +101,7 @@ def test_what_is_no_calibration_is_noted(tmp_path, unit, resolution, note):
 def test_a_scan_of_paper_is_not_calibrated_by_imagej_either(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", IMAGE, imagej=True, resolution=(300, 300), metadata={"unit": "inch"})
     read = read_image(tmp_path / "a.tif")
-    assert (read.pixel_size, read.notes) == (None, ())
+    assert (read.pixel_size, read.notes) == (None, ("y and x: a scale of 0.00333 inch is that of paper; not used",))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,8 +16,8 @@ from xml.etree import ElementTree
 from stemseg_core.calibration.axes import Axis, Described, calibrated_axis
 from stemseg_core.calibration.units import parse_unit
 
-#: (scale, unit, offset) of axes by their letters.
-Scales: TypeAlias = dict[str, tuple[object, object, object]]
+#: Axes by their letters, with what is to be noted on them.
+Scales: TypeAlias = dict[str, Described]
 
 #: Size of a pixel in nm from which on a plain resolution tag describes a sheet of paper (25 400 dots per inch), and is
 #: not used. Twice as much: some scans of paper would be taken for calibrated images.
@@ -59,13 +60,17 @@ def _first_calibrated(letters: str, sources: Iterable[Scales]) -> list[Described
     for scales in sources:
         if not {"X", "Y"} <= scales.keys():
             continue
-        axes = [calibrated_axis(NAMES.get(a, a.lower()), *scales.get(a, (None, None, None))) for a in letters]
+        axes = [scales.get(a, (Axis(_name(a)), None)) for a in letters]
         image = [axes[letters.index(a)] for a in "YX" if a in letters]
         if all(axis.kind not in ("none", "pixel", "unknown") for axis, _ in image):
             return axes
         if failed is None and any(note for _, note in image):
             failed = axes
-    return failed or [(Axis(NAMES.get(a, a.lower())), None) for a in letters]
+    return failed or [(Axis(_name(a)), None) for a in letters]
+
+
+def _name(letter: str) -> str:
+    return NAMES.get(letter, letter.lower())
 
 
 def _ome(xml: str | None, index: int) -> Scales:
@@ -81,7 +86,7 @@ def _ome(xml: str | None, index: int) -> Scales:
         return {}
     about = images[min(index, len(images) - 1)].attrib
     return {
-        a: (about[f"PhysicalSize{a}"], about.get(f"PhysicalSize{a}Unit", "um"), None)
+        a: calibrated_axis(_name(a), about[f"PhysicalSize{a}"], about.get(f"PhysicalSize{a}Unit", "um"))
         for a in "XYZ"
         if f"PhysicalSize{a}" in about
     }
@@ -92,7 +97,7 @@ def _digital_micrograph(page: Any) -> Scales:
     scales: Scales = {}
     for axis, (unit, offset, scale) in DIGITAL_MICROGRAPH.items():
         if scale in page.tags:
-            scales[axis] = (_value(page, scale), _value(page, unit), _value(page, offset))
+            scales[axis] = calibrated_axis(_name(axis), _value(page, scale), _value(page, unit), _value(page, offset))
     return scales
 
 
@@ -106,10 +111,9 @@ def _imagej(tiff: Any) -> Scales:
     found: Scales = {}
     for axis, scale, its_unit in (("Y", y, about.get("yunit", unit)), ("X", x, unit)):
         origin = _float(about.get(f"{axis.lower()}origin"))
-        # an image that was opened as a scan of paper has ImageJ's unit inch
-        found[axis] = _unless_paper(scale, its_unit, -origin * scale)
-    found["Z"] = (about.get("spacing"), about.get("zunit", unit), None)
-    found["T"] = (about.get("finterval"), about.get("tunit", "s"), None)
+        found[axis] = _unless_paper(_name(axis), scale, its_unit, -origin * scale)
+    found["Z"] = calibrated_axis("z", about.get("spacing"), about.get("zunit", unit))
+    found["T"] = calibrated_axis("t", about.get("finterval"), about.get("tunit", "s"))
     return found
 
 
@@ -121,7 +125,9 @@ def _rosetta(path: Path) -> list[Scales]:
         described = file_reader(str(path), lazy=True)
         found: list[Scales] = [
             {
-                ROSETTA[axis["name"]]: (axis.get("scale"), axis.get("units"), axis.get("offset"))
+                ROSETTA[axis["name"]]: calibrated_axis(
+                    _name(ROSETTA[axis["name"]]), axis.get("scale"), axis["units"], axis.get("offset")
+                )
                 for axis in signal["axes"]
                 if axis.get("name") in ROSETTA and axis.get("units")
             }
@@ -141,20 +147,23 @@ def _resolution(page: Any) -> Scales:
     if unit is None or not scales:
         return {}
     small = all(0 < size * parse_unit(unit).factor < LARGEST_SCANNED_PIXEL_NM for size in scales)
-    return {"Y": (scales[0], unit, None), "X": (scales[1], unit, None)} if small else {}
+    return {a: calibrated_axis(_name(a), size, unit) for a, size in zip("YX", scales, strict=True)} if small else {}
 
 
-def _unless_paper(scale: float, unit: object, offset: float) -> tuple[object, object, object]:
+def _unless_paper(name: str, scale: float, unit: object, offset: float) -> Described:
+    """An axis, without a calibration if it is in inches, as ImageJ has it of whatever was opened as a scan of paper."""
     inch = parse_unit("inch").factor
-    paper = parse_unit(unit).factor == inch and scale * inch > LARGEST_SCANNED_PIXEL_NM
-    return (None, None, None) if paper else (scale, unit, offset)
+    if parse_unit(unit).factor == inch and scale * inch > LARGEST_SCANNED_PIXEL_NM:
+        return Axis(name), f"a scale of {scale:.3g} inch is that of paper; not used"
+    return calibrated_axis(name, scale, unit, offset)
 
 
 def _tag_scales(page: Any) -> list[float]:
-    """Unit per pixel, (y, x), of the resolution tags; empty if they are missing or 0."""
+    """Unit per pixel, (y, x), of the resolution tags, infinite where they are 0; empty if they are missing."""
     try:
-        return [page.tags[name].value[1] / page.tags[name].value[0] for name in ("YResolution", "XResolution")]
-    except (AttributeError, KeyError, TypeError, IndexError, ZeroDivisionError):
+        pixels = [page.tags[name].value for name in ("YResolution", "XResolution")]
+        return [units / n if n else math.inf for n, units in pixels]
+    except (AttributeError, KeyError, TypeError, ValueError):
         return []
 
 
