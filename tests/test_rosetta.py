@@ -119,6 +119,24 @@ def test_one_bad_data_set_does_not_sink_the_others(tmp_path, monkeypatch):
     assert "cannot be read" in signals[0].notes[0]
 
 
+def test_what_a_reader_fails_at_is_read_in_pieces(tmp_path, monkeypatch):
+    def read(path, lazy, part=None):
+        if part != "images":
+            raise ValueError(f"bad {part}")
+        return [{"data": IMAGES, "axes": axes_of(IMAGES.shape), "metadata": {}}] * 2
+
+    path = tmp_path / "a.fake"
+    path.write_bytes(b"x")
+    reader = fake_reader(monkeypatch, read, pieces=lambda path: [(path, {"part": p}) for p in ("spectra", "images")])
+    signals = plugin_signals(reader, path)
+    assert [(s.index, s.kind) for s in signals] == [(0, "other"), (1, "image"), (2, "image")]
+    assert "bad spectra" in signals[0].notes[0]
+    np.testing.assert_array_equal(signals[2].frame(0), IMAGES)
+    reader = fake_reader(monkeypatch, read, pieces=lambda path: [(path, {"part": "spectra"})])
+    with pytest.raises(ValueError, match="bad None"):
+        plugin_signals(reader, path)
+
+
 def numbered(names, sizes):
     """Axes of which the first is of navigation."""
     named = enumerate(zip(names, sizes, strict=True))

@@ -198,8 +198,8 @@ def _info(arguments: argparse.Namespace) -> None:
         return
     print(f"{found['file']}: {found['format']}, {plural(len(found['signals']), 'data set')}")
     for s in found["signals"]:
-        kind = WORDS.get(s["kind"], s["kind"])
-        print(f"{'*' if s['taken'] else ' '} {s['index']}: {times(s['shape'])} {s['dtype']}, {kind}, {s['title']!r}")
+        kind, size = WORDS.get(s["kind"], s["kind"]), f"{times(s['shape'])} " if s["shape"] else ""
+        print(f"{'*' if s['taken'] else ' '} {s['index']}: {size}{s['dtype']}, {kind}, {s['title']!r}")
         lines = [", ".join(s["axes"])] if s["axes"] else []
         if s["kind"] in IMAGES:
             lines.append(_calibration_in_words(s))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import glob
 import importlib
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ METRE = 1e9
 Specification = dict[str, Any]
 #: A data set: "data", "axes", "metadata", ...
 Dictionary = dict[str, Any]
+#: A file, and keywords for its reader.
+Piece = tuple[Path, dict[str, Any]]
 
 
 def _check_blockfile(path: Path) -> None:
@@ -64,6 +67,17 @@ def _tia_axes(axes: list[Dictionary]) -> None:
             axis["offset"] = (axis.get("offset") or 0) / METRE**2
 
 
+def _series(path: Path) -> list[Piece]:
+    """Files of the series that an .emi tells of."""
+    found = sorted(path.parent.glob(f"{glob.escape(path.stem)}_[0-9]*.ser")) if path.suffix.lower() == ".emi" else []
+    return [(file, {}) for file in found]
+
+
+def _selections(keyword: str, *values: str) -> Callable[[Path], list[Piece]]:
+    """What a keyword of a reader selects, one after the other."""
+    return lambda path: [(path, {keyword: value}) for value in values]
+
+
 @dataclass(frozen=True)
 class Plugin:
     """What a reader of RosettaSciIO can do, and how it is asked.
@@ -78,6 +92,8 @@ class Plugin:
         Refuses files that it would not survive.
     amend : callable or None
         Corrects the axes (dictionaries) of a data set, in place.
+    pieces : callable or None
+        What can be read apart where the reader fails as a whole, since one bad data set sinks the others.
     growth : float
         Memory that reading as a whole takes, in sizes of the file. Twice as much: larger files are refused.
     """
@@ -86,20 +102,33 @@ class Plugin:
     options: Mapping[str, Any] = field(default_factory=dict)
     check: Callable[[Path], None] | None = None
     amend: Callable[[list[Dictionary]], None] | None = None
-    growth: float = 8.0
+    pieces: Callable[[Path], list[Piece]] | None = None
+    growth: float = 4.0
 
 
-#: By RosettaSciIO's name. What is not here is read lazily, and as a whole if that fails.
+#: By RosettaSciIO's name. What is not here is read lazily, and as a whole if that fails. Growths were measured on its
+#: test files, and are higher where files are compressed.
 PLUGINS = {
-    **dict.fromkeys(("DENS", "Impulse", "MSA", "Protochips"), Plugin(lazy=False)),  # logs and single spectra
-    **dict.fromkeys(("JobinYvon", "Quadstar", "Renishaw", "TriVista", "Hamamatsu"), Plugin(lazy=False)),
-    **dict.fromkeys(("Arina", "DigitalSurf", "Phenom", "netCDF"), Plugin(lazy=False)),
-    "Delmic": Plugin(lazy=False, options={"signal": "all"}, amend=_forwards),
-    "TIA": Plugin(amend=_tia_axes),
+    **dict.fromkeys(("DENS", "Impulse", "MSA", "Protochips"), Plugin(lazy=False, growth=40)),  # texts
+    **dict.fromkeys(("JobinYvon", "Quadstar", "Renishaw", "TriVista", "Hamamatsu"), Plugin(lazy=False, growth=12)),
+    "Arina": Plugin(lazy=False, growth=20),
     "Blockfile": Plugin(check=_check_blockfile),
-    "PantaRhei": Plugin(lazy=_is_stored),  # the bytes of a compressed array come as its values
-    "Topspin": Plugin(lazy=False, options={"show_progressbar": False}),
+    "Bruker": Plugin(pieces=_selections("select_type", "image", "spectrum_image"), growth=200),
+    "Delmic": Plugin(
+        lazy=False,
+        options={"signal": "all"},
+        amend=_forwards,
+        pieces=_selections("signal", "se", "survey", "cl", "anchor"),
+        growth=20,
+    ),
+    "DigitalSurf": Plugin(lazy=False, growth=30),
+    "JEOL": Plugin(growth=400),
+    "PantaRhei": Plugin(lazy=_is_stored, growth=20),  # lazily the bytes of a compressed array come as its values
+    "Phenom": Plugin(lazy=False, growth=70),
+    "TIA": Plugin(amend=_tia_axes, pieces=_series),
     "Tofwerk": Plugin(options={"show_progressbar": False}),
+    "Topspin": Plugin(lazy=False, options={"show_progressbar": False}),
+    "netCDF": Plugin(lazy=False),
 }
 
 
@@ -145,6 +174,24 @@ def microscope_signals(path: Path) -> tuple[str, tuple[Signal, ...]]:
 def plugin_signals(reader: Specification, path: Path, **options: Any) -> list[Signal]:
     """Signals that one reader of RosettaSciIO finds; `options` are for it."""
     plugin = PLUGINS.get(reader["name"], Plugin())
+    try:
+        return _signals(reader, plugin, path, options)
+    except (ImportError, MemoryError):
+        raise
+    except Exception:
+        pieces = plugin.pieces(path) if plugin.pieces is not None and not options else []
+        signals: list[Signal] = []
+        for piece, selected in pieces:
+            try:
+                signals += _signals(reader, plugin, piece, selected)
+            except Exception as error:  # one bad data set does not sink the others
+                signals.append(unreadable(0, " ".join((piece.name, *selected.values())), error))
+        if not any(signal.kind != "other" for signal in signals):
+            raise
+        return [replace(signal, index=i) for i, signal in enumerate(signals)]
+
+
+def _signals(reader: Specification, plugin: Plugin, path: Path, options: Mapping[str, Any]) -> list[Signal]:
     read = functools.partial(_read, reader["api"], path, **{**plugin.options, **options})
     if plugin.check is not None:
         plugin.check(path)
@@ -164,7 +211,7 @@ def plugin_signals(reader: Specification, path: Path, **options: Any) -> list[Si
     if not found:
         raise ImageReadError(f"{path.name}: expected a {reader['name']} file with data, found none in it")
     try:
-        return [_described(path, plugin, i, one, lambda: read(lazy=True)) for i, one in enumerate(found)]
+        return [_described(path, plugin, i, one, lambda: read(lazy=lazy)) for i, one in enumerate(found)]
     finally:
         _close(found)
 

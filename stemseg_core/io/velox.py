@@ -35,11 +35,17 @@ def velox_signals(path: Path) -> list[Signal]:
     emd, container, signals = specification("EMD"), hdf5_container(path), list[Signal]()
     with container() as file:
         held = {name for name, group in file["Data"].items() if len(group)}
-    if "Image" in held:
-        # the frames that were taken with a cube are wanted as well
-        signals += plugin_signals(emd, path, **IMAGES, load_SI_image_stack=True)
-    if "Spectrum" in held:
-        signals += plugin_signals(emd, path, **SPECTRA)
+    # the frames that were taken with a cube are wanted as well
+    wanted: dict[str, dict[str, Any]] = {"Image": {**IMAGES, "load_SI_image_stack": True}, "Spectrum": SPECTRA}
+    for name in [name for name in wanted if name in held]:
+        try:
+            signals += plugin_signals(emd, path, **wanted[name])
+        except ImportError:
+            raise
+        except Exception as error:  # one bad data set does not sink the others
+            if len(held & wanted.keys()) == 1:
+                raise
+            signals.append(unreadable(0, name, error))
     try:
         if "EelsSpectrumImage" in held:
             signals += _eels(container, signals)
