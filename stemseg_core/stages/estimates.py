@@ -105,8 +105,9 @@ class Separation:
         Number of phases of the map, at least 2. Where the map has one phase: the number of phases that would be the
         best separated.
     value : float
-        Distance of the two nearest phases, divided by the standard deviation along the line between them. NaN where a
-        phase has none, since it nowhere fills a window.
+        Distance of the two nearest phases, divided by the standard deviation along the line between them, and by the
+        width of the step from one to the other where that is wider than a sharp boundary. NaN where a phase has none,
+        since it nowhere fills a window.
     chance : float
         The value that maps without phases do not exceed.
 
