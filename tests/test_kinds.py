@@ -130,6 +130,13 @@ def test_arrays_of_three_axes(shape, kind, frame):
     assert (signal.kind, signal.frame_shape) == (kind, frame)
 
 
+def test_five_axes_are_frames_too():
+    values = np.random.default_rng(0).random((2, 3, 4, 5, 6))
+    (signal,) = signals(("a", values))
+    assert (signal.kind, signal.stack_shape) == ("scan", (2, 3, 4))
+    np.testing.assert_array_equal(signal.frame(13), values[1, 0, 1])
+
+
 @pytest.mark.parametrize("dtype", ["f4", "i2", "u1"])
 def test_channels_are_no_frames(dtype):
     values = np.arange(60 * 80 * 2).reshape(60, 80, 2).astype(dtype)

@@ -74,6 +74,8 @@ def test_stacks_and_cubes_of_emd(tmp_path):
     np.testing.assert_array_equal(read_image(path, frame=(1, 2)).data, many[1, 2])
     read = read_image(path, frame=(1, 2))
     assert any("frame 1,2 of 6 frames" in note for note in read.notes)
+    assert read.frame == (1, 2)
+    assert read_image(path, frame=np.int64(5)).frame == read_image(path, frame=[1, 2]).frame == (1, 2)
     for frame in ((2, 0), (0, 3), (0,) * 3, (-1, 0)):
         with pytest.raises(ImageReadError, match="whole number from 0 to 5, or 2 numbers below 2 and 3"):
             read_image(path, frame=frame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +34,8 @@ class Image:
         (y, x) size of a pixel in `units`; None if the file does not tell.
     units : str
     title : str
-    signal, frame : int, int or str
-        What was taken, as in `read_image`; frames are counted in the order of the array.
+    signal, frame : int; int, tuple of int, or "mean"
+        What was taken, as in `read_image`.
     signals : tuple of Signal
         Everything the file holds.
     format : str
@@ -47,7 +48,7 @@ class Image:
     units: str
     title: str
     signal: int
-    frame: int | str
+    frame: int | tuple[int, ...] | str
     signals: tuple[Signal, ...] = field(repr=False)
     format: str
     notes: tuple[str, ...] = ()
@@ -105,8 +106,10 @@ def read_image(
     notes += [taken] if taken else []
     number = _frame_number(path, chosen, frame)
     require_memory(math.prod(chosen.frame_shape) * 8, None, f"{path.name}: the image", "use a smaller image")
+    place = _place(number, chosen)
     if chosen.n_frames > 1:
-        what = "the mean of all" if number == "mean" else f"frame {_place(number, chosen)} of"
+        words = ",".join(map(str, place)) if isinstance(place, tuple) else place
+        what = "the mean of all" if number == "mean" else f"frame {words} of"
         notes.append(f"{FRAMES.get(chosen.kind, 'a stack')}: {what} {chosen.n_frames} frames taken (counted from 0)")
     with reading(path, f"{format_name} data"):
         if number == "mean" and chosen.n_frames > 1:
@@ -118,7 +121,7 @@ def read_image(
             # a copy: the file may be closed, or replaced by the results
             data = np.array(_to_grey(chosen.frame(0 if number == "mean" else number), notes))
     return Image(
-        data, chosen.pixel_size, chosen.units, chosen.title, chosen.index, number, signals, format_name, tuple(notes)
+        data, chosen.pixel_size, chosen.units, chosen.title, chosen.index, place, signals, format_name, tuple(notes)
     )
 
 
@@ -127,12 +130,11 @@ def _frame_number(path: Path, chosen: Signal, frame: object) -> int | Literal["m
     sizes, n = chosen.stack_shape, chosen.n_frames
     if frame is None or frame == "mean":
         return 0 if frame is None else "mean"
-    place = (frame,) if isinstance(frame, int) else frame
-    if isinstance(place, tuple) and all(isinstance(i, int) and i >= 0 for i in place):
-        if len(place) == 1 and place[0] < n:
-            return int(place[0])
-        if len(place) == len(sizes) and all(i < size for i, size in zip(place, sizes, strict=True)):
-            return int(np.ravel_multi_index(place, sizes))
+    place = _whole_numbers(frame)
+    if len(place) == 1 and 0 <= place[0] < n:
+        return place[0]
+    if len(place) == len(sizes) and all(0 <= i < size for i, size in zip(place, sizes, strict=True)):
+        return int(np.ravel_multi_index(place, sizes))
     along = f", or {len(sizes)} numbers below {' and '.join(map(str, sizes))}" if len(sizes) > 1 else ""
     raise ImageReadError(
         f"{path.name}: `frame` must be 'mean' or a whole number from 0 to {n - 1}{along} "
@@ -141,10 +143,19 @@ def _frame_number(path: Path, chosen: Signal, frame: object) -> int | Literal["m
     )
 
 
-def _place(number: int | Literal["mean"], chosen: Signal) -> str:
-    """The place of a frame as it is asked for: one number for each axis of the stack."""
-    sizes = chosen.stack_shape
-    return str(number) if len(sizes) < 2 else ",".join(map(str, np.unravel_index(int(number), sizes)))
+def _whole_numbers(frame: object) -> tuple[int, ...]:
+    """`frame` as whole numbers; none if it is none."""
+    try:
+        return tuple(map(operator.index, frame if isinstance(frame, tuple | list) else (frame,)))
+    except TypeError:
+        return ()
+
+
+def _place(number: int | Literal["mean"], chosen: Signal) -> int | tuple[int, ...] | Literal["mean"]:
+    """A frame as it is asked for: one number for each axis of a stack of several."""
+    if number == "mean" or len(chosen.stack_shape) < 2:
+        return number
+    return tuple(map(int, np.unravel_index(number, chosen.stack_shape)))
 
 
 def _to_grey(data: NDArray[Any], notes: list[str]) -> NDArray[Any]:

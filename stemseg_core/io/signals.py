@@ -97,7 +97,7 @@ class Signal:
 def array_signal(index: int, title: str, shape: Shape, dtype: np.dtype[Any], opened: Open) -> Signal:
     """Describe an array without axes.
 
-    2-D is an image, 3-D a stack, 4-D a scan of patterns. Up to four numbers along the last of three axes are not the
+    2-D is an image, 3-D a stack, more a scan of patterns. Up to four numbers along the last of three axes are not the
     side of an image but its channels: colours, if there are three or four of unsigned whole numbers, else a stack.
     Three axes of which the first two alone are alike are a cube: a map that is square, and a spectrum for each pixel.
     """
@@ -113,11 +113,8 @@ def array_signal(index: int, title: str, shape: Shape, dtype: np.dtype[Any], ope
     if not channels and len(shape) == 3 and shape[0] == shape[1] != shape[2] and shape[0] > 4:
         cube = describe_signal(index, title, shape, dtype, layout=Layout("cube", (0, 1)), opened=opened)
         return replace(cube, notes=(*cube.notes, "its first two axes are alike: taken for a map of spectra"))
-    if len(shape) in (2, 3, 4):
-        image_axes = (0, 1) if channels else (len(shape) - 2, len(shape) - 1)
-        kind = {2: "image", 3: "stack", 4: "scan"}[len(shape)]
-    else:
-        image_axes, kind = None, "spectra" if len(shape) == 1 else "other"
+    image_axes = None if len(shape) < 2 else (0, 1) if channels else (len(shape) - 2, len(shape) - 1)
+    kind = ("other", "spectra", "image", "stack", "scan")[min(len(shape), 4)]
     return describe_signal(index, title, shape, dtype, layout=Layout(kind, image_axes), opened=opened)
 
 
