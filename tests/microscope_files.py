@@ -79,7 +79,7 @@ def emd(path, data, dims, group="data/image", versions=(0, 2)):
         held["data"] = data
         for i, ((name, step, units), n) in enumerate(zip(dims, np.shape(data), strict=True), start=1):
             dim = held.create_dataset(f"dim{i}", data=np.arange(n) * step)
-            dim.attrs["name"], dim.attrs["units"] = np.bytes_(name), np.bytes_(units)
+            dim.attrs["name"], dim.attrs["units"] = np.bytes_(name.encode()), np.bytes_(units.encode())
     return path
 
 

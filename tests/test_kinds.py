@@ -110,6 +110,8 @@ def test_what_was_taken_is_said():
     note = others(choose_signal(Path("a.emd"), found, None), found)
     assert note == "taken: signal 1, 'HAADF'; others there are: 0: O"
     assert others(found[0], found[:1]) is None
+    same = signals(("a", U1), ("a", U2))
+    assert others(same[1], same) == "taken: signal 1, 'a'; others there are: 0: a (8 x 9 uint8)"
 
 
 def test_cubes_and_scans_are_refused_unless_a_frame_is_asked_for():
@@ -128,6 +130,38 @@ def test_arrays_of_three_axes(shape, kind, frame):
     values = np.zeros(shape, np.float32)
     signal = array_signal(0, "a", shape, values.dtype, lambda: contextlib.nullcontext(values))
     assert (signal.kind, signal.frame_shape) == (kind, frame)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "frame_shape"),
+    [
+        ((60, 80), "image", (60, 80)),
+        ((60, 1), "image", (60, 1)),
+        ((1, 1, 60, 80), "image", (60, 80)),
+        ((60, 80, 1, 1), "image", (60, 80)),
+        ((1, 6, 60, 80), "stack", (60, 80)),
+        ((6, 60, 80), "stack", (60, 80)),
+        ((5, 224, 1312), "stack", (224, 1312)),
+        ((60, 80, 2), "stack", (60, 80)),
+        ((4, 60, 80), "stack", (60, 80)),
+        ((60, 80, 5), "cube", (60, 80)),
+        ((95, 95, 156), "cube", (95, 95)),
+        ((3, 3, 20), "stack", (3, 20)),
+        ((7, 7, 7), "stack", (7, 7)),
+        ((2, 3, 60, 80), "scan", (60, 80)),
+        ((9,), "spectra", ()),
+        ((1, 1, 1), "image", (1, 1)),
+        ((), "other", ()),
+        ((0, 5), "other", ()),
+    ],
+)
+def test_arrays_without_axes(shape, kind, frame_shape):
+    values = np.random.default_rng(0).random(shape)
+    (signal,) = signals(("a", values))
+    assert (signal.kind, signal.frame_shape) == (kind, frame_shape)
+    if signal.n_frames:
+        assert signal.frame(signal.n_frames - 1).shape == frame_shape
+        assert signal.n_frames * np.prod(frame_shape) == values.size
 
 
 def test_five_axes_are_frames_too():

@@ -159,5 +159,5 @@ def test_a_folder_of_zarr_needs_zarr(tmp_path, monkeypatch):
 def test_text_of():
     for value in ("nm", b"nm", np.bytes_(b"nm"), np.array("nm"), np.array([b"nm"])):
         assert text_of(value) == "nm"
-    for value in (None, "_None_", 3, np.arange(3)):
+    for value in (None, "_None_", "<undefined>", 3, np.arange(3)):
         assert text_of(value) == ""

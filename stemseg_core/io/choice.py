@@ -80,7 +80,9 @@ def others(chosen: Signal, signals: Sequence[Signal]) -> str | None:
     rest = [s for s in signals if s.index != chosen.index and s.n_frames]
     if not rest:
         return None
-    listed = ", ".join(f"{s.index}: {s.title}" for s in rest[:5]) + (", ..." if len(rest) > 5 else "")
+    alike = any(s.title == chosen.title for s in rest)  # then titles do not tell
+    words = [f"{s.index}: {s.title}" + (f" ({_sizes(s)} {s.dtype})" if alike else "") for s in rest[:5]]
+    listed = ", ".join(words) + (", ..." if len(rest) > 5 else "")
     return f"taken: signal {chosen.index}, {chosen.title!r}; others there are: {listed}"
 
 

@@ -84,9 +84,9 @@ def members(group: Any) -> list[Any]:
 
 
 def text_of(value: Any) -> str:
-    """An attribute as text, whatever string type it was stored as; "" for none and for HyperSpy's ``_None_``."""
+    """An attribute as text, whatever string type it was stored as; "" for none and for what HyperSpy calls so."""
     if isinstance(value, np.ndarray):
         value = value.item() if value.size == 1 else None
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
-    return value if isinstance(value, str) and value != "_None_" else ""
+    return value if isinstance(value, str) and value not in ("_None_", "<undefined>") else ""

@@ -16,6 +16,9 @@ from stemseg_core.calibration.axes import Axis, Described, image_calibration, is
 from stemseg_core.io.kinds import Layout
 from stemseg_core.system.errors import Message
 
+#: How much longer than the last axis of an array the two others are, if it is one of spectra and not of frames. Twice
+#: as much: narrow stacks of strips remain stacks, and so do maps of more channels.
+CHANNELS = 8
 Shape: TypeAlias = Sequence[int]
 #: Opens an array, lazily; closes its file at the end.
 Open: TypeAlias = Callable[[], AbstractContextManager[Any]]
@@ -97,25 +100,30 @@ class Signal:
 def array_signal(index: int, title: str, shape: Shape, dtype: np.dtype[Any], opened: Open) -> Signal:
     """Describe an array without axes.
 
-    2-D is an image, 3-D a stack, more a scan of patterns. Up to four numbers along the last of three axes are not the
-    side of an image but its channels: colours, if there are three or four of unsigned whole numbers, else a stack.
-    Three axes of which the first two alone are alike are a cube: a map that is square, and a spectrum for each pixel.
+    2-D is an image, 3-D a stack, more a scan of patterns; axes of one point do not count. Up to four numbers along the
+    last of three axes are not the side of an image but its channels: colours, if there are three or four of unsigned
+    whole numbers, else a stack. A last axis that is much shorter than the others, and the third beside two that are
+    alike, is one of spectra.
     """
-    channels = len(shape) == 3 and shape[2] <= 4 < min(shape[:2])
-    if channels and shape[2] in (3, 4) and dtype.kind == "u":
-        plane = (int(shape[0]), int(shape[1]))
+    sides = [i for i, n in enumerate(shape) if n > 1]
+    sides = sides if len(sides) > 1 else list(range(len(shape)))[-2:]
+    *_, a, b, c = (0, 0, 0, *(shape[i] for i in sides))
+    kind = ("other", "spectra", "image", "stack", "scan")[min(len(sides), 4)]
+    channels = kind == "stack" and c <= 4 < min(a, b)
+    if channels and c > 2 and len(shape) == 3 and dtype.kind == "u":
+        plane = (int(a), int(b))
 
         def colours(_: int) -> NDArray[Any]:
             with opened() as array:
                 return np.array(array[()])
 
         return Signal(index, title, plane, str(dtype), "colour", 1, plane, colours)
-    if not channels and len(shape) == 3 and shape[0] == shape[1] != shape[2] and shape[0] > 4:
-        cube = describe_signal(index, title, shape, dtype, layout=Layout("cube", (0, 1)), opened=opened)
-        return replace(cube, notes=(*cube.notes, "its first two axes are alike: taken for a map of spectra"))
-    image_axes = None if len(shape) < 2 else (0, 1) if channels else (len(shape) - 2, len(shape) - 1)
-    kind = ("other", "spectra", "image", "stack", "scan")[min(len(shape), 4)]
-    return describe_signal(index, title, shape, dtype, layout=Layout(kind, image_axes), opened=opened)
+    cube = kind == "stack" and not channels and (a == b != c or CHANNELS * c <= min(a, b)) and min(a, b) > 4
+    image_axes = (sides[-3], sides[-2]) if channels or cube else (sides[-2], sides[-1]) if len(shape) > 1 else None
+    layout = Layout("cube" if cube else kind, image_axes)
+    signal = describe_signal(index, title, shape, dtype, layout=layout, opened=opened)
+    guess = ("its axes are not named: the last is taken for that of spectra",) if cube else ()
+    return replace(signal, notes=(*signal.notes, *guess))
 
 
 def describe_signal(
