@@ -1,4 +1,4 @@
-"""MATLAB's .mat files: up to version 7 by SciPy, 7.3, which are HDF5, by h5py; arrays as MATLAB shows them."""
+"""MATLAB's .mat files of all versions, of which 7.3 is HDF5: arrays as MATLAB shows them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from stemseg_core.io.arrays import LARGEST_COMPRESSION
 from stemseg_core.io.containers import hdf5_container, members
 from stemseg_core.io.kinds import Layout
+from stemseg_core.io.mat5 import Variable, is_version_5, values, variables
 from stemseg_core.io.plain import arrays_of
 from stemseg_core.io.signals import ImageReadError, Signal, array_signal, describe_signal, unreadable
 from stemseg_core.system.memory import require_memory
@@ -24,45 +25,50 @@ MAT_SUFFIX = ".mat"
 #: Bytes of the largest file whose structures are looked into, for which they are read. Twice as many: describing such
 #: a file takes as much longer.
 LARGEST_OF_STRUCTURES = 200_000_000
-#: NumPy's types of MATLAB's classes of arrays.
-CLASSES = {
-    "double": "f8",
-    "single": "f4",
-    "logical": "?",
-    **{f"{sign}int{bits}": f"{sign or 'i'}{bits // 8}" for sign in ("u", "") for bits in (8, 16, 32, 64)},
-}
 
 
 def mat_signals(path: Path) -> list[Signal]:
     """Signals of a .mat file of version 4 to 7: its arrays, and those in its structures, by their paths."""
-    from scipy.io import whosmat
-
+    if not is_version_5(path):
+        return _version_4(path)
     signals: list[Signal] = []
-    for name, shape, kind in whosmat(str(path)):
-        if kind == "struct" and path.stat().st_size <= LARGEST_OF_STRUCTURES:
-            with _loaded(path, name, path.stat().st_size) as structure:
-                for inside, array in _fields(structure, name):
-                    opened = functools.partial(_loaded, path, inside, array.nbytes)
-                    signals.append(_signal(len(signals), inside, array.shape, array.dtype, opened))
-            continue
-        if kind not in CLASSES:
-            signals.append(unreadable(len(signals), name, TypeError(f"a {kind} of MATLAB, no array of numbers")))
-            continue
-        dtype = np.dtype(CLASSES[kind])
-        size = math.prod(shape) * dtype.itemsize
-        if size > path.stat().st_size * LARGEST_COMPRESSION:
-            raise ImageReadError(f"{path.name}: array {name!r} promises more data than the file can hold")
-        signals.append(_signal(len(signals), name, shape, dtype, functools.partial(_loaded, path, name, size)))
+    for variable in variables(path, LARGEST_OF_STRUCTURES):
+        if variable.kind != "numbers":
+            signals.append(unreadable(len(signals), variable.path, TypeError(f"a {variable.kind} of MATLAB")))
+        elif variable.nbytes > variable.place[1] * (LARGEST_COMPRESSION if variable.compressed else 1):
+            raise ImageReadError(f"{path.name}: array {variable.path!r} promises more data than the file can hold")
+        elif math.prod(variable.shape) > 1:
+            dtype = np.dtype("c16" if variable.complex else variable.dtype)
+            opened = functools.partial(_values, path, variable)
+            signals.append(_signal(len(signals), variable.path, variable.shape, dtype, opened))
     return signals
 
 
-def _fields(structure: NDArray[Any], name: str) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Numeric arrays of more than one value in a structure and in those in it, by their paths."""
-    if structure.dtype.names and structure.size == 1:
-        for field in structure.dtype.names:
-            yield from _fields(np.asarray(structure[field].item()), f"{name}/{field}")
-    elif structure.dtype.kind in "biufc" and structure.size > 1:
-        yield name, structure
+@contextlib.contextmanager
+def _values(path: Path, variable: Variable) -> Iterator[NDArray[Any]]:
+    if variable.compressed or variable.dtype != variable.stored:
+        needed = math.prod(variable.shape) * 8 + variable.nbytes
+        require_memory(needed, None, f"{path.name}: array {variable.path}", "save it without compression: save -v6")
+    yield values(path, variable)
+
+
+def _version_4(path: Path) -> list[Signal]:
+    """Signals of a file of version 4, which has no compression and no structures, by SciPy."""
+    from scipy.io import whosmat
+
+    signals: list[Signal] = []
+    for name, shape, _ in whosmat(str(path)):
+        if math.prod(shape) > path.stat().st_size:
+            raise ImageReadError(f"{path.name}: array {name!r} promises more data than the file can hold")
+        signals.append(_signal(len(signals), name, shape, np.dtype(float), functools.partial(_loaded, path, name)))
+    return signals
+
+
+@contextlib.contextmanager
+def _loaded(path: Path, name: str) -> Iterator[NDArray[Any]]:
+    from scipy.io import loadmat
+
+    yield loadmat(str(path), variable_names=[name])[name]
 
 
 def is_mat(file: Any) -> bool:
@@ -100,18 +106,6 @@ def _signal(index: int, name: str, shape: Sequence[int], dtype: np.dtype[Any], o
     if len(shape) == 2 and min(shape) == 1:  # MATLAB has no arrays of fewer than two axes
         return describe_signal(index, name, shape, dtype, layout=Layout("spectra", None), opened=opened)
     return array_signal(index, name, shape, dtype, opened)
-
-
-@contextlib.contextmanager
-def _loaded(path: Path, name: str, size: int) -> Iterator[NDArray[Any]]:
-    from scipy.io import loadmat
-
-    require_memory(size, None, f"{path.name}: array {name}", "save it in parts, or as version 7.3")
-    name, *fields = name.split("/")
-    array = loadmat(str(path), variable_names=[name])[name]
-    for field in fields:
-        array = np.asarray(array[field].item())
-    yield array
 
 
 class Reversed:
