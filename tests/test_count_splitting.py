@@ -5,7 +5,7 @@ import pytest
 
 from stemseg_core.rows.blocks import stored
 from stemseg_core.rows.sources import ArrayRows
-from stemseg_core.stages.count_splitting import DEVIATIONS, ThinnedRows, split_counts
+from stemseg_core.stages.count_splitting import DEVIATIONS, OverdispersedError, ThinnedRows, split_counts
 from stemseg_core.system.execution import Execution
 
 
@@ -51,3 +51,27 @@ def test_threads_and_seed():
     one, two = (split_counts(X, 8, 5, Execution(n_threads=n)).to_dict() for n in (1, 2))
     assert one == two
     assert split_counts(X, 8, 6, Execution()).to_dict() != one
+
+
+@pytest.mark.parametrize("gain", [2, 10])
+def test_counts_times_a_gain_are_refused(gain):
+    """Their halves are not independent: every direction of the noise would be a component."""
+    with pytest.raises(OverdispersedError, match="times as much as counts do"):
+        split_counts(ArrayRows(gain * mixtures(2, 40, 0)), 10, 0, Execution())
+
+
+def test_patterns_that_differ_by_place_are_no_reason_to_refuse():
+    """Where the variance is no number of the row times one of the column, the statistic still has unit variance."""
+    rng = np.random.default_rng(0)
+    patterns = rng.gamma(0.05, size=(3, 200))
+    X = rng.poisson((300 * patterns / patterns.sum(axis=1, keepdims=True))[np.arange(1500) % 3])
+    found = split_counts(ArrayRows(X), 12, 0, Execution())
+    assert found.n_components == 3
+    assert 0.6 < found.curves["counts"].value[3:].std() < 1.5
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (12, 40), (40, 3)])
+def test_small_tables(shape):
+    for seed in range(10):
+        X = ArrayRows(np.random.default_rng(seed).poisson(5.0, shape))
+        assert split_counts(X, 10, seed, Execution()).n_components == 1

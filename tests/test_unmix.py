@@ -156,6 +156,21 @@ def test_number_of_components_of_other_values():
     assert result.estimate.method == "scree"
 
 
+def test_number_of_components_of_counts_times_a_gain():
+    result = unmix(counts(300) * 3, "auto")
+    assert result.estimate.method == "scree"
+    assert len(result.components) == 3
+    assert any("times as much as counts do" in note for note in result.notes), result.notes
+
+
+def test_more_components_than_are_looked_for():
+    cube = counts(600, k=4, channels=300).astype(np.int64)
+    smoothed = sum(np.roll(cube, (i, j), (0, 1)) for i in range(2) for j in range(2))
+    result = unmix(smoothed, "auto", method="svd")
+    assert len(result.components) == 16
+    assert any("16 components or more" in note for note in result.notes)
+
+
 # Noise.
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.cubes.cube import Cube
-from stemseg_core.cubes.survey import Survey, hot_channels, spiky_rows
+from stemseg_core.cubes.faults import hot_channels, spiky_rows
+from stemseg_core.cubes.survey import Survey
 from stemseg_core.rows.sources import MaskedRows, Rows
 from stemseg_core.rows.weights import Weights
 from stemseg_core.system.errors import ParameterError
@@ -76,20 +77,17 @@ def _without_faults(
     cube: Cube, kept: NDArray[np.bool_], survey: Survey, execution: Execution
 ) -> tuple[Cube, NDArray[np.bool_], list[str]]:
     notes = []
-    mean = np.zeros(cube.signal_shape)
-    mean[cube.channels] = survey.mean
-    hot = hot_channels(mean) & cube.channels
+    hot = hot_channels(_some(cube.rows(), kept), survey, cube.channels, execution)
     if hot.any():
+        survey = survey.of_columns(~hot[cube.channels])
         cube = cube.without(hot)
         notes.append(f"{_count(hot, 'channel')} far above all neighbours: left out as hot")
-    if cube.n_signal_axes == 1:
-        hit = np.zeros(len(kept), bool)
-        rows = _some(cube.rows(), kept)
-        again = survey if not hot.any() else Survey.of(rows, cube.array.dtype, execution)
-        hit[np.flatnonzero(kept)] = spiky_rows(rows, again, execution)
-        if hit.any() and not hit[kept].all():
-            kept = kept & ~hit
-            notes.append(f"{_count(hit.reshape(cube.map_shape), 'pixel')} with a spike in the spectrum: left out")
+    hit = np.zeros(len(kept), bool)
+    hit[np.flatnonzero(kept)] = spiky_rows(_some(cube.rows(), kept), survey, cube.channels, execution)
+    if hit.any() and not hit[kept].all():
+        kept = kept & ~hit
+        what = "spectrum" if cube.n_signal_axes == 1 else "pattern"
+        notes.append(f"{_count(hit.reshape(cube.map_shape), 'pixel')} with a spike in the {what}: left out")
     return cube, kept, notes
 
 

@@ -16,7 +16,7 @@ from stemseg_core.rows.base import check_whole
 from stemseg_core.rows.blocks import stored
 from stemseg_core.rows.pixels import box_of
 from stemseg_core.rows.sources import ClippedRows, Numbered, Rows
-from stemseg_core.stages.count_splitting import split_counts
+from stemseg_core.stages.count_splitting import OverdispersedError, split_counts
 from stemseg_core.stages.eigenvalue_criteria import SingularValues, scree
 from stemseg_core.stages.estimates import ComponentEstimate
 from stemseg_core.system.docs import shared_docs
@@ -134,7 +134,7 @@ def unmix(
     kept = ~checked_mask(mask, "mask", given.map_shape).ravel()
     with one_blas_thread():
         data = prepared(given, kept, noise, execution, invalid=invalid, exclude=faults == "exclude")
-        estimate = _estimate(data, seed, execution) if n_components == "auto" else None
+        estimate, said = _estimate(data, seed, execution) if n_components == "auto" else (None, ())
         k = int(n_components) if estimate is None else estimate.n_components
         if k > min(data.rows.shape):
             n, d = data.rows.shape
@@ -142,7 +142,7 @@ def unmix(
                 f"`n_components` must be at most {min(n, d)}, the smaller of {n} pixels and {d} channels; got {k}",
                 n_components=k,
             )
-        way, rows, notes = method_of(method), data.rows, data.notes
+        way, rows, notes = method_of(method), data.rows, (*data.notes, *said)
         if way.positive and data.n_negative:
             rows = ClippedRows(rows)
             notes = (*notes, f"{data.n_negative} values below 0 were taken as 0")
@@ -170,15 +170,30 @@ def _check_words(n_components: Any, method: Any, invalid: Any, faults: Any) -> N
         raise ParameterError(f"`faults` must be 'exclude' or 'keep', got {faults!r}", faults=faults)
 
 
-def _estimate(data: Data, seed: int, execution: Execution) -> ComponentEstimate:
-    """How many components there are: of counts by their halves, of others by "scree"."""
+def _estimate(data: Data, seed: int, execution: Execution) -> tuple[ComponentEstimate, tuple[str, ...]]:
+    """How many components there are, of counts by their halves, else by "scree"; and what should be known of it."""
+    notes: tuple[str, ...] = ()
     if data.counts:
-        return split_counts(data.rows, MOST_COMPONENTS, seed, execution)
+        try:
+            estimate = split_counts(data.rows, MOST_COMPONENTS, seed, execution)
+        except OverdispersedError as error:
+            notes = (f"number of components by scree: {error}",)
+        else:
+            return estimate, _at_the_limit(estimate)
     rows = Task(data.rows, data.weights, seed, execution).weighed()[0]
     sample = Numbered(rows.sample(max(LEAST_SAMPLE, SAMPLE_VALUES // rows.shape[1])))
     execution.require(4 * 8 * sample.shape[0] * sample.shape[1], "the number of components", "give it, or bin the cube")
     curve = scree(SingularValues(stored(sample, execution), MOST_COMPONENTS, seed))
-    return ComponentEstimate(curve.n_components, "scree", {"scree": curve})
+    estimate = ComponentEstimate(curve.n_components, "scree", {"scree": curve})
+    return estimate, (*notes, *_at_the_limit(estimate))
+
+
+def _at_the_limit(estimate: ComponentEstimate) -> tuple[str, ...]:
+    if estimate.n_components < MOST_COMPONENTS:
+        return ()
+    return (
+        f"{MOST_COMPONENTS} components or more: noise of neighbours may be alike, as after smoothing; better give it",
+    )
 
 
 def _ordered(factors: Factors, method: Any) -> Factors:
