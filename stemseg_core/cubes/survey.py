@@ -72,7 +72,7 @@ def _survey_block(block: Array, kind: str) -> tuple[Partial, Partial]:
     sums = (block @ np.ones(block.shape[1], block.dtype)).astype(np.float64)
     finite: Any = np.isfinite(sums)
     if not finite.all():
-        finite = np.isfinite(block).all(axis=1)
+        finite = np.asarray(np.isfinite(block).all(axis=1))
         sums[~finite] = np.nan
         block = block[finite]
     ones = np.ones(len(block), block.dtype)
