@@ -14,7 +14,8 @@ from stemseg_core.io import write_tiff
 
 IMAGE = np.arange(24 * 20, dtype=np.uint16).reshape(24, 20)
 #: Data that are no images, which some of the files have as well.
-CUBE, SCAN = np.zeros((4, 5, 9), np.float32), np.zeros((3, 4, 6, 6), np.float32)
+CUBE = np.arange(4 * 5 * 9, dtype=np.float32).reshape(4, 5, 9)
+SCAN = np.arange(3 * 4 * 6 * 6, dtype=np.float32).reshape(3, 4, 6, 6)
 NM = [{"offset": 0.0, "scale": 0.02, "units": "nm"}] * 2
 EV, MRAD = [{"offset": 400.0, "scale": 0.5, "units": "eV"}], [{"offset": 0.0, "scale": 1.0, "units": "mrad"}] * 2
 

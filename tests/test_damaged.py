@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_files import BYTES, HDF5, IMAGE
+from small_files import BYTES, CUBE, HDF5, IMAGE, SCAN
 
-from stemseg_core.io import ImageReadError, read_image, read_signals
+from stemseg_core.io import ImageReadError, open_cube, read_image, read_signals
 
 MADE = {}
 ANY_FILE = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
@@ -38,6 +38,21 @@ def test_undamaged_files_are_read(tmp_path, name):
     expected = {"nsid.h5": IMAGE.T, "palette.tif": IMAGE.astype(np.uint8)}.get(name, IMAGE)
     np.testing.assert_array_equal(read.data, expected)
     assert (read.pixel_size is not None) == (name.partition(".")[0] in CALIBRATED)
+
+
+@pytest.mark.parametrize(
+    ("name", "cube"),
+    [("swift.nhdf", CUBE), ("py4dstem.h5", SCAN), ("nsid.h5", CUBE), ("usid.h5", CUBE), ("matlab73.mat", CUBE)],
+)
+def test_cubes_are_read_in_rows(tmp_path, name, cube):
+    (tmp_path / name).write_bytes(MADE[name])
+    with open_cube(tmp_path / name) as file:
+        rows = file.cube.rows()
+        read = rows.reader()
+        found = np.concatenate([read(i) for i in range(rows.n_blocks)])
+        if name == "nsid.h5":  # stored as (x, y, energy)
+            found = found.reshape(5, 4, 9).transpose(1, 0, 2).reshape(20, 9)
+        np.testing.assert_array_equal(found, cube.reshape(len(found), -1))
 
 
 CALIBRATED = ("imagej", "image", "swift", "ncem", "py4dstem", "nsid", "usid", "plain")
