@@ -34,15 +34,15 @@ def plain(tmp_path):
         file["group/data"], file["group/larger"] = IMAGE, RANDOM.random((40, 50))
         file["vector"], file["number"], file["text"] = np.arange(4), 3.0, "abc"
         file["loop"] = file["group"]
-        file["nowhere"] = h5py.SoftLink("/gone")
+        file["nowhere"], file["link"] = h5py.SoftLink("/gone"), h5py.SoftLink("/group/data")
     return tmp_path / "a.h5"
 
 
-@pytest.mark.parametrize("inside", ["/group/data", "group/data", "/group/data/"])
+@pytest.mark.parametrize("inside", ["/group/data", "group/data", "/group/data/", "link"])
 def test_an_array_is_taken_by_its_path(plain, inside):
     read = read_image(f"{plain}::{inside}")
     np.testing.assert_array_equal(read.data, IMAGE)
-    assert (read.title, read.format, len(read.signals)) == ("group/data", "HDF5", 1)
+    assert (read.title, read.format, len(read.signals)) == (inside.strip("/"), "HDF5", 1)
 
 
 def test_a_path_into_a_file_of_a_known_format(tmp_path):
