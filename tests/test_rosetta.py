@@ -1,6 +1,7 @@
 """Formats read by RosettaSciIO (rosetta), finished as by HyperSpy (posed), with Velox (velox), quietly (reading)."""
 
 import contextlib
+import importlib
 import io
 import logging
 import os
@@ -21,6 +22,8 @@ from stemseg_core.io.posed import posed
 from stemseg_core.io.reading import missing_package, reading
 from stemseg_core.io.rosetta import PLUGINS, Plugin, plugin_signals, specification, specifications
 
+REAL = Path(os.environ.get("STEMSEG_DATA", Path(__file__).parents[2] / "shared" / "data")) / "formats"
+
 
 @pytest.mark.parametrize(("name", "plugin", "data", "axes", "kind"), MADE, ids=[made[0] for made in MADE])
 def test_lazily_and_as_a_whole_the_same_values(tmp_path, name, plugin, data, axes, kind):
@@ -38,6 +41,29 @@ def test_lazily_and_as_a_whole_the_same_values(tmp_path, name, plugin, data, axe
             read_image(path)
         whole = np.moveaxis(data, -1, 0) if kind == "cube" else data.reshape(-1, *data.shape[-2:])
         np.testing.assert_array_equal(read_image(path, frame=3).data, whole[3])
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the folder of real microscope files is not here")
+def test_real_files_lazily_and_as_a_whole():
+    """Every data set of every real file that RosettaSciIO reads."""
+    compared = 0
+    for path in sorted(REAL.iterdir()):
+        suffix = path.suffix.lower().removeprefix(".")
+        for reader in specifications():
+            if suffix not in map(str.lower, reader["file_extensions"]) or reader["name"] in ("TIFF", "EMD", "USID"):
+                continue
+            try:
+                with reading(path, "data"):
+                    signals = plugin_signals(reader, path)
+                    options = PLUGINS.get(reader["name"], Plugin()).options
+                    eager = importlib.import_module(reader["api"]).file_reader(str(path), lazy=False, **options)
+            except ImageReadError:  # of another format, or without the package that it needs
+                continue
+            for signal, whole in zip(signals, map(posed, eager), strict=True):
+                with reading(path, "data"), signal.open() as array:
+                    np.testing.assert_array_equal(np.asarray(array), whole.data)
+                compared += 1
+    assert compared > 15
 
 
 def test_an_array_that_is_not_compressed_is_read_lazily(tmp_path):
@@ -186,15 +212,23 @@ def test_velox_image_that_is_meant_and_its_frames(tmp_path):
     np.testing.assert_allclose(read_image(path, frame="mean").data, frames.mean(axis=0))
 
 
-def test_velox_cube_is_described_without_being_decoded(tmp_path):
+def test_velox_cube_is_described_without_being_decoded(tmp_path, monkeypatch):
     pytest.importorskip("sparse")
     frames = np.random.default_rng(0).integers(0, 99, (2, 4, 5)).astype(np.uint16)
     path = velox(tmp_path / "a.emd", {"HAADF": frames}, cube_channels=16)
+    monkeypatch.setattr("stemseg_core.io.velox.CUBES", {"select_type": "none that there is"})
     _, (image, cube) = read_signals(path)
     assert (image.kind, image.n_frames) == ("stack", 2)
     np.testing.assert_array_equal(read_image(path, frame=1).data, frames[1])
     assert (cube.kind, cube.shape, cube.dtype, cube.title) == ("cube", (4, 5, 16), "uint16", "EDS")
     np.testing.assert_allclose(cube.pixel_size, 0.02)
+
+
+@pytest.mark.long  # what decodes it is compiled first
+def test_velox_cube_is_decoded_when_it_is_opened(tmp_path):
+    pytest.importorskip("sparse")
+    path = velox(tmp_path / "a.emd", {"HAADF": np.ones((2, 4, 5), np.uint16)}, cube_channels=16)
+    _, (_, cube) = read_signals(path)
     np.testing.assert_array_equal(cube.frame(1), np.full((4, 5), 2))  # one count a frame, in channel 1
     assert not cube.frame(0).any()
 
