@@ -46,7 +46,7 @@ def plain_signals(container: Container, file: str, path: str | None = None) -> l
         if path is not None:
             wanted = path.strip("/")
             under = {name: array for name, array in arrays.items() if f"{name}/".startswith(f"{wanted}/")}
-            if not under and wanted in root and getattr(root[wanted], "shape", ()):  # by a link
+            if not under and wanted in root and len(getattr(root[wanted], "shape", "")):  # by a link
                 under = {wanted: root[wanted]}
             if not under:
                 raise ImageReadError(f"{file}: expected an array at /{wanted}, there are {listed(arrays)}")
