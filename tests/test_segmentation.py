@@ -125,7 +125,7 @@ def test_phases_no_better_separated_than_chance(value, words):
 def test_the_verdict_on_phases():
     assert doubtful(3, 9).verdict == "the 3 phases are better separated than chance: 9.0, chance gives 4.0"
     assert doubtful(3, 4.1).verdict == "the 3 phases are hardly better separated than chance: 4.1, chance gives 4.0"
-    assert "too small to judge, or a boundary" in doubtful(3, np.nan).verdict
+    assert "too small to judge, a boundary, or a gradual change" in doubtful(3, np.nan).verdict
     assert doubtful(1, 4.1).verdict is None
     assert dataclasses.replace(doubtful(3, 9), separation=None).verdict is None
 

@@ -133,13 +133,13 @@ def test_a_wide_step_counts_by_what_changes_over_the_width_of_a_sharp_one(rng, s
     found = []
     for width in (0.0, 1.0, 2.0, 3.0):
         planes = noise.copy()
-        planes[0] += 10 * gaussian_filter((np.arange(120) >= 60).astype(float), width * sharp, mode="nearest")
+        planes[0] += 24 * gaussian_filter((np.arange(120) >= 60).astype(float), width * sharp, mode="nearest")
         found.append(Witnesses.of(planes.reshape(3, -1).T, grid, 12.0).separation_of(labels, 2).value)
-    assert found[0] == pytest.approx(10, rel=0.05)
+    assert found[0] == pytest.approx(24, rel=0.05)
     # A wide step is also incomplete where cores begin.
-    assert found[1] > 0.75 * found[0]
-    assert found[2] < 0.45 * found[1]
-    assert found[3] < 0.25 * found[1]
+    assert found[1] > 0.7 * found[0]
+    assert np.nan_to_num(found[2]) < 0.45 * found[1]
+    assert np.isnan(found[3])  # more than chance, but gradual: not to be told
 
 
 def test_small_maps_must_be_separated_better(rng):

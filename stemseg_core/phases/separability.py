@@ -95,15 +95,16 @@ class Witnesses:
         -----
         Windows that lie `MIXED_REACH` from other phases are the core of their phase. Two phases are compared by the
         windows of their cores that are near the other one. Fisher's discriminant, from the means of the two and the
-        scatter within all cores, gives each window a value. The map is divided into blocks, and a window is judged by
-        a discriminant that was learnt in the blocks beside its own: noise that looks different in two places does so
-        no more in others. A plane is fitted to these values together with a step from one phase to the other, so that
-        what changes gradually makes no step. The separation is that step over the scatter about it, in the phase that
+        scatter within all cores, gives each window a value. The map is divided into blocks, and a window is judged by a
+        discriminant that was learnt in the blocks beside its own: noise that looks different in two places does so no
+        more in others. A plane is fitted to these values together with a step from one phase to the other, so that what
+        changes gradually makes no step. The separation is that step over the scatter about it, in the phase that
         scatters more, and of several phases that of the nearest two. A sharp boundary makes a step as wide as a window
         with its smoothing; where a wider one fits the values better, the separation is less in proportion, so that it
-        is what changes over that distance. It is not known, NaN, where a phase has no core,
-        or hardly any, or is a band between two others that looks like a mixture of these, nor in images of less than
-        `MIN_JUDGED_WINDOWS` and on grids of less than `MIN_WITNESSES` where it is no larger than chance.
+        is what changes over that distance. It is not known, NaN, where a phase has no core, or hardly any, or is a band
+        between two others that looks like a mixture of these, where phases differ by more than chance, but gradually,
+        nor in images of less than `MIN_JUDGED_WINDOWS` and on grids of less than `MIN_WITNESSES` where it is no larger
+        than chance.
 
         Clusters of random fields are separated by 3 to 4, the more the fewer windows there are, hence the limit. Cost:
         some 10 ms for each pair of phases.
@@ -117,9 +118,10 @@ class Witnesses:
             judge = _Judge(rows, places, self.grid.noise_covariance(self.rows))
             if k > 2 and judge.some_band_is_a_mixture():
                 return Separation(k, np.nan, limit)
-            value = float(np.min([judge.step(i, j) for i in range(k) for j in range(i)]))
-        told = places.n_disjoint >= MIN_JUDGED_WINDOWS and len(rows) >= MIN_WITNESSES
-        judged = value > limit or told
+            steps, widths = np.array([judge.step(i, j) for i in range(k) for j in range(i)]).T
+        value, gradual = float((steps / widths).min()), float(steps.min()) > limit
+        enough = places.n_disjoint >= MIN_JUDGED_WINDOWS and len(rows) >= MIN_WITNESSES
+        judged = value > limit or (enough and not gradual)
         return Separation(k, value if judged else np.nan, limit)
 
 
@@ -240,8 +242,8 @@ class _Judge:
                 return True
         return False
 
-    def step(self, i: int, j: int) -> float:
-        """Step from one phase to the other over the scatter about it; NaN if too few windows can be judged."""
+    def step(self, i: int, j: int) -> tuple[float, float]:
+        """Step between phases over the scatter about it, NaN if too few windows can be judged, and its width."""
         places = self.places
         near_i, near_j = places.beside(i, j)
         between = places.between(i, j)
@@ -249,14 +251,14 @@ class _Judge:
         known = np.isfinite(values)
         near_i, near_j = near_i & known, near_j & known
         if min(np.count_nonzero(near_i), np.count_nonzero(near_j)) < MIN_TEACHERS:
-            return np.nan
+            return np.nan, 1.0
         cores = near_i | near_j
         of_i = near_i[cores]
         design = np.column_stack([places.plane(cores), of_i])
         fitted = np.linalg.lstsq(design, values[cores], rcond=None)[0]
         about = values[cores] - design @ fitted
         separation = float(fitted[-1]) / max(float(about[of_i].std()), float(about[~of_i].std()), 1 / MAX_SEPARATION)
-        return separation / self._width(values, between & known, i, j)
+        return separation, self._width(values, between & known, i, j)
 
     def _values(self, near_i: NDArray[np.bool_], near_j: NDArray[np.bool_], judged: NDArray[np.bool_]) -> Array:
         """Discriminants (n,) of judged windows, 1 apart on average for the two; NaN where none was learnt."""

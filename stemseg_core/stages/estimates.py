@@ -106,8 +106,8 @@ class Separation:
         best separated.
     value : float
         Distance of the two nearest phases, divided by the standard deviation along the line between them, and by the
-        width of the step from one to the other where that is wider than a sharp boundary. NaN where a phase has none,
-        since it nowhere fills a window.
+        width of the step from one to the other where that is wider than a sharp boundary. NaN where it is not to be
+        told: a phase nowhere fills a window, or differs much, but gradually.
     chance : float
         The value that maps without phases do not exceed.
 
@@ -139,7 +139,7 @@ class Separation:
     def words(self) -> str:
         """The verdict: better, hardly better or no better separated than chance, or not to be judged."""
         if np.isnan(self.value):
-            return "not to be told from chance: too small to judge, or a boundary"
+            return "not to be told from chance: too small to judge, a boundary, or a gradual change"
         how = "no better" if self.by_chance else "hardly better" if self.value < CLEAR * self.chance else "better"
         value, chance = (f"{number:.1f}" for number in (self.value, self.chance))
         if value == chance:
