@@ -49,6 +49,24 @@ def test_ome_with_a_unit_for_each_axis_and_each_image(tmp_path):
         np.testing.assert_allclose(read_image(tmp_path / "a.ome.tif", signal=i - 1).pixel_size, (0.03, 0.02 * i))
 
 
+def test_ome_in_several_files(tmp_path):
+    data = "".join(
+        f'<TiffData FirstZ="{i}" IFD="0" PlaneCount="1"><UUID FileName="{i}.ome.tif">urn:uuid:{i}</UUID></TiffData>'
+        for i in (0, 1)
+    )
+    for i in (0, 1):
+        xml = (
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{i}"><Image ID="Image:0">'
+            '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="32" SizeY="24" SizeZ="2" SizeC="1" '
+            f'SizeT="1" PhysicalSizeX="20" PhysicalSizeXUnit="pm" PhysicalSizeY="20" PhysicalSizeYUnit="pm">{data}'
+            "</Pixels></Image></OME>"
+        )
+        tifffile.imwrite(tmp_path / f"{i}.ome.tif", IMAGE + i, description=xml, metadata=None)
+    read = read_image(tmp_path / "0.ome.tif", frame=1)
+    np.testing.assert_array_equal(read.data, IMAGE + 1)
+    np.testing.assert_allclose(read.pixel_size, (0.02, 0.02))
+
+
 def test_ome_in_a_unit_that_is_no_length(tmp_path):
     about = {"axes": "YX", "PhysicalSizeX": 1, "PhysicalSizeY": 1, "PhysicalSizeXUnit": "reference frame"}
     tifffile.imwrite(tmp_path / "a.ome.tif", IMAGE, ome=True, metadata=about | {"PhysicalSizeYUnit": "pixel"})

@@ -72,7 +72,9 @@ def _tiff_signal(path: Path, index: int, series: Any, axes: Sequence[Described],
     plane = tuple(n for axis, n in sizes if axis in "YX")
     if len(plane) != 2 or 0 in shape or dtype.kind not in "biuf":
         return Signal(index, title, shape, str(dtype), "other", 0, (), no_image, tuple(axis for axis, _ in axes))
-    promised = series.size * page.bitspersample / 8 / (1 if page.compression == 1 else LARGEST_COMPRESSION)
+    # of many pages one, as others may lie in other files
+    values = page.size if len(series.pages) > 1 else series.size
+    promised = values * page.bitspersample / 8 / (1 if page.compression == 1 else LARGEST_COMPRESSION)
     if promised > path.stat().st_size:
         raise ImageReadError(f"{path.name}: {' x '.join(map(str, shape))} {dtype} is more data than the file can hold")
     n_frames = math.prod(shape) // math.prod(plane)
