@@ -241,6 +241,13 @@ def test_bits_are_read(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif").data, IMAGE > 99)
 
 
+@pytest.mark.parametrize("compression", ["lzw", "zlib", "packbits", "zstd", "lzma"])
+def test_blank_images_are_no_empty_promises(tmp_path, compression):
+    pytest.importorskip("imagecodecs")
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3000, 3000), np.uint8), compression=compression, rowsperstrip=3000)
+    assert read_image(tmp_path / "a.tif").data.shape == (3000, 3000)
+
+
 def test_inks_are_colours(tmp_path):
     inks = np.random.default_rng(0).integers(0, 256, (16, 20, 4), dtype=np.uint8)
     picture = Picture.fromarray(inks, "CMYK")

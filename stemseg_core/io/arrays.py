@@ -61,7 +61,8 @@ def zipped_array(
         start = stream.tell()
     name, stored = member.filename.removesuffix(".npy"), member.compress_type == zipfile.ZIP_STORED
     size, held = math.prod(shape) * dtype.itemsize, member.file_size - start
-    if not dtype.hasobject and (size > held or size > member.compress_size * (1 if stored else LARGEST_COMPRESSION)):
+    ratio = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: LARGEST_COMPRESSION}.get(member.compress_type, math.inf)
+    if not dtype.hasobject and (size > held or size > member.compress_size * ratio):
         raise ImageReadError(f"{path.name}: array {name!r} promises more data than the file holds")
     if stored and not dtype.hasobject and size:
         place = _first_byte(path, member) + start

@@ -12,15 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.calibration.axes import Described, image_calibration, is_pattern
+from stemseg_core.io.arrays import LARGEST_COMPRESSION
 from stemseg_core.io.signals import ImageReadError, Signal, no_image
 from stemseg_core.io.tiff_axes import tiff_axes
 from stemseg_core.system.memory import require_memory
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 
-#: Most bytes of pixels that a byte of a compressed TIFF can stand for; deflate reaches 1032. Twice as much: files that
-#: promise more than they can hold are believed up to that.
-LARGEST_COMPRESSION = 1100
+#: Most bytes of pixels that a byte of a file can stand for, by the number of its compression: none, and deflate.
+RATIOS = {1: 1, 8: LARGEST_COMPRESSION, 32946: LARGEST_COMPRESSION}
+#: The same of others, of which zstd reaches 32,768. Twice as much: files that promise more than they can hold are
+#: believed up to that.
+LARGEST_RATIO = 40_000
 #: What to do about a compressed stack that is too large.
 COMPRESSED = "save it without compression, or its frames one by one"
 #: Values of the tag PhotometricInterpretation: colours of samples, and of a table.
@@ -74,7 +77,7 @@ def _tiff_signal(path: Path, index: int, series: Any, axes: Sequence[Described],
         return Signal(index, title, shape, str(dtype), "other", 0, (), no_image, tuple(axis for axis, _ in axes))
     # of many pages one, as others may lie in other files
     values = page.size if len(series.pages) > 1 else series.size
-    promised = values * page.bitspersample / 8 / (1 if page.compression == 1 else LARGEST_COMPRESSION)
+    promised = values * page.bitspersample / 8 / RATIOS.get(page.compression, LARGEST_RATIO)
     if promised > path.stat().st_size:
         raise ImageReadError(f"{path.name}: {' x '.join(map(str, shape))} {dtype} is more data than the file can hold")
     n_frames = math.prod(shape) // math.prod(plane)
