@@ -1,15 +1,19 @@
 """EMD of NCEM (ncem) and HyperSpy's layout (hyperspy) in HDF5 and zarr (containers), told by what they hold (hdf5)."""
 
 import importlib
+import os
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from microscope_files import CUBE, IMAGE, STACK, emd, write, zspy_group
 
+from stemseg_core.calibration.units import parse_unit
 from stemseg_core.io import ImageReadError, read_image, read_signals
 from stemseg_core.io.containers import text_of
 
+REAL = Path(os.environ.get("STEMSEG_DATA", Path(__file__).parents[2] / "shared" / "data")) / "formats"
 VALUES = np.random.default_rng(0).random((3, 6, 8)).astype(np.float32)
 Y, X, T, E = ("y", 0.02, "n_m"), ("x", 0.03, "n_m"), ("t", 1.0, "s"), ("Energy", 0.5, "eV")
 
@@ -49,6 +53,29 @@ def test_against_ncempy(tmp_path):
         read = read_image(tmp_path / "b.emd", frame=i)
         np.testing.assert_array_equal(read.data, VALUES[i])
     np.testing.assert_allclose(read.pixel_size, (0.02, 0.03))
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the folder of real microscope files is not here")
+def test_real_files_lie_as_ncempy_has_them():
+    readers = {
+        "16_STOimage_1.ser": ("ser", "serReader"),
+        "test_STEM_image.dm3": ("dm", "dmReader"),
+        "dmTest_float32_nonSquare_diffPixelSize.dm3": ("dm", "dmReader"),
+        "temp.mrc": ("mrc", "mrcReader"),
+    }
+    for name, (module, reader) in readers.items():
+        theirs = getattr(pytest.importorskip(f"ncempy.io.{module}"), reader)(str(REAL / name))
+        image, values = read_image(REAL / name), np.asarray(theirs["data"])
+        np.testing.assert_array_equal(image.data, values if values.ndim == 2 else values[0])
+        units = ["A", "A"] if module == "mrc" else theirs["pixelUnit"]
+        sizes = [s * parse_unit(u).factor for s, u in zip(theirs["pixelSize"][-2:], units, strict=True)]
+        np.testing.assert_allclose(image.pixel_size, sizes, rtol=1e-6)
+    with pytest.importorskip("ncempy.io.emdVelox").fileEMDVelox(str(REAL / "velox_si_16x16.emd")) as file:
+        for i in range(len(file.list_data)):
+            theirs, about = file.get_dataset(i)
+            image = read_image(REAL / "velox_si_16x16.emd", signal=i)
+            np.testing.assert_array_equal(image.data, theirs if theirs.ndim == 2 else theirs[..., 0])
+            np.testing.assert_allclose(image.pixel_size, about["pixelSize"])
 
 
 @pytest.mark.parametrize("axes", [IMAGE, (("", 1.0, "", False), ("", 1.0, "", False))], ids=["named", "unnamed"])

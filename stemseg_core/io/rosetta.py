@@ -52,16 +52,24 @@ def _is_stored(path: Path) -> bool:
         return archive.getinfo("data.npy").compress_type == zipfile.ZIP_STORED and not in_fortran_order
 
 
-def _forwards(axes: list[Dictionary]) -> None:
+def _forwards(found: list[Dictionary]) -> None:
     """Axes whose coordinates run against the rows: pixels are as large as on others."""
-    for axis in axes:
+    for axis in (axis for one in found for axis in one["axes"]):
         axis["scale"] = abs(axis["scale"]) if isinstance(axis.get("scale"), int | float) else axis.get("scale")
 
 
-def _tia_axes(axes: list[Dictionary]) -> None:
+def _bruker_axes(found: list[Dictionary]) -> None:
+    """A cube has the height of its pixels for their width; an image of its size has both."""
+    images = {one["data"].shape: one["axes"] for one in reversed(found) if one["data"].ndim == 2}
+    for cube in (one for one in found if one["data"].ndim == 3):
+        for axis, side in zip(cube["axes"], images.get(cube["data"].shape[:2], ()), strict=False):
+            axis |= {"scale": side["scale"], "units": side["units"]}
+
+
+def _tia_axes(found: list[Dictionary]) -> None:
     """A pattern in a .ser without its .emi: 1/m are taken for m, which pixels of kilometres tell."""
-    _forwards(axes)
-    for axis in axes:
+    _forwards(found)
+    for axis in (axis for one in found for axis in one["axes"]):
         if axis.get("units") == "nm" and axis["scale"] > METRE:
             axis["units"], axis["scale"] = "1/nm", axis["scale"] / METRE**2
             axis["offset"] = (axis.get("offset") or 0) / METRE**2
@@ -91,7 +99,7 @@ class Plugin:
     check : callable or None
         Refuses files that it would not survive.
     amend : callable or None
-        Corrects the axes (dictionaries) of a data set, in place.
+        Corrects the axes of what was found, in place.
     pieces : callable or None
         What can be read apart where the reader fails as a whole, since one bad data set sinks the others.
     growth : float
@@ -113,7 +121,7 @@ PLUGINS = {
     **dict.fromkeys(("JobinYvon", "Quadstar", "Renishaw", "TriVista", "Hamamatsu"), Plugin(lazy=False, growth=12)),
     "Arina": Plugin(lazy=False, growth=20),
     "Blockfile": Plugin(check=_check_blockfile),
-    "Bruker": Plugin(pieces=_selections("select_type", "image", "spectrum_image"), growth=200),
+    "Bruker": Plugin(amend=_bruker_axes, pieces=_selections("select_type", "image", "spectrum_image"), growth=200),
     "Delmic": Plugin(
         lazy=False,
         options={"signal": "all"},
@@ -211,7 +219,9 @@ def _signals(reader: Specification, plugin: Plugin, path: Path, options: Mapping
     if not found:
         raise ImageReadError(f"{path.name}: expected a {reader['name']} file with data, found none in it")
     try:
-        return [_described(path, plugin, i, one, lambda: read(lazy=lazy)) for i, one in enumerate(found)]
+        if plugin.amend is not None:
+            plugin.amend(found)
+        return [_described(path, i, one, lambda: read(lazy=lazy)) for i, one in enumerate(found)]
     finally:
         _close(found)
 
@@ -221,9 +231,7 @@ def _read(module: str, path: Path, lazy: bool, **options: Any) -> list[Dictionar
     return [one for one in found if "data" in one]
 
 
-def _described(
-    path: Path, plugin: Plugin, index: int, found: Dictionary, again: Callable[[], list[Dictionary]]
-) -> Signal:
+def _described(path: Path, index: int, found: Dictionary, again: Callable[[], list[Dictionary]]) -> Signal:
     """Signal of a dictionary of RosettaSciIO; one that cannot be described is listed as such."""
     about = found.get("metadata") or {}
     title = str((about.get("General") or {}).get("title") or path.stem)
@@ -232,8 +240,6 @@ def _described(
         describe = functools.partial(describe_signal, index, title, signal.data.shape, signal.data.dtype)
         if signal.ragged:
             return describe(layout=Layout("other", None), opened=no_array)
-        if plugin.amend is not None:
-            plugin.amend(signal.axes)
         known = signal.data.ndim == len(signal.axes)
         axes = [_axis(axis) for axis in signal.axes] if known else []
         navigation = [bool(axis.get("navigate")) for axis in signal.axes] if known else None
