@@ -298,7 +298,11 @@ def test_a_data_set_in_a_file(tmp_path, capsys):
     assert (read.path, read.source) == (tmp_path / "a.npz", "a.npz::/image")
     assert read.sha256 == hashlib.sha256((tmp_path / "a.npz").read_bytes()).hexdigest()
     assert command("info", f"{tmp_path / 'a.npz'}::image") == 0
-    assert "64 x 64 float64" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "a.npz::/image: NumPy, 1 data set" in printed
+    assert "64 x 64 float64" in printed
+    assert read.read_mask(tmp_path / "a.npz::image").all()
+    assert read.reading == ["--mask", "a.npz::/image"]
 
 
 def test_a_diffraction_pattern_is_called_that(tmp_path):

@@ -11,9 +11,8 @@ import numpy as np
 from stemseg_core.io import ImageReadError, Signal, read_image, read_signals
 from stemseg_core.io.choice import choose_signal
 from stemseg_core.io.kinds import IMAGES
-from stemseg_core.io.readers import located
+from stemseg_core.io.readers import located, name_of
 from stemseg_core.system.execution import Execution
-from stemseg_core.system.files import readable
 from stemseg_core.windows.periods import periods_of, pixels_along, smaller_than_a_cell, suited_window
 
 #: Size of a pixel in nm above which no lattice of a crystal is resolved. Twice as much: images of large pixels are
@@ -52,7 +51,7 @@ def describe(path: Path) -> dict[str, Any]:
         if s.kind in (*IMAGES, "pattern"):
             about |= _pixels(path, s, taken=s.index == taken)
         described.append(about)
-    return {"file": readable(file.name), "format": format_name, "signals": described}
+    return {"file": name_of(path), "format": format_name, "signals": described}
 
 
 def _taken(path: Path, signals: Sequence[Signal]) -> int | None:

@@ -24,7 +24,7 @@ from stemseg_core.command.info import in_nm, no_lattice, too_coarse
 from stemseg_core.command.options import OPTIONS, RefusedError, in_options, spelled
 from stemseg_core.command.values import Size
 from stemseg_core.io import Image, ImageReadError, read_image, write_tiff
-from stemseg_core.io.readers import located
+from stemseg_core.io.readers import located, name_of
 from stemseg_core.lattices.properties import write_regions
 from stemseg_core.phases.segment import segment
 from stemseg_core.phases.segmentation import Segmentation
@@ -69,9 +69,9 @@ class Job:
             image = read_image(path, signal, frame)
         except ImageReadError as error:
             raise ImageReadError(spelled(error)) from error
-        file, inside = located(path)
+        file, _ = located(path)
         job = cls(file, image, _sha256(file), "none" if image.pixel_size is None else "file", list(image.notes))
-        job.source = readable(file.name) + (f"::/{inside}" if inside else "")
+        job.source = name_of(path)
         if any(s.index == image.signal and s.kind == "pattern" for s in image.signals):
             job.warnings.append("a diffraction pattern by its axes: what is found in it are no phases of a specimen")
         job.seconds["read"] = time.perf_counter() - start
@@ -129,9 +129,9 @@ class Job:
         if mask.shape != self.image.data.shape:
             raise RefusedError(
                 f"--mask: expected the shape {times(self.image.data.shape)} of {self.path.name}, "
-                f"{path.name} has {times(mask.shape)}"
+                f"{name_of(path)} has {times(mask.shape)}"
             )
-        self.reading += ["--mask", readable(path.name)]
+        self.reading += ["--mask", name_of(path)]
         return mask
 
     def segment(

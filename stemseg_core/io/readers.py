@@ -65,6 +65,12 @@ def located(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
     return (Path(file), inside.strip("/")) if mark and not Path(text).exists() else (Path(text), None)
 
 
+def name_of(path: str | os.PathLike[str]) -> str:
+    """The name of a file, and of the data set in it that was asked for, as text."""
+    file, inside = located(path)
+    return readable(file.name) + (f"::/{inside}" if inside else "")
+
+
 def _file_signals(path: Path, suffix: str) -> tuple[str, tuple[Signal, ...]]:
     """Those of a file that is no container of others' formats."""
     if suffix in NUMPY_SUFFIXES:
