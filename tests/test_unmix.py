@@ -402,3 +402,19 @@ def test_axes_of_arrays_without():
     assert [axis.name for axis in Cube.of(np.ones((2, 3, 4, 5)), 2).axes] == ["y", "x", "ky", "kx"]
     assert [axis.name for axis in Cube.of(np.ones((2, 3, 4, 5)), 1).axes] == ["z", "y", "x", "channel"]
     assert [axis.name for axis in Cube.of(np.ones((2, 1, 3, 4, 5)), 1).axes] == ["axis 0", "z", "y", "x", "channel"]
+
+
+@pytest.mark.parametrize(("n_components", "method"), [(3, "nmf"), (3, "nfindr"), ("auto", "svd"), (3, SKNMF(3))])
+def test_memory_is_refused_before_the_cube_is_read(n_components, method):
+    read = []
+
+    class Store:
+        shape, dtype = (300, 300, 200), np.dtype(np.uint16)
+
+        def __getitem__(self, key):
+            read.append(key)
+            raise AssertionError("read")
+
+    with pytest.raises(MemoryError, match=r"unmix of 90000 pixels by 200 channels needs .* MB but"):
+        unmix(Store(), n_components, method=method, max_memory="8 MB")
+    assert not read

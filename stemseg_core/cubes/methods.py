@@ -15,7 +15,7 @@ from stemseg_core.rows.blocks import stored
 from stemseg_core.rows.sources import Rows
 from stemseg_core.rows.weights import WeighedRows, Weights
 from stemseg_core.stages.abundances import abundances
-from stemseg_core.stages.compress import compress
+from stemseg_core.stages.compress import compress, compress_bytes
 from stemseg_core.stages.endmembers import Endmembers
 from stemseg_core.stages.ica import ICA
 from stemseg_core.stages.kmeans import KMeans
@@ -95,11 +95,14 @@ class Method:
         Whether maps are amounts, none below 0; else scores of any sign.
     positive : bool
         Whether values below 0 are taken as 0.
+    memory : callable
+        ``memory(k, rows, execution)``: bytes that `find` needs beside the maps.
     """
 
     find: Callable[[int, Task], Factors]
     shares: bool = True
     positive: bool = False
+    memory: Callable[[int, Rows, Execution], float] = lambda k, rows, execution: 0.0
 
 
 def _parts(k: int, task: Task) -> Factors:
@@ -185,16 +188,28 @@ def _by_estimator(estimator: Any, k: int, task: Task) -> Factors:
     return _of_labels(np.asarray(labels), k, task)
 
 
+def _fit_bytes(estimator: Callable[[int], Any], k: int, rows: Rows, execution: Execution) -> float:
+    return float(execution.configure(estimator(k)).predicted_bytes(*rows.shape, rows.dtype))
+
+
+def _plane_bytes(k: int, rows: Rows, execution: Execution) -> float:
+    return compress_bytes(rows, k, execution.n_threads)
+
+
+def _stored_bytes(k: int, rows: Rows, execution: Execution) -> float:
+    return float(rows.shape[0] * rows.shape[1] * rows.dtype.itemsize)
+
+
 #: The methods of `unmix`, the default first.
 METHODS: Mapping[str, Method] = {
-    "nmf": Method(_parts, positive=True),
-    "svd": Method(_directions, shares=False),
-    "ica": Method(_sources, shares=False),
-    "nfindr": Method(partial(_endmembers, NFINDR)),
-    "vca": Method(partial(_endmembers, VCA)),
-    "spa": Method(partial(_endmembers, SPA)),
-    "atgp": Method(partial(_endmembers, ATGP)),
-    "kmeans": Method(_clusters),
+    "nmf": Method(_parts, positive=True, memory=partial(_fit_bytes, NMF)),
+    "svd": Method(_directions, shares=False, memory=partial(_fit_bytes, SVD)),
+    "ica": Method(_sources, shares=False, memory=partial(_fit_bytes, ICA)),
+    **{
+        name: Method(partial(_endmembers, estimator), memory=_plane_bytes)
+        for name, estimator in (("nfindr", NFINDR), ("vca", VCA), ("spa", SPA), ("atgp", ATGP))
+    },
+    "kmeans": Method(_clusters, memory=partial(_fit_bytes, KMeans)),
 }
 
 
@@ -202,4 +217,4 @@ def method_of(method: Any) -> Method:
     """The method of that name, or that of an estimator."""
     if isinstance(method, str):
         return METHODS[method]
-    return Method(partial(_by_estimator, method))
+    return Method(partial(_by_estimator, method), memory=_stored_bytes)

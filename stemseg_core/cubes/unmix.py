@@ -15,10 +15,12 @@ from stemseg_core.cubes.unmixing import Unmixing
 from stemseg_core.rows.base import check_whole
 from stemseg_core.rows.blocks import stored
 from stemseg_core.rows.pixels import box_of
-from stemseg_core.rows.sources import ClippedRows, Numbered, Rows
+from stemseg_core.rows.sources import BLOCK_BYTES, ClippedRows, Numbered, Rows
+from stemseg_core.stages.count_splitting import SAMPLE_VALUES as COUNTED_VALUES
 from stemseg_core.stages.count_splitting import OverdispersedError, split_counts
 from stemseg_core.stages.eigenvalue_criteria import SingularValues, scree
 from stemseg_core.stages.estimates import ComponentEstimate
+from stemseg_core.stages.svd import SVD
 from stemseg_core.system.docs import shared_docs
 from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.execution import Execution
@@ -132,6 +134,7 @@ def unmix(
     if not given.channels.any():
         raise ParameterError("`signal_mask` leaves no channel", signal_mask=signal_mask)
     kept = ~checked_mask(mask, "mask", given.map_shape).ravel()
+    _require(given, n_components, method, noise, execution)
     with one_blas_thread():
         data = prepared(given, kept, noise, execution, invalid=invalid, exclude=faults == "exclude")
         estimate, said = _estimate(data, seed, execution) if n_components == "auto" else (None, ())
@@ -155,6 +158,32 @@ def unmix(
         "invalid": invalid, "faults": faults, "random_state": seed,
     }  # fmt: skip
     return _assembled(replace(data, notes=notes), factors, left, estimate, params)
+
+
+def _require(cube: Cube, n_components: Any, method: Any, noise: Any, execution: Execution) -> None:
+    """Refuse what would need more memory than there may be, before the cube is read."""
+    rows = cube.rows()
+    n, d = rows.shape
+    k = min(MOST_COMPONENTS if n_components == "auto" else int(n_components), n, d)
+    of_rows = 64 + 20 * k  # bytes: sums, weights, labels and residuals of a pixel; its maps, in several stages
+    of_columns = 80 + 24 * k  # means, deviations, weights; the components
+    blocks = 4 * execution.n_threads * max(BLOCK_BYTES, d * rows.dtype.itemsize)
+    own = n * of_rows + cube.channels.size * of_columns + blocks + rows.buffer_bytes
+    variances = 0 if noise is None or isinstance(noise, str) else 9 * np.size(noise)  # as float64, and compared with 0
+    at_work = method_of(method).memory(k, rows, execution)
+    if n_components == "auto":
+        at_work = max(at_work, estimate_bytes(k, rows, execution))
+    execution.require(
+        own + variances + at_work,
+        f"unmix of {n} pixels by {d} channels",
+        "bin the cube, take fewer channels or components",
+    )
+
+
+def estimate_bytes(k: int, rows: Rows, execution: Execution) -> float:
+    """Predicted memory of what finds the number of components."""
+    sample = Numbered(rows.sample(COUNTED_VALUES // rows.shape[1]))
+    return float(execution.configure(SVD(min(k + 1, *sample.shape))).predicted_bytes(*sample.shape, rows.dtype))
 
 
 def _check_words(n_components: Any, method: Any, invalid: Any, faults: Any) -> None:

@@ -71,6 +71,11 @@ class PixelRows(Rows):
         self.n_blocks = -(-self.shape[0] // self.block_rows)
         self._slabs = _Slabs(self._read, self._slab_rows())
 
+    @property
+    def buffer_bytes(self) -> float:
+        """Bytes of the slabs that are kept, with the one that is read."""
+        return float((N_SLABS + 1) * self._slabs.n_rows * self.shape[1] * self.dtype.itemsize)
+
     def index(self, i: int) -> slice:
         return slice(i * self.block_rows, min((i + 1) * self.block_rows, self.shape[0]))
 
