@@ -151,6 +151,13 @@ def test_colours_of_16_bits_lose_half_of_them_with_a_note(tmp_path, kind, channe
         assert "16 bits a colour, of which 8 are read" in read_image(tmp_path / name).notes[0]
 
 
+def test_values_that_pillow_stretches_are_noted(tmp_path):
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 1 1000\n" + struct.pack(">2H", 0, 1000))
+    read = read_image(tmp_path / "a.pgm")
+    assert read.data.tolist() == [[0, 65535]]
+    assert read.notes == ("its values, 0 to 1000, are stretched to the whole range",)
+
+
 def test_a_picture_that_promises_too_much(tmp_path, image):
     Picture.fromarray(image).save(tmp_path / "a.png")
     content = bytearray((tmp_path / "a.png").read_bytes())

@@ -42,7 +42,7 @@ def picture_signals(path: Path) -> list[Signal]:
         if picture.format == "PNG" and width * height * bits / 8 > path.stat().st_size * LARGEST_COMPRESSION:
             raise ImageReadError(f"{path.name}: {height} x {width} pixels are more than the file can hold")
         colour = not _is_grey(picture)
-        notes = (HALVED,) if colour and _has_16_bits(path) else ()
+        notes = _notes(path, colour)
     kind = "stack" if frames > 1 else "colour" if colour else "image"
     shape = (frames, height, width) if frames > 1 else (height, width)
     return [Signal(0, path.stem, shape, dtype, kind, frames, (height, width), frame, notes=notes)]
@@ -67,11 +67,16 @@ def _is_grey(picture: Any) -> bool:
     return picture.mode in GREY or picture.mode.startswith("I;")
 
 
-def _has_16_bits(path: Path) -> bool:
-    """Whether a picture of colours has more bits than Pillow gives: a PNG by its header, a PPM by its largest value."""
+def _notes(path: Path, colour: bool) -> tuple[str, ...]:
+    """What Pillow does to values: it halves 16-bit colours, and stretches those of PGM and PPM to the whole range."""
     with path.open("rb") as stream:
         head = stream.read(64)
     if head.startswith(b"\x89PNG"):
-        return head[24] == 16
+        return (HALVED,) if colour and head[24] == 16 else ()
     words = head.split()
-    return words[:1] == [b"P6"] and len(words) > 3 and words[3].isdigit() and int(words[3]) > 255
+    if words[:1] not in ([b"P5"], [b"P6"]) or len(words) < 4 or not words[3].isdigit():
+        return ()
+    largest = int(words[3])
+    if colour and largest > 255:
+        return (HALVED,)
+    return () if largest in (255, 65535) else (f"its values, 0 to {largest}, are stretched to the whole range",)
