@@ -81,7 +81,7 @@ def stub(monkeypatch):
             calls.append(options | {"n_phases": n_phases})
             return action()
 
-        monkeypatch.setattr("stemseg_core.command.job.segment", segment)
+        monkeypatch.setattr("stemseg_core.command.segment_job.segment", segment)
         return calls
 
     return put

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from stemseg_core.command import job
-from stemseg_core.command.cli import _trust_in_words, accuracy, main
-from stemseg_core.command.job import RESULTS
+from stemseg_core.command.cli import main
+from stemseg_core.command.segment_job import RESULTS
+from stemseg_core.command.truth import accuracy
+from stemseg_core.command.words import trust_in_words
 from stemseg_core.io import write_tiff
 from stemseg_core.stages.estimates import Separation
 
@@ -159,7 +161,7 @@ def test_outputs_that_cannot_be(path, tmp_path, capsys, stub):
     (tmp_path / "out" / "labels.tif").mkdir(parents=True)
     assert "labels.tif is a folder" in refused(capsys, "segment", path, "-o", tmp_path / "out")
     path.rename(path.with_name("labels.tif"))
-    assert "is the image itself" in refused(capsys, "segment", path.with_name("labels.tif"), "-o", path.parent)
+    assert "is the file itself" in refused(capsys, "segment", path.with_name("labels.tif"), "-o", path.parent)
 
 
 def test_internal_error(path, tmp_path, capsys, stub, monkeypatch):
@@ -296,6 +298,6 @@ def test_what_the_summary_says_of_trust(separation, fractions, words):
     summary = {"confidence_mean": 0.5, "separation": separation, "fractions": fractions, "verdict": None}
     if separation is not None:
         summary["verdict"] = f"the 2 phases are {Separation.from_dict(separation).words}"
-    lines = _trust_in_words(summary)
+    lines = trust_in_words(summary)
     assert words in "\n".join(lines)
     assert "mean confidence 0.50" in lines[-1]

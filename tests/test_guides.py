@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import stemseg_core
-from stemseg_core.command.job import RESULTS
 from stemseg_core.command.parser import WRITTEN
+from stemseg_core.command.segment_job import RESULTS
 
 ROOT = Path(__file__).parents[1]
 

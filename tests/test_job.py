@@ -15,9 +15,10 @@ from PIL import Image as Picture
 
 import stemseg_core
 from stemseg_core import Lattice
-from stemseg_core.command import job
-from stemseg_core.command.cli import accuracy, main
-from stemseg_core.command.job import RESULTS
+from stemseg_core.command import job, segment_job
+from stemseg_core.command.cli import main
+from stemseg_core.command.segment_job import RESULTS
+from stemseg_core.command.truth import accuracy
 from stemseg_core.phases.segment import Segmentation
 from stemseg_core.system.threads import Stopped
 
@@ -244,12 +245,12 @@ def test_interrupted_while_results_are_moved(path, tmp_path, capsys, monkeypatch
 
 
 def test_writing_reports_progress_and_can_be_stopped(path, tmp_path):
-    done = job.Job.read(path)
+    done = segment_job.SegmentJob.read(path)
     result = done.segment(2, {"window": 32})
     calls = []
     done.write(result, tmp_path / "out", progress=lambda *call: calls.append(call))
-    assert calls == [(i, 6, "write") for i in range(1, 7)]
-    with pytest.raises(Stopped, match="write stopped by the progress callback at 1 of 6"):
+    assert calls == [(i, 7, "write") for i in range(1, 8)]
+    with pytest.raises(Stopped, match="write stopped by the progress callback at 1 of 7"):
         done.write(result, tmp_path / "other", progress=lambda *_: False)
     assert not (tmp_path / "other").exists()
     assert not list(tmp_path.glob(".stemseg-*"))
@@ -278,13 +279,13 @@ def test_a_map_is_not_lost_where_lattices_fail(path, tmp_path, capsys, monkeypat
 
 
 def test_warnings_are_lines_and_are_kept(path, tmp_path, capsys, monkeypatch):
-    segment = job.segment
+    segment = segment_job.segment
 
     def warn(*arguments, **options):
         warnings.warn("did not converge", stacklevel=1)
         return segment(*arguments, **options)
 
-    monkeypatch.setattr(job, "segment", warn)
+    monkeypatch.setattr(segment_job, "segment", warn)
     assert command("segment", path, "-o", tmp_path / "out", "--window", 32, "--quiet") == 0
     assert capsys.readouterr() == ("", "stemseg: warning: did not converge\n")
     assert "did not converge" in json.loads((tmp_path / "out" / "summary.json").read_text())["warnings"]
@@ -308,7 +309,7 @@ def test_a_data_set_in_a_file(tmp_path, capsys):
 def test_a_diffraction_pattern_is_called_that(tmp_path):
     about = {"imagej": True, "resolution": (50, 50), "metadata": {"unit": "1/nm"}}
     tifffile.imwrite(tmp_path / "a.tif", np.ones((32, 32), np.uint8), **about)
-    assert "a diffraction pattern by its axes" in job.Job.read(tmp_path / "a.tif").warnings[0]
+    assert "a diffraction pattern by its axes" in segment_job.SegmentJob.read(tmp_path / "a.tif").warnings[0]
 
 
 def test_names_of_files_that_are_no_text(path, tmp_path, capsys):

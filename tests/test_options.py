@@ -3,7 +3,7 @@
 import pytest
 
 from stemseg_core import KMeans
-from stemseg_core.command.options import in_options, spelled
+from stemseg_core.command.options import SEGMENT
 from stemseg_core.system.errors import OutOfMemoryError, ParameterError
 
 
@@ -37,11 +37,11 @@ from stemseg_core.system.errors import OutOfMemoryError, ParameterError
     ],
 )
 def test_errors_in_options(message, expected):
-    assert spelled(message) == expected
+    assert SEGMENT.spelled(message) == expected
 
 
 def test_texts_in_options():
     assert (
-        in_options("at most `k_max`, or `n_jobs` of it; not `nothing`")
+        SEGMENT.in_text("at most `k_max`, or `n_jobs` of it; not `nothing`")
         == "at most --k-max, or --jobs of it; not nothing"
     )

@@ -9,7 +9,7 @@ from scipy.ndimage import label, rotate
 from sklearn.metrics import adjusted_rand_score
 
 from stemseg_core import KMeans, PhaseWarning, WindowFFT, datasets, segment
-from stemseg_core.command.options import OPTIONS as COMMAND_OPTIONS
+from stemseg_core.command.options import SEGMENT as COMMAND_OPTIONS
 from stemseg_core.phases.methods import METHODS as ALL_METHODS
 from stemseg_core.phases.parameters import TABLE, Parameters
 from stemseg_core.system.errors import ParameterError, ParameterTypeError

@@ -10,6 +10,7 @@ import numpy as np
 
 from stemseg_core.io import ImageReadError, Signal, read_image, read_signals
 from stemseg_core.io.choice import choose_signal
+from stemseg_core.io.cubes import CUBES, is_cube, sizes_of
 from stemseg_core.io.kinds import IMAGES
 from stemseg_core.io.readers import located, name_of
 from stemseg_core.system.execution import Execution
@@ -41,6 +42,7 @@ def describe(path: Path) -> dict[str, Any]:
             "pixel_size": None if s.pixel_size is None else list(s.pixel_size),
             "units": s.units,
             "taken": s.index == taken,
+            "unmixed": _unmixed(s),
             "range": None,
             "not_finite": 0,
             "window": None,
@@ -60,6 +62,13 @@ def _taken(path: Path, signals: Sequence[Signal]) -> int | None:
         return choose_signal(path, signals, None).index
     except ImageReadError:
         return None
+
+
+def _unmixed(signal: Signal) -> dict[str, Any] | None:
+    """Sizes of map and signal of a data set that `stemseg unmix` takes."""
+    if signal.kind not in CUBES or not is_cube(signal):
+        return None
+    return dict(zip(("map", "signal"), map(list, sizes_of(signal)), strict=True))
 
 
 def _pixels(path: Path, signal: Signal, taken: bool) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from stemseg_core.command.options import OPTIONS, RefusedError, in_options
+from stemseg_core.command.options import SEGMENT, UNMIX, Options, RefusedError
 from stemseg_core.command.values import parse_folder, reader
-from stemseg_core.phases.parameters import COMPARED, IMAGE, MAPS, PHASES, RUN, WINDOWS, Parameter
+from stemseg_core.rows.parameters import RUN, Parameter
 from stemseg_core.system.versions import VERSION
 
 EXAMPLES = """\
@@ -24,7 +24,16 @@ examples:
   stemseg demo                                           a simulated image with known truth
 """
 
-WRITTEN = """\
+UNMIX_EXAMPLES = """\
+examples:
+  stemseg unmix edx.bcf -o result                        as many components as the noise leaves, by nmf
+  stemseg unmix eels.dm4 -o result -n 3 --range 450:720eV
+  stemseg unmix edx.emd -o result -n 4 --poisson --bin 2,2,1 --method nfindr
+  stemseg unmix scan.mib -o result -n 3 --method kmeans --range 5:30mrad --max-memory 2GB
+  stemseg demo --cube                                    a simulated cube with known truth
+"""
+
+SEGMENTED = """\
 written to OUT:
   overlay.png       the phases over the image, with scale bar and shares
   components.png    the pattern of each phase over spatial frequency
@@ -34,8 +43,20 @@ written to OUT:
   report.html       all of it on one page
   segmentation.npz  the whole result, for stemseg_core.Segmentation.load
   summary.json      shares, lattices, parameters, versions, calibration, the image's checksum
-Earlier results in OUT are replaced when all new ones are complete; other files there are left alone.
 """
+UNMIXED = """\
+written to OUT:
+  components.png    the spectra of the components over the calibrated axis, or their patterns
+  abundances.png    the map of each component, with scale bar
+  abundances.tif    the same as numbers, a stack; opens in ImageJ with its scale
+  labels.tif        the largest component of each pixel, 1, 2, ..., 0 = left out; not of svd and ica
+  components.csv    a line for each channel: its place on the axis, and the value of each component; of spectra
+  component_1.msa   ... each spectrum as EMSA/MAS, for DigitalMicrograph, HyperSpy and others; of spectra
+  report.html       all of it on one page
+  unmixing.npz      the whole result, for stemseg_core.Unmixing.load
+  summary.json      shares, axes, notes, parameters, versions, the file's checksum
+"""
+REPLACED = "Earlier results in OUT are replaced when all new ones are complete; other files there are left alone.\n"
 
 
 class Parser(argparse.ArgumentParser):
@@ -60,24 +81,30 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     whole = Parser(
         prog="stemseg",
-        description="Segment an atomic-resolution STEM image into its phases.",
+        description="Segment STEM images into their phases, unmix spectral cubes and 4D scans into components.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     whole.add_argument("--version", action="version", version=f"stemseg {VERSION}")
     commands = whole.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     _add_segment(commands)
+    _add_unmix(commands)
     info = commands.add_parser(
         "info",
         help="say what a file holds",
-        description="List the data sets of a file, the one that 'segment' takes (*), and the window that suits it.",
+        description="List the data sets of a file, which of them 'segment' (*) and 'unmix' take, and the window that "
+        "suits an image.",
     )
     info.add_argument("image", metavar="IMAGE", type=Path)
     info.add_argument("--json", action="store_true", help="print JSON")
     demo = commands.add_parser(
         "demo",
-        help="segment a simulated image and compare with its truth",
-        description="Simulate a polycrystal, segment it like any image, and print the share of pixels that is right.",
+        help="segment a simulated image, or unmix a simulated cube, and compare with its truth",
+        description="Simulate a polycrystal, segment it like any image, and print the share of pixels that is right. "
+        "Or simulate a cube or a scan, unmix it, and print how far spectra and shares are from the truth.",
+    )
+    demo.add_argument(
+        "--cube", nargs="?", const="edx", choices=("edx", "eels", "4d"), help="unmix a cube of that kind (edx)"
     )
     demo.add_argument(
         "-o", "--output", metavar="OUT", type=parse_folder, default=Path("stemseg_demo"), help="default: %(default)s"
@@ -91,23 +118,50 @@ def _add_segment(commands: Any) -> None:
         "segment",
         help="segment an image into phases",
         description="Segment an image into phases by its local lattice.",
-        epilog=f"{WRITTEN}\n{EXAMPLES}",
+        epilog=f"{SEGMENTED}{REPLACED}\n{EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-
     p.add_argument("image", metavar="IMAGE", type=Path, help=".dm3, .dm4, .emd, .ser, .hspy, .tif, .png, .npy, ...")
+    _add_job(p, SEGMENT)
+
+
+def _add_unmix(commands: Any) -> None:
+    p = commands.add_parser(
+        "unmix",
+        help="unmix a spectral cube or a 4D scan into components",
+        description="Unmix a spectral cube or a 4D scan into spectra or patterns and their maps.",
+        epilog=f"{UNMIXED}{REPLACED}\n{UNMIX_EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("image", metavar="FILE", type=Path, help=".dm4, .emd, .bcf, .hspy, .h5, .mib, .blo, .npy, ...")
+    _add_job(p, UNMIX)
+
+
+def _add_job(p: argparse.ArgumentParser, options: Options) -> None:
+    """What both commands have: options under their headings, those of parameters that are not given do not appear."""
     p.add_argument("-o", "--output", metavar="OUT", type=parse_folder, required=True, help="folder for the results")
-    groups = {name: p.add_argument_group(name) for name in (PHASES, WINDOWS, COMPARED, MAPS, IMAGE, RUN)}
-    for name, group in groups.items():
-        for parameter in OPTIONS.values():
-            if parameter.group == name:
-                _add(group, parameter)
+    groups: dict[str, Any] = {}
+    for parameter in options.values():
+        if parameter.group not in groups:
+            groups[parameter.group] = p.add_argument_group(parameter.group)
+        _add(groups[parameter.group], parameter, options)
     groups[RUN].add_argument("--quiet", action="store_true", help="no progress bar, no summary")
     groups[RUN].add_argument("--json", action="store_true", help="print summary.json instead of the summary")
 
 
-def _add(group: Any, parameter: Parameter) -> None:
+def _add(group: Any, parameter: Parameter, options: Options) -> None:
     """The option of a parameter, under its heading."""
+    default = parameter.default if parameter.command_default is None else parameter.command_default
+    stated = [] if default is None or parameter.kind == "switch" or parameter.flags else [str(default)]
+    stated += [parameter.by_default] if parameter.by_default else []
+    text = options.in_text(f"{parameter.meaning} (default: {', '.join(stated)})")
+    absent = argparse.SUPPRESS if parameter.command_default is None else parameter.command_default
+    common: dict[str, Any] = {"dest": parameter.name, "default": absent}
+    if parameter.flags:
+        either = group.add_mutually_exclusive_group()
+        for flag, (value, meaning) in parameter.flags.items():
+            either.add_argument(flag, action="store_const", const=value, help=options.in_text(meaning), **common)
+        return
     about: dict[str, Any]
     if parameter.kind == "switch":
         about = {"action": "store_const", "const": True}
@@ -115,8 +169,5 @@ def _add(group: Any, parameter: Parameter) -> None:
         about = {"choices": parameter.choices}
     else:
         about = {"metavar": parameter.symbol, "type": reader(parameter)}
-    default = parameter.default if parameter.command_default is None else parameter.command_default
-    stated = [] if default is None or parameter.kind == "switch" else [str(default)]
-    stated += [parameter.by_default] if parameter.by_default else []
-    text = in_options(f"{parameter.meaning} (default: {', '.join(stated)})")
-    group.add_argument(parameter.option, dest=parameter.name, default=parameter.command_default, help=text, **about)
+    names = [parameter.short] * bool(parameter.short) + [parameter.option]
+    group.add_argument(*names, help=text, **common, **about)

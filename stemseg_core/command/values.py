@@ -9,18 +9,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stemseg_core.calibration.units import parse_unit
-from stemseg_core.phases.parameters import Parameter
 from stemseg_core.phases.scores import AUTO
+from stemseg_core.rows.parameters import Parameter
 from stemseg_core.system.memory import memory_limit
 
 #: (y, x) and their unit, "px" or "nm".
 Size = tuple[tuple[float, float], str]
-
+#: From, to, and their unit as it was given, "" if none was.
+Range = tuple[float, float, str]
 
 _NUMBER = r"(\d+\.?\d*(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?)"
 #: A size with or without a unit, and two of them with an x between.
 _ONE = re.compile(rf"\s*{_NUMBER}\s*\*?\s*([^\d\s].*)?", re.IGNORECASE)
 _TWO = re.compile(rf"\s*{_NUMBER}\s*([^\d\s.x*\u00d7].*?)??\s*[x*\u00d7]\s*{_NUMBER}\s*([^\d\s].*)?", re.IGNORECASE)
+#: A number with or without a unit, of any sign.
+_SIGNED = re.compile(rf"\s*([-+]?(?:{_NUMBER[1:-1]}))\s*((?:1/)?[^\d\s].*)?", re.IGNORECASE)
 
 
 def parse_size(text: str) -> Size:
@@ -107,6 +110,32 @@ def parse_frame(text: str) -> int | tuple[int, ...] | str:
     return numbers if len(numbers) > 1 else numbers[0]
 
 
+def parse_range(text: str) -> Range:
+    """``"450:720eV"``, ``"0.2keV:8keV"``, ``"5:30"``."""
+    low, colon, high = text.partition(":")
+    ends = [_SIGNED.fullmatch(part) for part in (low, high)]
+    if not colon or ends[0] is None or ends[1] is None:
+        raise _no_range(text)
+    (first, first_unit), (last, last_unit) = (end.groups(default="") for end in ends if end)
+    unit, other = parse_unit(last_unit), parse_unit(first_unit or last_unit)
+    if unit.kind == "unknown" or unit.kind != other.kind:
+        raise _no_range(text)
+    start, stop = float(first) * other.factor / unit.factor, float(last)
+    if not -math.inf < start < stop < math.inf:
+        raise _no_range(text)
+    return start, stop, last_unit.strip()
+
+
+def _no_range(text: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"expected from:to and a unit, such as 450:720eV, the lower first; got {text!r}")
+
+
+def parse_bins(text: str) -> int | tuple[int, ...]:
+    """A whole number, or several with commas between them."""
+    numbers = tuple(map(whole(1), text.split(",")))
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
 def parse_folder(text: str) -> Path:
     """The name of a folder."""
     if not text:
@@ -134,6 +163,8 @@ READERS: dict[str, Callable[[str], object]] = {
     "phases": parse_phases,
     "taper": parse_taper,
     "frame": parse_frame,
+    "range": parse_range,
+    "bins": parse_bins,
     "seed": whole(0),
     "jobs": int,
     "memory": parse_memory,

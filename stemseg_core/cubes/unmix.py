@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from stemseg_core.cubes.cube import Cube, checked_mask, moved
 from stemseg_core.cubes.data import Data, prepared
 from stemseg_core.cubes.methods import METHODS, Factors, Task, method_of
+from stemseg_core.cubes.parameters import AUTO, Parameters
 from stemseg_core.cubes.unmixing import Unmixing
-from stemseg_core.rows.base import check_whole
 from stemseg_core.rows.blocks import stored
 from stemseg_core.rows.pixels import box_of
 from stemseg_core.rows.sources import BLOCK_BYTES, ClippedRows, Numbered, Rows
@@ -25,7 +25,7 @@ from stemseg_core.system.docs import shared_docs
 from stemseg_core.system.errors import ParameterError
 from stemseg_core.system.execution import Execution
 from stemseg_core.system.memory import MemoryLimit
-from stemseg_core.system.random import RandomState, as_seed
+from stemseg_core.system.random import RandomState
 from stemseg_core.system.threads import Progress, one_blas_thread
 from stemseg_core.system.types import Array, Partial
 from stemseg_core.system.versions import versions
@@ -126,8 +126,12 @@ def unmix(
     ('values are whole numbers, few on average: weighed as counts',)
     """
     execution = Execution.of(n_jobs, max_memory, progress, "unmix")
-    seed = as_seed(random_state)
-    _check_words(n_components, method, invalid, faults)
+    asked = Parameters(
+        n_components=n_components, method=method, signal_axes=signal_axes, noise=noise, mask=mask,
+        signal_mask=signal_mask, signal_range=signal_range, axes=axes, bin=bin, invalid=invalid, faults=faults,
+        random_state=random_state,
+    ).checked()  # fmt: skip
+    seed = asked.seed
     given = Cube.of(cube, signal_axes, axes, bin)
     given = given if signal_range is None else given.within(signal_range)
     given = given.without(checked_mask(signal_mask, "signal_mask", given.signal_shape))
@@ -137,7 +141,7 @@ def unmix(
     _require(given, n_components, method, noise, execution)
     with one_blas_thread():
         data = prepared(given, kept, noise, execution, invalid=invalid, exclude=faults == "exclude")
-        estimate, said = _estimate(data, seed, execution) if n_components == "auto" else (None, ())
+        estimate, said = _estimate(data, seed, execution) if n_components == AUTO else (None, ())
         k = int(n_components) if estimate is None else estimate.n_components
         if k > min(data.rows.shape):
             n, d = data.rows.shape
@@ -151,12 +155,7 @@ def unmix(
             notes = (*notes, f"{data.n_negative} values below 0 were taken as 0")
         factors = _ordered(way.find(k, Task(rows, data.weights, seed, execution)), method)
         left = _left(data.rows, factors, execution)
-    params = {
-        "n_components": n_components, "method": method if isinstance(method, str) else repr(method),
-        "signal_axes": given.n_signal_axes, "noise": noise if isinstance(noise, str | None) else "variances",
-        "signal_range": None if signal_range is None else tuple(map(float, signal_range)), "bin": given.bins,
-        "invalid": invalid, "faults": faults, "random_state": seed,
-    }  # fmt: skip
+    params = replace(asked, n_components=k, signal_axes=given.n_signal_axes, bin=given.bins).to_dict()
     return _assembled(replace(data, notes=notes), factors, left, estimate, params)
 
 
@@ -164,14 +163,14 @@ def _require(cube: Cube, n_components: Any, method: Any, noise: Any, execution: 
     """Refuse what would need more memory than there may be, before the cube is read."""
     rows = cube.rows()
     n, d = rows.shape
-    k = min(MOST_COMPONENTS if n_components == "auto" else int(n_components), n, d)
+    k = min(MOST_COMPONENTS if n_components == AUTO else int(n_components), n, d)
     of_rows = 64 + 20 * k  # bytes: sums, weights, labels and residuals of a pixel; its maps, in several stages
     of_columns = 80 + 24 * k  # means, deviations, weights; the components
     blocks = 4 * execution.n_threads * max(BLOCK_BYTES, d * rows.dtype.itemsize)
     own = n * of_rows + cube.channels.size * of_columns + blocks + rows.buffer_bytes
     variances = 0 if noise is None or isinstance(noise, str) else 9 * np.size(noise)  # as float64, and compared with 0
     at_work = method_of(method).memory(k, rows, execution)
-    if n_components == "auto":
+    if n_components == AUTO:
         at_work = max(at_work, estimate_bytes(k, rows, execution))
     execution.require(
         own + variances + at_work,
@@ -184,19 +183,6 @@ def estimate_bytes(k: int, rows: Rows, execution: Execution) -> float:
     """Predicted memory of what finds the number of components."""
     sample = Numbered(rows.sample(COUNTED_VALUES // rows.shape[1]))
     return float(execution.configure(SVD(min(k + 1, *sample.shape))).predicted_bytes(*sample.shape, rows.dtype))
-
-
-def _check_words(n_components: Any, method: Any, invalid: Any, faults: Any) -> None:
-    if n_components != "auto":
-        check_whole(n_components=n_components)
-    if isinstance(method, str) and method not in METHODS:
-        raise ParameterError(f"`method` must be one of {tuple(METHODS)} or an estimator, got {method!r}", method=method)
-    if not isinstance(method, str) and not hasattr(method, "fit"):
-        raise ParameterError(f"`method` must be one of {tuple(METHODS)} or an estimator, got {method!r}", method=method)
-    if invalid not in ("raise", "exclude"):
-        raise ParameterError(f"`invalid` must be 'raise' or 'exclude', got {invalid!r}", invalid=invalid)
-    if faults not in ("exclude", "keep"):
-        raise ParameterError(f"`faults` must be 'exclude' or 'keep', got {faults!r}", faults=faults)
 
 
 def _estimate(data: Data, seed: int, execution: Execution) -> tuple[ComponentEstimate, tuple[str, ...]]:
@@ -274,7 +260,7 @@ def _assembled(
     data: Data, factors: Factors, left: _Left, estimate: ComponentEstimate | None, params: dict[str, Any]
 ) -> Unmixing:
     """Maps and signals on the axes of the cube."""
-    cube, k = data.cube, factors.maps.shape[1]
+    cube = data.cube
     box = box_of(cube.channels)
     m = cube.n_signal_axes
 
@@ -310,6 +296,6 @@ def _assembled(
         n_signal_axes=m,
         estimate=estimate,
         notes=data.notes,
-        params={**params, "n_components": k if params["n_components"] == "auto" else params["n_components"]},
+        params=params,
         versions=versions(),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from stemseg_core.calibration.axes import Axis
 from stemseg_core.stages.estimates import ComponentEstimate
 from stemseg_core.system.archives import as_tuple, load_archive, save_archive
+from stemseg_core.system.extras import require_extra
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: Version of the file format of `Unmixing.save`.
 FORMAT = 1
@@ -153,6 +157,20 @@ class Unmixing:
 
         loaded: Self = load_archive(path, FORMAT, "Unmixing", made)
         return loaded
+
+    def plot(self) -> Figure:
+        """Maps and spectra or patterns at one glance, a matplotlib figure; needs matplotlib."""
+        require_extra("matplotlib")
+        from stemseg_core.plot.unmixing import plot
+
+        return plot(self)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write all of it to one page of HTML that needs no other file, and can be asked; needs matplotlib."""
+        require_extra("matplotlib")
+        from stemseg_core.plot.unmixing_report import write_report
+
+        write_report(self, path)
 
     def to_dict(self) -> dict[str, Any]:
         """All attributes by name: arrays as they are, the rest JSON-able."""

@@ -99,6 +99,12 @@ def is_cube(signal: Signal) -> bool:
     return signal.open is not None and bool(_sides(signal)[0])
 
 
+def sizes_of(signal: Signal) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Pixels of the map and channels of the signal of a data set, along each axis; ((), ()) if it has not both."""
+    of_map, of_signal = (tuple(signal.shape[axis] for axis in side) for side in _sides(signal))
+    return of_map, of_signal
+
+
 def _chosen(path: Path, signals: Sequence[Signal], index: int | None) -> Signal:
     if index is None:
         found = [s for s in signals if s.kind in CUBES and is_cube(s)]

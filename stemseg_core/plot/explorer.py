@@ -19,18 +19,16 @@ from numpy.typing import NDArray
 
 from stemseg_core import plot
 from stemseg_core.phases.parameters import TABLE
+from stemseg_core.plot import markup
 from stemseg_core.plot.drawing import (
     EXCLUDED,
     SHOWN_PIXELS,
     STRIPES,
-    aspect_of,
     gray_range,
-    pattern_aspect_of,
     seen,
     units_of,
 )
-from stemseg_core.plot.layout import scale_bar_length
-from stemseg_core.plot.markup import data_uri, gray_png, indexed_png
+from stemseg_core.plot.markup import bar_length, bars, data_uri, gray_png, indexed_png
 from stemseg_core.windows.windows import WindowFFT
 
 if TYPE_CHECKING:
@@ -153,15 +151,7 @@ def magma() -> NDArray[np.uint8]:
 
 def rules(s: Segmentation) -> str:
     """Style that depends on the segmentation: its colours, and the shapes and scale bars of map and patterns."""
-    lines = [
-        f"{name} {{ --aspect: {aspect:.6g}; --length: {bar_length(*sides) / sides[1]:.6g} }}"
-        for name, aspect, sides in (
-            (".explorer", aspect_of(s), map_sides(s)),
-            (".pattern", pattern_aspect_of(s), pattern_sides(s)),
-        )
-    ]
-    lines += [f".p{i + 1} {{ --phase: {color} }}" for i, color in enumerate(plot.phase_colors(len(s.components)))]
-    return "\n".join([*lines, ""])
+    return markup.rules({".explorer": map_sides(s), ".pattern": pattern_sides(s)}, plot.phase_colors(len(s.components)))
 
 
 def map_sides(s: Segmentation) -> tuple[float, float]:
@@ -174,11 +164,6 @@ def pattern_sides(s: Segmentation) -> tuple[float, float]:
     """Height and width of a pattern, as frequencies."""
     y, x = (float(np.ptp(k) + abs(k[1] - k[0])) if len(k) > 1 else 1.0 for k in s.frequency_axes)
     return y, x
-
-
-def bar_length(height: float, width: float) -> float:
-    """Length of a scale bar, short enough to leave a strip to be seen."""
-    return scale_bar_length(min(width, 2 * height))
 
 
 def _map_bar(s: Segmentation) -> str:
@@ -289,15 +274,6 @@ def _outermost(s: Segmentation) -> list[str]:
     return [f'<rect class="outermost {color}" {place}/>' for color in ("light", "dark")]
 
 
-def choice(value: str, name: str) -> str:
-    """The name of a phase, or of all, and a button that shows it alone."""
-    checked = " checked" if value == "all" else ""
-    return (
-        f'<label><input class="asks" type="radio" name="phase" value="{value}"{checked} '
-        f'aria-label="show {value if value == "all" else f"phase {value} alone"}">{name}</label>'
-    )
-
-
 def controls(s: Segmentation) -> str:
     """How strong the colours are."""
     return (
@@ -309,10 +285,6 @@ def controls(s: Segmentation) -> str:
 
 def window_panel(s: Segmentation, data: dict[str, Any]) -> str:
     """Where the script writes what is known of a window."""
-    members = "".join(
-        f'<li class="p{i + 1}"><span class="swatch"></span>{i + 1}<span class="track"><i></i></span><b></b></li>'
-        for i in range(len(s.components))
-    )
     patterns = (
         f'<div class="pair"><figure><div class="pattern"><canvas width="{len(s.kx)}" height="{len(s.ky)}"></canvas>'
         f"{pattern_bar(s)}</div><figcaption>this window</figcaption></figure>"
@@ -325,7 +297,7 @@ def window_panel(s: Segmentation, data: dict[str, Any]) -> str:
     return (
         '<section class="asks" id="window" aria-label="Window"><h2>Window <span id="held"></span></h2>'
         '<p id="where"></p><p id="phase"></p>'
-        f'<ul class="memberships" aria-label="memberships">{members}</ul><p id="sure"></p>'
+        f'<ul class="memberships" aria-label="memberships">{bars(len(s.components))}</ul><p id="sure"></p>'
         f'{patterns if data["pattern"] else ""}<p class="facts">{" ".join(notes)}</p>'
         '<p id="said" role="status"></p></section>'
     )

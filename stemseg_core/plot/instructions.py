@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from stemseg_core.calibration.units import nanometres
 from stemseg_core.phases.methods import METHODS
-from stemseg_core.phases.parameters import TABLE, Parameter, joined, option_of
+from stemseg_core.phases.parameters import TABLE
 from stemseg_core.phases.scores import AUTO
+from stemseg_core.rows.parameters import Parameter, joined, option_of
 
 if TYPE_CHECKING:
     from stemseg_core.phases.segmentation import Segmentation
@@ -18,18 +19,21 @@ if TYPE_CHECKING:
 
 def instructions(s: Segmentation, source: str | None, reading: Sequence[str]) -> str:
     """HTML that says how, with every parameter that decided the result."""
-    parts = [f"<p>In Python:</p>\n<pre>{escape(_snippet(s, source, reading))}</pre>"]
-    command, beyond = _command(s, source or "IMAGE", reading)
-    if beyond:
-        parts.append(f"<p>The command has no option for {escape(', '.join(beyond))}.</p>")
-    else:
-        parts.append(f"<p>In a shell:</p>\n<pre>{escape(command)}</pre>")
+    parts = both_ways(_snippet(s, source, reading), *_command(s, source or "IMAGE", reading))
     if s.estimate is not None:
         parts.append(
             f"<p>The number of phases, {s.estimate.n_components}, was found: it was asked for as "
             f'<code>"{AUTO}"</code>, in a shell <code>{TABLE["n_phases"].option} {AUTO}</code>.</p>'
         )
     return "\n".join(parts)
+
+
+def both_ways(snippet: str, command: str, beyond: Sequence[str]) -> list[str]:
+    """Paragraphs with Python and with a command line, which has no option for the parameters `beyond`."""
+    python = f"<p>In Python:</p>\n<pre>{escape(snippet)}</pre>"
+    if beyond:
+        return [python, f"<p>The command has no option for {escape(', '.join(beyond))}.</p>"]
+    return [python, f"<p>In a shell:</p>\n<pre>{escape(command)}</pre>"]
 
 
 def _snippet(s: Segmentation, source: str | None, reading: Sequence[str]) -> str:
@@ -45,7 +49,7 @@ def _snippet(s: Segmentation, source: str | None, reading: Sequence[str]) -> str
     else:
         read = dict(zip(reading[::2], reading[1::2], strict=True))
         options = {name: option_of(name) for name in ("signal", "frame")}
-        chosen = [f"{name}={_literal(read[option])}" for name, option in options.items() if option in read]
+        chosen = [f"{name}={literal(read[option])}" for name, option in options.items() if option in read]
         lines += ["from stemseg_core.io import read_image", ""]
         lines.append(f"image = read_image({', '.join([repr(source), *chosen])})")
         image = "image.data"
@@ -56,7 +60,7 @@ def _snippet(s: Segmentation, source: str | None, reading: Sequence[str]) -> str
     return "\n".join(lines)
 
 
-def _literal(word: str) -> str:
+def literal(word: str) -> str:
     """A word of a command line as Python writes it: a whole number, several, or a text."""
     numbers = word.split(",")
     if not all(map(str.isdigit, numbers)):
@@ -79,7 +83,7 @@ def _command(s: Segmentation, name: str, reading: Sequence[str]) -> tuple[str, l
             parts += [words] if words else []
         elif not _same(value, parameter.default):
             beyond.append(key)
-    return _lines(parts), beyond
+    return in_lines(parts), beyond
 
 
 def _option(parameter: Parameter, value: Any, s: Segmentation) -> str | None:
@@ -91,11 +95,15 @@ def _option(parameter: Parameter, value: Any, s: Segmentation) -> str | None:
     if parameter.kind == "frequency":  # of the command it is in 1/nm
         nm = 1.0 if s.pixel_size is None else nanometres(s.units)
         return None if nm is None else parameter.with_value(f"{value / nm:.12g}")
-    words = parameter.with_value(value)
+    return quoted(parameter.with_value(value))
+
+
+def quoted(words: str) -> str:
+    """An option and its value, as a shell reads them."""
     return " ".join(map(quote, words.split(" ", 1))) if words else ""
 
 
-def _lines(parts: Sequence[str], width: int = 88) -> str:
+def in_lines(parts: Sequence[str], width: int = 88) -> str:
     """A command in lines that a shell joins: a browser would break a long one within an option."""
     lines = [parts[0]]
     for part in parts[1:]:

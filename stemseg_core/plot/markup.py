@@ -6,14 +6,15 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stemseg_core.plot.layout import Picture
+from stemseg_core.plot.layout import Picture, scale_bar_length
 
 
 def page(title: str, style: str, script: str, data: dict[str, Any], body: Sequence[str]) -> str:
@@ -40,6 +41,44 @@ def page(title: str, style: str, script: str, data: dict[str, Any], body: Sequen
     )
 
 
+def installed(name: str) -> str:
+    """A file that is installed beside this module."""
+    return files("stemseg_core.plot").joinpath(name).read_text(encoding="utf-8")
+
+
+def rules(shapes: Mapping[str, tuple[float, float]], colors: Sequence[str]) -> str:
+    """Style that depends on what is shown: height and width of maps and patterns, by selector, and colours."""
+    lines = [
+        f"{name} {{ --aspect: {width / height:.6g}; --length: {bar_length(height, width) / width:.6g} }}"
+        for name, (height, width) in shapes.items()
+    ]
+    lines += [f".p{i} {{ --phase: {color} }}" for i, color in enumerate(colors, start=1)]
+    return "\n".join([*lines, ""])
+
+
+def bar_length(height: float, width: float) -> float:
+    """Length of a scale bar, short enough to leave a strip to be seen."""
+    return scale_bar_length(min(width, 2 * height))
+
+
+def choice(value: str, name: str, *, what: str = "phase", checked: bool = False) -> str:
+    """The name, as HTML, of a phase or of all of them, and a button that shows it alone."""
+    label = "show all" if value == "all" else f"show {what} {value} alone"
+    return (
+        f'<label><input class="asks" type="radio" name="phase" value="{value}"{" checked" * checked} '
+        f'aria-label="{label}">{name}</label>'
+    )
+
+
+def bars(k: int) -> str:
+    """A list of bars, one for each phase or component, that a script fills."""
+    rows = (
+        f'<li class="p{i}"><span class="swatch"></span>{i}<span class="track"><i></i></span><b></b></li>'
+        for i in range(1, k + 1)
+    )
+    return "".join(rows)
+
+
 def _sha256(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
 
@@ -51,6 +90,13 @@ def data_uri(png: bytes) -> str:
 
 def gray_png(values: NDArray[np.uint8]) -> bytes:
     """A picture (y, x) in grey."""
+    from PIL import Image
+
+    return _png(Image.fromarray(values))
+
+
+def colour_png(values: NDArray[np.uint8]) -> bytes:
+    """A picture (y, x, 3 or 4) in red, green, blue and, if it has that, opacity."""
     from PIL import Image
 
     return _png(Image.fromarray(values))

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
-from importlib.resources import files
 from math import floor, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from stemseg_core.plot.cards import card
 from stemseg_core.plot.drawing import aspect_of
 from stemseg_core.plot.instructions import instructions, words_of
 from stemseg_core.plot.layout import Picture, draw_picture
-from stemseg_core.plot.markup import figure, page, table
+from stemseg_core.plot.markup import choice, figure, installed, page, table
 from stemseg_core.system.files import atomic, readable
 
 if TYPE_CHECKING:
@@ -135,12 +134,8 @@ def _page(
         table(("of", "version"), [(escape(name), escape(str(v))) for name, v in s.versions.items()]),
         "</section></div>",
     ]
-    return page(title, _file("report.css") + explorer.rules(s), _file("report.js"), data, parts)
-
-
-def _file(name: str) -> str:
-    """A file that is installed beside this module."""
-    return files("stemseg_core.plot").joinpath(name).read_text(encoding="utf-8")
+    script = installed("ask.js") + installed("report.js")
+    return page(title, installed("report.css") + explorer.rules(s), script, data, parts)
 
 
 def _verdict(s: Segmentation) -> list[str]:
@@ -242,13 +237,13 @@ def _phase_table(s: Segmentation) -> tuple[Cells, Sequence[Cells], Cells]:
     areas = [np.count_nonzero(s.label_image == i) * py * px for i in range(k)]
     # As many decimals for all as give the largest four digits; pixels have none.
     decimals = 0 if s.pixel_size is None else max(0, 3 - floor(log10(max(areas)))) if any(areas) else 0
-    names = [explorer.choice(str(i + 1), f'<span class="swatch p{i + 1}"></span>{i + 1}') for i in range(k)]
+    names = [choice(str(i + 1), f'<span class="swatch p{i + 1}"></span>{i + 1}') for i in range(k)]
     shares, sure = plot.percentages(s.fractions), [_mean(s.confidence[s.labels == i]) for i in range(k)]
     unit = "pixels" if s.pixel_size is None else f"{escape(s.units)}<sup>2</sup>"
     rows = [(*row[:2], f"{row[2]:.{decimals}f}", row[3]) for row in zip(names, shares, areas, sure, strict=True)]
     everything = plot.percentages(np.array([s.fractions.sum()]))[0], f"{sum(areas):.{decimals}f}", _mean(s.confidence)
     header = "phase", "fraction", f"area / {unit}", "mean confidence"
-    return header, rows, (explorer.choice("all", "all"), *everything)
+    return header, rows, (choice("all", "all", checked=True), *everything)
 
 
 def _parameters(s: Segmentation) -> list[tuple[str, str]]:
