@@ -10,7 +10,7 @@ import numpy as np
 
 from stemseg_core.io import ImageReadError, Signal, read_image, read_signals
 from stemseg_core.io.choice import choose_signal
-from stemseg_core.io.cubes import CUBES, is_cube, sizes_of
+from stemseg_core.io.cubes import is_cube, sizes_of
 from stemseg_core.io.kinds import IMAGES
 from stemseg_core.io.readers import located, name_of
 from stemseg_core.system.execution import Execution
@@ -66,7 +66,7 @@ def _taken(path: Path, signals: Sequence[Signal]) -> int | None:
 
 def _unmixed(signal: Signal) -> dict[str, Any] | None:
     """Sizes of map and signal of a data set that `stemseg unmix` takes."""
-    if signal.kind not in CUBES or not is_cube(signal):
+    if not is_cube(signal):
         return None
     return dict(zip(("map", "signal"), map(list, sizes_of(signal)), strict=True))
 

@@ -106,7 +106,8 @@ class Job:
         mask: NDArray[np.bool_] = read_image(path).data != 0
         if [n for n in mask.shape if n > 1] != [n for n in shape if n > 1]:
             raise RefusedError(
-                f"--mask: expected the shape {times(shape)} of {self.path.name}, {name_of(path)} has {times(mask.shape)}"
+                f"--mask: expected the shape {times(shape)} of {self.path.name}, "
+                f"{name_of(path)} has {times(mask.shape)}"
             )
         self.reading += ["--mask", name_of(path)]
         return mask.reshape(shape)

@@ -218,9 +218,7 @@ def _command(u: Unmixing, name: str, reading: Sequence[str]) -> tuple[str, list[
             continue
         if key == "signal_range":
             if value is not None:
-                low, high = value
-                units = u.signal_axes[-1].units
-                parts.append(quoted(f"{parameter.option} {low:.12g}:{high:.12g}{units}").replace(" -", "=-", 1))
+                parts.append(quoted(f"{parameter.with_value(value)}{u.signal_axes[-1].units}").replace(" -", "=-", 1))
         elif (parameter.choices and value not in parameter.choices) or value == "variances":
             beyond.append(key)
         elif words := quoted(parameter.with_value(value)):

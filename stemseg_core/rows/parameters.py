@@ -86,6 +86,8 @@ class Parameter:
             return self.option if value else ""
         if self.flags:
             return next((flag for flag, (meant, _) in self.flags.items() if meant == value), "")
+        if self.kind == "range" and isinstance(value, Sequence):
+            return f"{self.option} {':'.join(f'{end:.12g}' for end in value)}"
         if self.kind == "sizes" and isinstance(value, Sequence) and not isinstance(value, str):
             return f"{self.option} {','.join(joined(size, 'x') for size in value)}"
         return f"{self.option} {joined(value, 'x' if self.kind in ('size', 'length') else ',')}"
