@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -183,10 +184,11 @@ def test_channels_are_no_frames(dtype):
     np.testing.assert_array_equal(one.frame(0), values[..., 0])
 
 
-def test_every_frame_lies_where_its_axes_say():
+def test_every_frame_lies_where_its_axes_say(monkeypatch):
     values = np.random.default_rng(0).random((3, 5, 4, 6))
     opened = functools.partial(contextlib.nullcontext, values)
-    for image in ((1, 3), (3, 1), (0, 1)):
+    for image, block in itertools.product(((1, 3), (3, 1), (0, 1)), (1, 500, 1e9)):
+        monkeypatch.setattr("stemseg_core.io.signals.BLOCK_BYTES", block)
         signal = describe_signal(0, "a", values.shape, values.dtype, layout=Layout("stack", image), opened=opened)
         rest = [i for i in range(4) if i not in image]
         expected = np.transpose(values, (*rest, *image)).reshape(-1, *(values.shape[i] for i in image))

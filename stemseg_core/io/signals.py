@@ -16,6 +16,8 @@ from stemseg_core.calibration.axes import Axis, Described, image_calibration, is
 from stemseg_core.io.kinds import Layout
 from stemseg_core.system.errors import Message
 
+#: Most bytes that are read at once of many frames. Twice as much: chunks that hold many frames are read less often.
+BLOCK_BYTES = 64e6
 #: How much longer than the last axis of an array the two others are, if it is one of spectra and not of frames. Twice
 #: as much: narrow stacks of strips remain stacks, and so do maps of more channels.
 CHANNELS = 8
@@ -88,13 +90,20 @@ class Signal:
         return tuple(n for i, n in enumerate(self.shape) if i not in self.image_axes and n > 1)
 
     def frames(self) -> Iterator[NDArray[Any]]:
-        """All frames, one after another, from a file that is opened once."""
-        if self.open is None or self.image_axes is None:
+        """All frames, one after another, from a file that is opened once and read in blocks along the first axis."""
+        others = [i for i in range(len(self.shape)) if i not in (self.image_axes or ()) and self.shape[i] > 1]
+        if self.open is None or self.image_axes is None or not others:
             yield from map(self.frame, range(self.n_frames))
             return
+        first, n = others[0], self.shape[others[0]]
         with self.open() as array:
-            for i in range(self.n_frames):
-                yield plane_of(array, self.shape, self.image_axes, i)
+            step = max(1, int(BLOCK_BYTES * n / (math.prod(self.shape) * array.dtype.itemsize)))
+            for start in range(0, n, step):
+                part = tuple(slice(start, start + step) if i == first else slice(None) for i in range(len(self.shape)))
+                block = _dense(array[part])
+                shape = block.shape[: len(self.shape)]
+                for i in range(self.n_frames * shape[first] // n):
+                    yield plane_of(block, shape, self.image_axes, i)
 
 
 def array_signal(index: int, title: str, shape: Shape, dtype: np.dtype[Any], opened: Open) -> Signal:
