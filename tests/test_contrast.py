@@ -119,6 +119,18 @@ def test_a_swollen_outline_is_corrected_and_small_errors_are_left():
     np.testing.assert_array_equal(corrected(nearly, frames, grid, 2, ONE), nearly)
 
 
+@pytest.mark.parametrize("middle", [100, 66])
+def test_the_halo_of_a_small_particle_is_no_part_of_it(middle):
+    """It has twice the area of the particle; at the edge of the image it may be cut off."""
+    y, x = np.mgrid[:200, :200]
+    distance = np.hypot(y - 100, x - middle)
+    image = (distance < 30) + 0.02 * np.random.default_rng(0).standard_normal(distance.shape)
+    swollen = (distance < 52) | ((np.abs(y - 100) < 45) & (x < middle - 30))
+    frames, grid = Frames.survey(image.astype(np.float32)), grid_over(distance.shape)
+    better = corrected(swollen.astype(np.int32), frames, grid, 2, ONE)
+    assert np.count_nonzero(better != (distance < 30)) < 1.5 * 2 * np.pi * 30  # a pixel and a half
+
+
 def test_phases_of_the_same_intensity_are_left_alone():
     labels = disc()
     image = np.random.default_rng(0).standard_normal(labels.shape).astype(np.float32)

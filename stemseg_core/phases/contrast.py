@@ -40,12 +40,18 @@ LEVEL = 0.45
 #: Distance of this level from either phase, in the scatter of their intensities, from which on they differ. Twice as
 #: much: only images of hardly any noise are corrected.
 CLEAR_LEVEL = 2.75
+#: Part of the way from the darker to the brighter of two phases up to which a window is of the halo, where the darker
+#: one hardly scatters. Twice as much: thin edges of particles do not count in their intensity.
+HALO = 0.2
 #: Least width, in sides of a window, of what is corrected: windows place boundaries better than that, also on thin
 #: edges, which are dark. Twice as much: maps that swell by half a window are left so.
 GROSS = 0.4
-#: Farthest that a pixel may be from the phase it is given to, in sides of a window; twice that at the edge of the
-#: image, up to which the map is only continued. Twice as much: more of a halo may change its phase.
+#: Farthest that a pixel may be from the phase it is given to, in sides of a window. Twice as much: more of a halo may
+#: change its phase.
 REACH = 0.75
+#: Times that this is done, each from where the last one ended: at the edge of the image, up to which the map is only
+#: continued, a halo is wider than elsewhere. Twice as many: the same, and dark parts of bright phases change as well.
+ROUNDS = 2
 #: Distance of two clusters of intensity, in their scatter, above which they are two. The halves of noise are 2.65 apart
 #: whatever it looks like, many slices of a slow change up to 3.46. Twice as much: no image has two.
 SEPARATE = 3.6
@@ -212,10 +218,17 @@ def corrected(labels: NDArray[np.int32], frames: Frames, grid: Grid, k: int, exe
     if not levels:
         return labels
     intensity = statistics.at_pixels(0, labels.shape)
-    moved, phases = np.zeros(labels.shape, bool), sorted({p for level in levels for p in level[1:]})
+    given = labels
+    for _ in range(ROUNDS):
+        given = _moved(given, intensity, levels, grid)
+    moved = given != labels
+    return np.where(moved & ~_gross(moved, grid.window), labels, given) if moved.any() else labels
+
+
+def _moved(labels: NDArray[np.int32], intensity: Array, levels: list[Level], grid: Grid) -> NDArray[np.int32]:
+    """Labels where pixels beyond the level of their phase are of the other one, if that is near."""
     given = labels.copy()
-    near = {phase: _near(labels == phase, grid.window) for phase in phases}
-    for phase in phases:
+    for phase in sorted({p for level in levels for p in level[1:]}):
         leaves = np.zeros(labels.shape, bool)
         others = []
         for level in levels:
@@ -224,13 +237,11 @@ def corrected(labels: NDArray[np.int32], frames: Frames, grid: Grid, k: int, exe
             other = level.darker if phase == level.brighter else level.brighter
             at = _spread(level.plane, grid, labels.shape)
             beyond = intensity < at if phase == level.brighter else intensity > at
-            leaves |= beyond & near[other] & (labels == phase)
+            leaves |= beyond & (labels == phase) & _near(labels == other, grid.window)
             others.append(other)
         if leaves.any():
-            stays = np.isin(labels, others)
-            given[leaves] = nearest_values(labels, stays, leaves)
-            moved |= leaves
-    return np.where(moved & ~_gross(moved, grid.window), labels, given) if moved.any() else labels
+            given[leaves] = nearest_values(labels, np.isin(labels, others), leaves)
+    return given
 
 
 def contrast_map(frames: Frames, grid: Grid, k: int, seed: int, execution: Execution) -> ContrastMap:
@@ -290,48 +301,68 @@ def _separation(values: Array, labels: Array, k: int) -> tuple[float, Array, flo
 
 
 def _levels(labels: NDArray[np.int32], statistics: Statistics, grid: Grid, k: int, execution: Execution) -> list[Level]:
-    """Levels of the pairs of phases that differ clearly in intensity."""
+    """Levels of the pairs of phases that differ clearly in intensity.
+
+    The windows deep in a phase tell its intensity. A small particle has a wide halo, which is deep in its phase as
+    well: so windows that may as well be of the darker phase are left out of the brighter one.
+    """
     execution = execution.called("contrast")
     intensity = statistics.at_centers(grid)[:, 0]
-    own = np.where(grid.included, grid.at_centers(labels), -1)
-    some_deep = deep_windows(own.astype(np.int32))
-    means, scatters = [], []
-    for phase in range(k):
-        inside = own == phase
-        deep = inside & (depth_of(inside, grid.step) >= max(grid.window) / 2) if inside.any() else inside
-        deep = (deep if deep.sum() > 1 else inside & some_deep)[grid.included]
-        if deep.sum() < 2:
-            means.append(np.full(len(intensity), np.nan, np.float32))
-            scatters.append(np.inf)
-            continue
-        rows = np.stack([intensity * deep, deep], axis=1).astype(np.float32)
-        rows = grid.smooth(rows, max(grid.window), execution) + EVERYWHERE * rows.dtype.type(deep.mean()) * np.array(
-            [intensity[deep].mean(), 1], np.float32
-        )
-        mean = rows[:, 0] / rows[:, 1]
-        means.append(mean)
-        scatters.append(float(np.sqrt(np.square(intensity - mean)[deep].mean(dtype=np.float64))))
+    own = np.where(grid.included, grid.at_centers(labels), -1).astype(np.int32)
+    found = [_intensity(intensity, _deep(own, phase, grid), grid, execution) for phase in range(k)]
     levels = []
     for a in range(k):
         for b in range(a + 1, k):
-            if not np.isfinite(scatters[a] + scatters[b]):
+            if not np.isfinite(found[a].scatter + found[b].scatter):
                 continue
-            bright, dark = (a, b) if means[a].mean() > means[b].mean() else (b, a)
-            apart = float(np.median(means[bright] - means[dark]))
-            if LEVEL * apart > CLEAR_LEVEL * scatters[dark] and (1 - LEVEL) * apart > CLEAR_LEVEL * scatters[bright]:
-                level = means[dark] + np.float32(LEVEL) * (means[bright] - means[dark])
+            bright, dark = (a, b) if found[a].mean.mean() > found[b].mean.mean() else (b, a)
+            brighter, darker = found[bright], found[dark]
+            halo = np.zeros(own.shape, bool)
+            tail = HALO * (brighter.mean - darker.mean)
+            halo[grid.included] = intensity < darker.mean + np.maximum(CLEAR_LEVEL * darker.scatter, tail)
+            halo &= own == bright
+            if halo.any():
+                rest = deep_windows(np.where(halo, dark, own)) & (own == bright) & ~halo
+                brighter = _intensity(intensity, rest[grid.included], grid, execution)
+            apart = float(np.median(brighter.mean - darker.mean))
+            clear = min(LEVEL * apart / darker.scatter, (1 - LEVEL) * apart / brighter.scatter)
+            if clear > CLEAR_LEVEL:
+                level = darker.mean + np.float32(LEVEL) * (brighter.mean - darker.mean)
                 plane = grid.to_planes(level[:, np.newaxis], float(np.median(level)))[0]
                 levels.append(Level(plane, bright, dark))
     return levels
 
 
+class Intensity(NamedTuple):
+    """Mean intensity of a phase about each window (n,), NaN if it is not known, and its scatter, infinite then."""
+
+    mean: Array
+    scatter: float
+
+
+def _deep(own: NDArray[np.int32], phase: int, grid: Grid) -> NDArray[np.bool_]:
+    """Which included windows (n,) lie half a window deep in a phase, or deeper than its others."""
+    inside = own == phase
+    deep = inside & (depth_of(inside, grid.step) >= max(grid.window) / 2) if inside.any() else inside
+    return (deep if deep.sum() > 1 else inside & deep_windows(own))[grid.included]
+
+
+def _intensity(intensity: Array, deep: NDArray[np.bool_], grid: Grid, execution: Execution) -> Intensity:
+    """That of a phase, told by some of its windows."""
+    if deep.sum() < 2:
+        return Intensity(np.full(len(intensity), np.nan, np.float32), np.inf)
+    rows = np.stack([intensity * deep, deep], axis=1).astype(np.float32)
+    rows = grid.smooth(rows, max(grid.window), execution) + EVERYWHERE * rows.dtype.type(deep.mean()) * np.array(
+        [intensity[deep].mean(), 1], np.float32
+    )
+    mean = rows[:, 0] / rows[:, 1]
+    scatter = float(np.sqrt(np.square(intensity - mean)[deep].mean(dtype=np.float64)))
+    return Intensity(mean, max(scatter, float(np.finfo(np.float32).tiny)))
+
+
 def _near(inside: NDArray[np.bool_], window: tuple[int, int]) -> NDArray[np.bool_]:
-    """Pixels that a phase may reach to; at the edge of the image twice as far."""
-    near, farther = (_dilated(inside, [factor * REACH * w for w in window]) for factor in (1, 2))
-    (height, width), (y, x) = inside.shape, (w // 2 for w in window)
-    near[:y], near[height - y :] = farther[:y], farther[height - y :]
-    near[:, :x], near[:, width - x :] = farther[:, :x], farther[:, width - x :]
-    return near
+    """Pixels that a phase may reach to."""
+    return _dilated(inside, [REACH * w for w in window])
 
 
 def _dilated(inside: NDArray[np.bool_], reach: list[float]) -> NDArray[np.bool_]:
