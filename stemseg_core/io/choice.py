@@ -16,7 +16,7 @@ DETECTORS = (r"haadf", r"m?l?aadf|adf|df\d*|dark.?field", r"a?bf\d*|bright.?fiel
 DERIVED = (
     r"(?:[A-Z][a-z]?)(?:[ _-]?(?:[KLM]\d?|[KLM]a|[KLM]\u03b1|K-?alpha|EELS|EDS|EDX))?(?: map)?"
     r"|(?i:.*\b(?:fft|power spectrum|i?d?dpc|com|difference|diff|preview|thumbnail|mask|labels?|composite|overlay)\b.*)"
-    r"|[A-D]-[A-D]|.* - .*"
+    r"|[A-D] ?- ?[A-D]"
 )
 #: What a command of ours makes of data that are no image.
 UNMIX = "'stemseg unmix' takes it"
