@@ -261,6 +261,11 @@ def test_no_file_stays_open(tmp_path):
         (ModuleNotFoundError("No module named 'mrcz'", name="mrcz"), "mrcz"),
         (ModuleNotFoundError("The 'sparse' library was not found. To load EDS ..."), "sparse"),
         (ImportError("`pyUSID` is needed"), "pyUSID"),
+        (
+            OSError("Can't read data (can't open directory (/usr/local/lib/plugin). Please ..."),
+            "hdf5plugin",
+        ),
+        (ValueError("<COMPRESSION.LERC: 34887> requires the 'imagecodecs' package"), "imagecodecs"),
         (ValueError("'a'"), None),
     ],
 )

@@ -51,6 +51,10 @@ def in_words(error: Exception, path: Path, expected: str) -> ImageReadError:
 
 def missing_package(error: BaseException | None) -> str | None:
     """Name of the package that an error misses; readers that check for it themselves name it in the text alone."""
+    if re.search(r"can't open directory .*plugin|required filter .* is not registered", str(error)):
+        return "hdf5plugin"  # which has the filters that HDF5 looks for there
+    if required := re.search(r"requires the '([\w-]+)' package", str(error)):
+        return required[1]
     if not isinstance(error, ImportError):
         return None
     quoted = re.search(r"['\"`]([\w-]+)['\"`]", str(error))
