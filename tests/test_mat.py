@@ -140,8 +140,15 @@ def test_big_endian_files(tmp_path):
 
 
 def test_version_4(tmp_path):
-    scipy.io.savemat(tmp_path / "a.mat", {"image": IMAGE}, format="4")
-    np.testing.assert_array_equal(read_image(tmp_path / "a.mat").data, IMAGE)
+    scipy.io.savemat(tmp_path / "a.mat", {"text": "abc", "image": IMAGE, "bytes": IMAGE > 0.5}, format="4")
+    read = read_image(tmp_path / "a.mat")
+    np.testing.assert_array_equal(read.data, IMAGE)
+    assert [s.title for s in read.signals] == ["image", "bytes"]
+    content = (tmp_path / "a.mat").read_bytes()
+    for odd in (content[:-30], b"\xff" * 40, content.replace(struct.pack("<2i", 20, 30), struct.pack("<2i", -20, 30))):
+        (tmp_path / "a.mat").write_bytes(odd)
+        with pytest.raises(ImageReadError, match=r"a\.mat: expected a MATLAB file"):
+            read_image(tmp_path / "a.mat")
 
 
 def test_one_damaged_array_does_not_sink_the_others(tmp_path):
