@@ -3,11 +3,11 @@
 #
 # Behaviour: arrays whose bytes are in big-endian order are written as they lie in memory, into files that are
 # little-endian: the bytes of every value are swapped, without a word. 1 becomes 256.
-# Expected: the values, as the writers of .hspy, .emd, .nxs, .blo and TIFF keep them.
+# Expected: the values, as the writers of .hspy, .emd, .nxs and TIFF keep them.
 # Cause: `tofile` and `tobytes` write the array's own byte order; whether it is that of the format is not looked at.
 # Seen: 0, 1, 2, 3 come back as 0, 256, 512, 768.
-# Why it matters: such arrays are no rarity here. RosettaSciIO itself gives them for Merlin's .mib (">u2"), and FITS and
-# most detectors' raw data have them: a scan that is converted from .mib to .tvips is lost.
+# Why it matters: such arrays are no rarity here. RosettaSciIO itself gives them for Merlin's .mib (">u2"), and
+# astropy for FITS: a scan that is converted from .mib to .tvips is lost.
 # What stemseg-core does: it reads both formats and writes neither.
 # Source: rsciio/tvips/_api.py and rsciio/semper/_api.py, file_writer.
 set -eu
