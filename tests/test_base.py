@@ -18,6 +18,7 @@ from stemseg_core import (
     compress,
     estimate_n_components,
     segment,
+    unmix,
 )
 
 
@@ -83,6 +84,13 @@ def test_masked_starts_and_components_are_refused(masked):
     model = SVD(2).fit(X)
     with pytest.raises(ValueError, match="without masked values"):
         model.inverse_transform(np.ma.masked_less(model.transform(X), 0))
+
+
+def test_cubes_with_masked_values_are_refused():
+    cube = np.ma.array(np.ones((4, 5, 6)), mask=False)
+    cube[1, 2] = np.ma.masked
+    with pytest.raises(ValueError, match=r"cube must be without masked values; give cube.data, and as mask"):
+        unmix(cube, 2)
 
 
 def test_values_that_overflow_are_refused_without_a_warning():

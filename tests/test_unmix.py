@@ -384,13 +384,6 @@ def test_refused_cubes():
         unmix(np.random.default_rng(0).standard_normal((5, 4, 3)), 1, noise="poisson")
 
 
-def test_masked_values_are_refused():
-    cube = np.ma.array(np.ones((4, 5, 6)), mask=False)
-    cube[1, 2] = np.ma.masked
-    with pytest.raises(ValueError, match=r"cube must be without masked values; give cube.data, and as mask"):
-        unmix(cube, 2)
-
-
 def test_memory_and_stopping():
     with pytest.raises(MemoryError):
         unmix(counts(), 3, max_memory="10 kB")
