@@ -83,7 +83,7 @@ def test_info_of_a_file_without_an_image(tmp_path, capsys):
     assert command("info", tmp_path / "a.npy") == 0
     printed = capsys.readouterr().out
     assert "2 x 3 x 4 x 5 float64, a pattern for each pixel" in printed
-    assert "'stemseg unmix' takes it" in printed
+    assert "'stemseg unmix' takes 0: patterns of 4 x 5 at 2 x 3 places" in printed
     assert "nothing that 'stemseg segment' could take" in printed
 
 
@@ -93,7 +93,7 @@ def test_info_of_several_data_sets(tmp_path, capsys):
     assert command("info", tmp_path / "a.npz") == 0
     printed = capsys.readouterr().out
     assert "'stemseg segment' takes * (HAADF), by default" in printed
-    assert printed.endswith("2: 'stemseg unmix' takes it\n")
+    assert printed.endswith("'stemseg unmix' takes 2: patterns of 4 x 5 at 2 x 3 places\n")
     assert command("segment", tmp_path / "a.npz", "-o", tmp_path / "out", "--phases", "1") == 0
     printed = capsys.readouterr().out
     assert "note: taken: signal 1, 'HAADF'; others there are: 0: Fe, 2: scan" in printed
