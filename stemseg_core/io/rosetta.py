@@ -18,6 +18,7 @@ import numpy as np
 from stemseg_core.calibration.axes import Described, calibrated_axis
 from stemseg_core.io.arrays import NUMPY_SUFFIXES
 from stemseg_core.io.kinds import Layout, layout
+from stemseg_core.io.mrc import MRC_SUFFIXES, check_mrc, is_mrc, mrc_bytes
 from stemseg_core.io.pictures import PICTURE_SUFFIXES
 from stemseg_core.io.posed import posed
 from stemseg_core.io.reading import missing_package, reading
@@ -52,13 +53,13 @@ def _is_stored(path: Path) -> bool:
         return archive.getinfo("data.npy").compress_type == zipfile.ZIP_STORED and not in_fortran_order
 
 
-def _forwards(found: list[Dictionary]) -> None:
+def _forwards(_: Path, found: list[Dictionary]) -> None:
     """Axes whose coordinates run against the rows: pixels are as large as on others."""
     for axis in (axis for one in found for axis in one["axes"]):
         axis["scale"] = abs(axis["scale"]) if isinstance(axis.get("scale"), int | float) else axis.get("scale")
 
 
-def _bruker_axes(found: list[Dictionary]) -> None:
+def _bruker_axes(_: Path, found: list[Dictionary]) -> None:
     """A cube has the height of its pixels for their width; an image of its size has both."""
     images = {one["data"].shape: one["axes"] for one in reversed(found) if one["data"].ndim == 2}
     for cube in (one for one in found if one["data"].ndim == 3):
@@ -66,9 +67,9 @@ def _bruker_axes(found: list[Dictionary]) -> None:
             axis |= {"scale": side["scale"], "units": side["units"]}
 
 
-def _tia_axes(found: list[Dictionary]) -> None:
+def _tia_axes(path: Path, found: list[Dictionary]) -> None:
     """A pattern in a .ser without its .emi: 1/m are taken for m, which pixels of kilometres tell."""
-    _forwards(found)
+    _forwards(path, found)
     for axis in (axis for one in found for axis in one["axes"]):
         if axis.get("units") == "nm" and axis["scale"] > METRE:
             axis["units"], axis["scale"] = "1/nm", axis["scale"] / METRE**2
@@ -99,7 +100,7 @@ class Plugin:
     check : callable or None
         Refuses files that it would not survive.
     amend : callable or None
-        Corrects the axes of what was found, in place.
+        Corrects axes and values of what was found in a file, in place; called with the path and the dictionaries.
     pieces : callable or None
         What can be read apart where the reader fails as a whole, since one bad data set sinks the others.
     growth : float
@@ -109,7 +110,7 @@ class Plugin:
     lazy: bool | Callable[[Path], bool] = True
     options: Mapping[str, Any] = field(default_factory=dict)
     check: Callable[[Path], None] | None = None
-    amend: Callable[[list[Dictionary]], None] | None = None
+    amend: Callable[[Path, list[Dictionary]], None] | None = None
     pieces: Callable[[Path], list[Piece]] | None = None
     growth: float = 4.0
 
@@ -131,6 +132,7 @@ PLUGINS = {
     ),
     "DigitalSurf": Plugin(lazy=False, growth=30),
     "JEOL": Plugin(growth=400),
+    "MRC": Plugin(check=check_mrc, amend=mrc_bytes),
     "PantaRhei": Plugin(lazy=_is_stored, growth=20),  # lazily the bytes of a compressed array come as its values
     "Phenom": Plugin(lazy=False, growth=70),
     "TIA": Plugin(amend=_tia_axes, pieces=_series),
@@ -160,6 +162,8 @@ def microscope_signals(path: Path) -> tuple[str, tuple[Signal, ...]]:
         known = specifications()
     suffix = path.suffix.lower().removeprefix(".")
     readers = [s for s in known if suffix in map(str.lower, s["file_extensions"])]
+    if suffix in MRC_SUFFIXES and is_mrc(path):
+        readers = [s for s in known if s["name"] == "MRC"]
     if not readers:
         own = ", ".join((*NUMPY_SUFFIXES, *PICTURE_SUFFIXES, *TIFF_SUFFIXES))
         raise ImageReadError(
@@ -200,7 +204,7 @@ def plugin_signals(reader: Specification, path: Path, **options: Any) -> list[Si
 
 
 def _signals(reader: Specification, plugin: Plugin, path: Path, options: Mapping[str, Any]) -> list[Signal]:
-    read = functools.partial(_read, reader["api"], path, **{**plugin.options, **options})
+    read = functools.partial(_read, reader["api"], plugin, path, **{**plugin.options, **options})
     if plugin.check is not None:
         plugin.check(path)
     lazy = plugin.lazy(path) if callable(plugin.lazy) else plugin.lazy
@@ -219,16 +223,17 @@ def _signals(reader: Specification, plugin: Plugin, path: Path, options: Mapping
     if not found:
         raise ImageReadError(f"{path.name}: expected a {reader['name']} file with data, found none in it")
     try:
-        if plugin.amend is not None:
-            plugin.amend(found)
         return [_described(path, i, one, lambda: read(lazy=lazy)) for i, one in enumerate(found)]
     finally:
         _close(found)
 
 
-def _read(module: str, path: Path, lazy: bool, **options: Any) -> list[Dictionary]:
+def _read(module: str, plugin: Plugin, path: Path, lazy: bool, **options: Any) -> list[Dictionary]:
     found: list[Dictionary] = importlib.import_module(module).file_reader(str(path), lazy=lazy, **options)
-    return [one for one in found if "data" in one]
+    found = [one for one in found if "data" in one]
+    if plugin.amend is not None:
+        plugin.amend(path, found)
+    return found
 
 
 def _described(path: Path, index: int, found: Dictionary, again: Callable[[], list[Dictionary]]) -> Signal:
