@@ -1,6 +1,7 @@
 """Images of every kind are read (io): NumPy files (arrays), pictures, TIFF (tiff); and TIFF is written (write)."""
 
 import io
+import os
 import struct
 import zipfile
 import zlib
@@ -10,7 +11,7 @@ import pytest
 import tifffile
 from PIL import Image as Picture
 
-from stemseg_core.io import ImageReadError, read_image, read_signals, write_tiff
+from stemseg_core.io import ImageReadError, open_cube, read_image, read_signals, write_tiff
 
 
 @pytest.fixture
@@ -272,3 +273,34 @@ def test_planar_colours(tmp_path):
     np.testing.assert_allclose(
         read_image(tmp_path / "a.tif").data, np.tensordot([0.299, 0.587, 0.114], colours, 1), atol=1e-3
     )
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="only Linux lists what is mapped")
+def test_npy_is_closed_after_reading(tmp_path, image):
+    np.save(tmp_path / "a.npy", image)
+    found = read_image(tmp_path / "a.npy")
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        assert str(tmp_path / "a.npy") not in maps.read()
+    np.testing.assert_array_equal(found.signals[0].frame(0), image)
+
+
+def test_frames_in_colour(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (5, 20, 30, 3), dtype=np.uint8)
+    np.save(tmp_path / "a.npy", frames)
+    found = read_image(tmp_path / "a.npy", frame=3)
+    np.testing.assert_allclose(found.data, frames[3] @ np.array([0.299, 0.587, 0.114]), rtol=1e-5)
+    assert found.frame == 3
+    mean = read_image(tmp_path / "a.npy", frame="mean")
+    np.testing.assert_allclose(mean.data, frames.mean(0) @ np.array([0.299, 0.587, 0.114]), rtol=1e-5)
+
+
+def test_complex_images_are_refused_with_the_cure(tmp_path, image):
+    np.save(tmp_path / "a.npy", image * 1j)
+    with pytest.raises(ImageReadError, match="complex128, no image: segment its modulus"):
+        read_image(tmp_path / "a.npy")
+
+
+def test_a_cube_without_axes_is_a_guess_that_is_said(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((30, 20, 25)))
+    with open_cube(tmp_path / "a.npy") as file:
+        assert any("the last is taken" in note for note in file.notes)

@@ -319,3 +319,8 @@ def test_emd_by_its_writer(tmp_path):
     read = read_image(tmp_path / "a.h5", frame=2)
     np.testing.assert_array_equal(read.data, stack[2])
     np.testing.assert_allclose(read.pixel_size, (0.02, 0.03))
+
+
+@pytest.mark.parametrize("inside", ["", "/"])
+def test_the_root_is_a_group_as_well(plain, inside):
+    assert read_image(f"{plain}::{inside}").title == read_image(plain).title

@@ -306,3 +306,16 @@ def test_instruments_that_rosettasciio_knows(tmp_path):
     about = "\r\n".join(["0", "0", "0", "2.3e-09", *["0"] * 30, ""])
     tifffile.imwrite(tmp_path / "a.tif", IMAGE, extratags=[(34118, "s", 0, about, True)])
     np.testing.assert_allclose(read_image(tmp_path / "a.tif").pixel_size, (2.3 * 1024 / 32,) * 2)
+
+
+def test_a_scale_of_one_axis_alone_is_noted(tmp_path):
+    about = {"axes": "YX", "PhysicalSizeX": 0.02, "PhysicalSizeXUnit": "nm"}
+    tifffile.imwrite(tmp_path / "a.ome.tif", IMAGE, ome=True, metadata=about)
+    image = read_image(tmp_path / "a.ome.tif")
+    assert image.pixel_size is None
+    assert any("only one axis" in note for note in image.notes)
+
+
+def test_frames_that_tifffile_took_for_colours_are_noted(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 20, 30), np.uint16), photometric="rgb", planarconfig="separate")
+    assert any("minisblack" in note for note in read_image(tmp_path / "a.tif").notes)

@@ -215,3 +215,14 @@ def test_pixel_sizes_of_images_and_patterns():
     assert image_calibration(((Axis("t", 0, 1, "s"), None), nm))[1] == (
         "the scale of its axes (t: 1 s) is not a length; not used",
     )
+
+
+@pytest.mark.parametrize("text", ["eV", "keV", "nm", "\u00b5m", "mrad", "1/nm", "deg", "pixel"])
+def test_spelled_out_by_underscores_as_in_rosettasciios_emd(text):
+    spelled = parse_unit(f"[{'_'.join(text)}]")
+    assert (spelled.kind, spelled.factor) == (parse_unit(text).kind, parse_unit(text).factor) != ("unknown", 1.0)
+
+
+def test_notes_on_axes_without_names_call_them_y_and_x():
+    _, notes = image_calibration([(Axis(""), "odd"), (Axis(""), "odder")])
+    assert notes == ("y: odd", "x: odder")

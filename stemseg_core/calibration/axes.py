@@ -107,9 +107,9 @@ def image_calibration(axes: Sequence[Described]) -> tuple[tuple[float, float] | 
     The size is None unless both axes are lengths. No axes at all are no calibration.
     """
     named: dict[str, list[str]] = {}
-    for axis, note in axes:
+    for side, (axis, note) in zip("yx", axes, strict=False):
         if note:
-            named.setdefault(note, []).append(axis.name)
+            named.setdefault(note, []).append(axis.name or side)
     notes = tuple(f"{' and '.join(names)}: {note}" for note, names in named.items())
     if len(axes) != 2:
         return None, notes

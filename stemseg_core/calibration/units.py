@@ -91,6 +91,8 @@ MISREAD = {"\u00c2\u00b5": "u", "\u00ce\u00bc": "u", "\u00c3\u2026": "\u00c5", "
 #: Most characters of a text that is looked at; twice as many: more rubbish is parsed before it is not understood.
 LONGEST = 80
 
+#: Characters one by one: RosettaSciIO's EMD has every unit so, as in "[e_V]".
+SPELLED = re.compile(r"[^_](?:_[^_])+")
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+\.?\d*(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?)(?![^\W\d_])|(?P<word>[^\W\d]+|\u00b0)|"
     r"(?P<power>\*\*|\^)|(?P<sign>[-+])|(?P<other>[*/()]))",
@@ -180,7 +182,7 @@ def _plain(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).translate(SAME).strip()
     while len(text) > 1 and (text[0], text[-1]) in (("[", "]"), ("(", ")")) and text[-1] not in text[1:-1]:
         text = text[1:-1].strip()
-    return text
+    return text.replace("_", "") if SPELLED.fullmatch(text) else text
 
 
 def _spellings() -> tuple[dict[str, Meaning], dict[str, Meaning]]:

@@ -33,10 +33,15 @@ def numpy_signals(path: Path) -> list[Signal]:
                 raise ImageReadError(f"{path.name}: expected a NumPy file, but it does not begin like one")
         # A memory map: only what is used is read, and a header that promises more than the file holds is refused.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-        return [array_signal(0, path.stem, array.shape, array.dtype, lambda: contextlib.nullcontext(array))]
+        return [array_signal(0, path.stem, array.shape, array.dtype, functools.partial(_mapped, path))]
     with zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
         return [_npz_signal(path, index, archive, member) for index, member in enumerate(members)]
+
+
+def _mapped(path: Path) -> contextlib.AbstractContextManager[NDArray[Any]]:
+    """A .npy file as a memory map, made anew: none is kept, since it holds the file."""
+    return contextlib.nullcontext(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def _npz_signal(path: Path, index: int, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Signal:

@@ -88,8 +88,15 @@ def others(chosen: Signal, signals: Sequence[Signal]) -> str | None:
 
 def in_words(signals: Sequence[Signal]) -> str:
     """What a file holds, for messages."""
-    found = [f"{s.index}: {_sizes(s)} {s.dtype}" + (f", {WORDS[s.kind]}" if s.kind in WORDS else "") for s in signals]
+    found = [f"{s.index}: {_sizes(s)} {s.dtype}{_what(s)}" for s in signals]
     return ("; ".join(found[:5]) or "no data") + ("; ..." if len(found) > 5 else "")
+
+
+def _what(signal: Signal) -> str:
+    """What a data set is, if it is no image."""
+    if signal.dtype.startswith("complex"):
+        return ", no image: segment its modulus or its phase"
+    return f", {WORDS[signal.kind]}" if signal.kind in WORDS else ""
 
 
 def _rank(signal: Signal) -> tuple[object, ...]:

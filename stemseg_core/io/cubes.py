@@ -14,7 +14,7 @@ from stemseg_core.cubes.cube import Cube
 from stemseg_core.io.choice import in_words, others
 from stemseg_core.io.kinds import is_spectral
 from stemseg_core.io.readers import located, read_signals
-from stemseg_core.io.signals import ImageReadError, Signal
+from stemseg_core.io.signals import UNNAMED_CUBE, UNNAMED_SCAN, ImageReadError, Signal
 
 #: Kinds of data sets that are taken where none is asked for, the first before the others.
 CUBES = ("cube", "scan", "spectra", "pattern")
@@ -87,7 +87,8 @@ def open_cube(path: str | os.PathLike[str], signal: int | None = None) -> Iterat
     if chosen.axes:
         axes = tuple(chosen.axes[i] for i in (*map_axes, *signal_axes))
     taken = others(chosen, [s for s in signals if s.kind in CUBES]) if signal is None else None
-    notes = (*chosen.notes, *([taken] if taken else []))
+    guess = None if chosen.axes else UNNAMED_CUBE if len(signal_axes) == 1 else UNNAMED_SCAN
+    notes = tuple(dict.fromkeys(note for note in (*chosen.notes, guess, taken) if note))
     assert chosen.open is not None
     with chosen.open() as array:
         cube = Cube.stored(array, map_axes, signal_axes, axes)

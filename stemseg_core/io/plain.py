@@ -43,8 +43,8 @@ def plain_signals(container: Container, file: str, path: str | None = None) -> l
     signals: list[Signal] = []
     with container() as root:
         arrays = arrays_of(root)
-        if path is not None:
-            wanted = path.strip("/")
+        wanted = (path or "").strip("/")
+        if wanted:
             under = {name: array for name, array in arrays.items() if f"{name}/".startswith(f"{wanted}/")}
             if not under and wanted in root and len(getattr(root[wanted], "shape", "")):  # by a link
                 under = {wanted: root[wanted]}

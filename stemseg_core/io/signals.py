@@ -21,6 +21,9 @@ BLOCK_BYTES = 64e6
 #: How much longer than the last axis of an array the two others are, if it is one of spectra and not of frames. Twice
 #: as much: narrow stacks of strips remain stacks, and so do maps of more channels.
 CHANNELS = 8
+#: Notes on arrays without axes, whose last ones are taken for those of the signal.
+UNNAMED_CUBE = "its axes are not named: the last is taken for that of spectra"
+UNNAMED_SCAN = "its axes are not named: the last two are taken for those of patterns"
 Shape: TypeAlias = Sequence[int]
 #: Opens an array, lazily; closes its file at the end.
 Open: TypeAlias = Callable[[], AbstractContextManager[Any]]
@@ -110,28 +113,25 @@ def array_signal(index: int, title: str, shape: Shape, dtype: np.dtype[Any], ope
     """Describe an array without axes.
 
     2-D is an image, 3-D a stack, more a scan of patterns; axes of one point do not count. Up to four numbers along the
-    last of three axes are not the side of an image but its channels: colours, if there are three or four of unsigned
-    whole numbers, else a stack. A last axis that is much shorter than the others, and the third beside two that are
-    alike, is one of spectra.
+    last of three or four axes are not the side of an image but its channels: colours, if there are three or four of
+    unsigned whole numbers, else frames. A last axis that is much shorter than the others, and the third beside two that
+    are alike, is one of spectra.
     """
     sides = [i for i, n in enumerate(shape) if n > 1]
     sides = sides if len(sides) > 1 else list(range(len(shape)))[-2:]
     *_, a, b, c = (0, 0, 0, *(shape[i] for i in sides))
     kind = ("other", "spectra", "image", "stack", "scan")[min(len(sides), 4)]
-    channels = kind == "stack" and c <= 4 < min(a, b)
-    if channels and c > 2 and len(shape) == 3 and dtype.kind == "u":
-        plane = (int(a), int(b))
-
-        def colours(_: int) -> NDArray[Any]:
-            with opened() as array:
-                return np.array(array[()])
-
-        return Signal(index, title, plane, str(dtype), "colour", 1, plane, colours)
+    channels = len(sides) in (3, 4) and c <= 4 < min(a, b)
+    kind = "stack" if channels else kind
+    if channels and shape[-1] > 2 and dtype.kind == "u":
+        layout = Layout("stack", (sides[-3], sides[-2]))
+        colours = describe_signal(index, title, shape[:-1], dtype, layout=layout, opened=opened)
+        return replace(colours, kind="colour" if colours.n_frames == 1 else "stack", open=None)
     cube = kind == "stack" and not channels and (a == b != c or CHANNELS * c <= min(a, b)) and min(a, b) > 4
     image_axes = (sides[-3], sides[-2]) if channels or cube else (sides[-2], sides[-1]) if len(shape) > 1 else None
     layout = Layout("cube" if cube else kind, image_axes)
     signal = describe_signal(index, title, shape, dtype, layout=layout, opened=opened)
-    guess = ("its axes are not named: the last is taken for that of spectra",) if cube else ()
+    guess = (UNNAMED_CUBE,) if cube else ()
     return replace(signal, notes=(*signal.notes, *guess))
 
 

@@ -28,6 +28,8 @@ LARGEST_RATIO = 40_000
 COMPRESSED = "save it without compression, or its frames one by one"
 #: Values of the tag PhotometricInterpretation: colours of samples, and of a table.
 RGB, PALETTE, CMYK, YCBCR = 2, 3, 5, 6
+#: Value of the tag PlanarConfiguration where each sample of the pixels has a plane of its own.
+SEPARATE = 2
 
 
 def tiff_signals(path: Path) -> list[Signal]:
@@ -85,6 +87,8 @@ def _tiff_signal(path: Path, index: int, series: Any, axes: Sequence[Described],
     size, notes = image_calibration(image)
     if palette and imagej:
         notes = (*notes, "ImageJ's colours are for display: the values behind them are taken")
+    if colour and page.planarconfig == SEPARATE and series.kind == "shaped":
+        notes = (*notes, "its planes are marked as colours, as tifffile marks 3 or 4 frames unless told 'minisblack'")
     looked_up = palette and not imagej
     kind = "stack" if n_frames > 1 else "colour" if colour or looked_up else "image"
     kind = "pattern" if is_pattern([axis for axis, _ in image]) else kind

@@ -58,13 +58,13 @@ def _first_calibrated(letters: str, sources: Iterable[Scales]) -> list[Described
     """Axes by the first source that has a calibration for x and y; else without, and why the first has none."""
     failed: list[Described] | None = None
     for scales in sources:
-        if not {"X", "Y"} <= scales.keys():
+        if not {"X", "Y"} & scales.keys():
             continue
         axes = [scales.get(a, (Axis(_name(a)), None)) for a in letters]
         image = [axes[letters.index(a)] for a in "YX" if a in letters]
         if all(axis.kind not in ("none", "pixel", "unknown") for axis, _ in image):
             return axes
-        if failed is None and any(note for _, note in image):
+        if failed is None and any(note or axis.kind == "length" for axis, note in image):
             failed = axes
     return failed or [(Axis(_name(a)), None) for a in letters]
 
