@@ -1,5 +1,6 @@
 """Arrays in HDF5 and zarr by path (io.plain, io.points, io.zarrs), NSID, USID (io.usid), EMD 1.0 (io.emdfile)."""
 
+import json
 import zipfile
 
 import h5py
@@ -123,6 +124,21 @@ def test_zarr_in_a_zip_file(tmp_path, zarr):
         for file in (tmp_path / "folder").rglob("*"):
             archive.write(file, file.relative_to(tmp_path / "folder"))
     np.testing.assert_array_equal(read_image(tmp_path / "a.zip").data, IMAGE)
+
+
+def test_an_array_that_zarr_does_not_know_sinks_no_other(tmp_path, zarr):
+    """Markers in .zspy are such arrays to zarr 3."""
+    path = tmp_path / "a.zspy"
+    options = {"mode": "w"} if zarr.__version__.startswith("2.") else {"mode": "w", "zarr_format": 2}
+    group = zarr.open_group(str(path), **options).require_group("Experiments/a")
+    group["data"] = IMAGE
+    group.require_group("metadata/Markers")["ragged"] = np.zeros(3)
+    about = path / "Experiments/a/metadata/Markers/ragged/.zarray"
+    told = json.loads(about.read_text()) | {"dtype": "|O", "filters": [{"id": "vlen-array", "dtype": "<f8"}]}
+    about.write_text(json.dumps(told | {"fill_value": None}))
+    metadata = {str(file.relative_to(path)): json.loads(file.read_text()) for file in path.rglob(".z*")}
+    (path / ".zmetadata").write_text(json.dumps({"metadata": metadata, "zarr_consolidated_format": 1}))
+    np.testing.assert_array_equal(read_image(path).data, IMAGE)
 
 
 def test_zarr_of_one_array(tmp_path, zarr):

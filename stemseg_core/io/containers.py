@@ -40,14 +40,16 @@ def zarr_container(path: Path) -> Container:
     def opened() -> Iterator[Any]:
         import zarr
 
+        # Consolidated metadata are those of every array: one that zarr does not know would sink the others.
+        alone = {} if zarr.__version__.startswith("2.") else {"use_consolidated": False}
         if path.is_file() and zipfile.is_zipfile(path):
             store = zarr.storage.ZipStore(str(path), mode="r")
             try:
-                yield _group(zarr.open(store, mode="r"))
+                yield _group(zarr.open(store, mode="r", **alone))
             finally:
                 store.close()
         else:
-            yield _group(zarr.open(str(path), mode="r"))
+            yield _group(zarr.open(str(path), mode="r", **alone))
 
     return opened
 

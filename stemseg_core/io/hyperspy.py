@@ -36,10 +36,10 @@ def hyperspy_signals(container: Container, stem: str) -> list[Signal]:
     signals: list[Signal] = []
     with container() as opened:
         experiments = opened["Experiments"]
-        for name in experiments:
-            if "data" not in experiments[name]:
-                continue
+        for name in sorted(experiments):
             try:
+                if "data" not in experiments[name]:
+                    continue
                 signals.append(_signal(len(signals), container, f"Experiments/{name}", experiments[name], stem))
             except Exception as error:  # one bad data set does not sink the others
                 signals.append(unreadable(len(signals), name, error))

@@ -68,7 +68,7 @@ def is_nsid(file: Any) -> bool:
 
 
 def arrays_of(root: Any) -> dict[str, Any]:
-    """Arrays of a group of HDF5 or zarr by their paths, in the order of the file; single values are none."""
+    """Arrays of a group by their paths, in the order of an HDF5 file, by name in zarr; single values are none."""
     found: dict[str, Any] = {}
 
     def look(name: str, item: Any) -> None:
@@ -78,7 +78,7 @@ def arrays_of(root: Any) -> dict[str, Any]:
     if hasattr(root, "visititems"):
         root.visititems(look)
     else:  # zarr 3
-        for name, item in root.members(max_depth=None):
+        for name, item in sorted(root.members(max_depth=None), key=lambda member: str(member[0])):
             look(name, item)
     return found
 
