@@ -230,7 +230,17 @@ def test_uncalibrated_tiff_stays_so(tmp_path, image):
 
 
 @pytest.mark.parametrize(
-    ("array", "match"), [(np.zeros(4), "shape"), (np.array([[-1]]), "-1 to 0"), (np.array([[70000]]), "70000")]
+    ("array", "match"),
+    [
+        (np.zeros(4), "shape"),
+        (np.zeros((0, 4)), "shape .* of pixels"),
+        (np.array([[-1]]), "-1 to 0"),
+        (np.array([[70000]]), "70000"),
+        (np.array([[1e300]]), "below 3.4e38"),
+        (np.array([[1j]]), "real numbers, got complex128"),
+        (np.array([[None]]), "real numbers, got object"),
+        (np.ma.array([[1, 2]], mask=[[0, 1]]), "without masked values"),
+    ],
 )
 def test_write_tiff_refuses(tmp_path, array, match):
     with pytest.raises(ValueError, match=match):

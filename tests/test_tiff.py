@@ -197,6 +197,7 @@ def test_a_grid_in_pixels_is_written_as_such(tmp_path):
         ((1, 1), "1/nm", "units must be a length"),
         ((0, 1), "nm", "pixel_size must be two positive numbers"),
         ((np.nan, 1), "nm", "pixel_size must be two positive numbers"),
+        (0.2, "nm", "pixel_size must be two positive numbers"),
         ((1e-12, 1), "nm", "such that TIFF can hold it"),
     ],
 )

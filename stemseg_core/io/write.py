@@ -46,8 +46,8 @@ def write_tiff(
     Raises
     ------
     ParameterError
-        If the array is not 2-D or 3-D, or holds whole numbers outside 0..65535; if `pixel_size` is not positive, or
-        `units` no length.
+        If the array is not 2-D or 3-D, holds masked values, no real numbers, whole ones outside 0..65535 or others that
+        float32 cannot hold; if `pixel_size` is not two positive numbers, or `units` no length.
     """
     import tifffile
 
@@ -79,10 +79,19 @@ def write_tiff(
 
 def _imagej_array(array: NDArray[Any]) -> NDArray[Any]:
     """The array in a data type of ImageJ and in native byte order."""
-    if array.ndim not in (2, 3):
-        raise ParameterError(f"`array` must have shape (y, x) or (k, y, x), got {array.shape}", array=array)
+    if np.ma.is_masked(array):
+        raise ParameterError("`array` must be without masked values; fill them: array.filled(0)", array=array)
+    array = np.asarray(array)
+    if array.ndim not in (2, 3) or not array.size:
+        raise ParameterError(f"`array` must have shape (y, x) or (k, y, x) of pixels, got {array.shape}", array=array)
+    if array.dtype.kind not in "biuf":
+        raise ParameterError(f"`array` must hold real numbers, got {array.dtype}", array=array)
     if array.dtype.kind == "f":
-        return array.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):
+            written = array.astype(np.float32, copy=False)
+        if np.isinf(written).sum() > np.isinf(array).sum():
+            raise ParameterError("`array` must hold numbers below 3.4e38, the largest that TIFF has here", array=array)
+        return written
     if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
         low, high = int(array.min(initial=0)), int(array.max(initial=0))
         if low < 0 or high > 65535:
@@ -100,7 +109,7 @@ def _in_tiff_units(
         raise ParameterError(
             f"`units` must be a length such as 'nm', 'um' or 'A', or 'pixel'; got {units!r}", units=units
         )
-    if not all(0 < size < math.inf for size in pixel_size):
+    if np.shape(pixel_size) != (2,) or not all(0 < size < math.inf for size in pixel_size):
         raise ParameterError(f"`pixel_size` must be two positive numbers, got {pixel_size!r}", pixel_size=pixel_size)
     factors = {1.0: "nm", 1e3: "\u00b5m", 1e-3: "pm", 0.1: "\u00c5"}
     unit = next((name for factor, name in factors.items() if math.isclose(factor, parsed.factor)), "nm")
