@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from stemseg_core.command import job
+from stemseg_core.command import segment_job
 from stemseg_core.command.cli import main
 from stemseg_core.command.segment_job import RESULTS
 from stemseg_core.command.truth import accuracy
@@ -193,9 +193,9 @@ def test_interrupted(path, tmp_path, capsys, stub):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_leave_nothing(path, tmp_path, number):
     code = (
-        "import time, sys; from stemseg_core.command import cli, job\n"
+        "import time, sys; from stemseg_core.command import cli, segment_job\n"
         "def slow(*a, **k): print('started', flush=True); time.sleep(30)\n"
-        "job.segment = slow\n"
+        "segment_job.segment = slow\n"
         "sys.exit(cli.main(sys.argv[1:]))"
     )
     words = [sys.executable, "-P", "-c", code, "segment", str(path), "-o", str(tmp_path / "out")]
@@ -259,7 +259,7 @@ def test_terminal_shows_a_bar(path, tmp_path, monkeypatch, capsys):
         shown.append(True)
         raise ValueError("enough")
 
-    monkeypatch.setattr(job, "segment", segment)
+    monkeypatch.setattr(segment_job, "segment", segment)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert command("segment", path, "-o", tmp_path / "out") == 2
     assert shown == [True]
