@@ -294,7 +294,7 @@ def test_warnings_are_lines_and_are_kept(path, tmp_path, capsys, monkeypatch):
 def test_a_data_set_in_a_file(tmp_path, capsys):
     values = np.random.default_rng(0).random((64, 64))
     np.savez(tmp_path / "a.npz", image=values, other=np.ones((99, 99)))
-    read = job.Job.read(tmp_path / "a.npz::image")
+    read = segment_job.SegmentJob.read(tmp_path / "a.npz::image")
     np.testing.assert_array_equal(read.image.data, values)
     assert (read.path, read.source) == (tmp_path / "a.npz", "a.npz::/image")
     assert read.sha256 == hashlib.sha256((tmp_path / "a.npz").read_bytes()).hexdigest()
@@ -302,7 +302,7 @@ def test_a_data_set_in_a_file(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "a.npz::/image: NumPy, 1 data set" in printed
     assert "64 x 64 float64" in printed
-    assert read.read_mask(tmp_path / "a.npz::image").all()
+    assert read.read_mask(tmp_path / "a.npz::image", values.shape).all()
     assert read.reading == ["--mask", "a.npz::/image"]
 
 

@@ -46,7 +46,7 @@ def test_residual_keeps_its_digits_where_little_is_left():
     labels = (np.arange(1000) % 2).astype(np.int32)
     memberships = np.eye(2, dtype=np.float32)[labels]
     found = patterns(ArrayRows(spectra[labels]), memberships, labels, Execution())
-    assert found.residual.max() < 1e-6
+    assert found.residual.max() < 1e-5  # the rounding of a sum of 500 rows; 3e-4 by the difference of squares
 
 
 def test_no_spectrum_is_negative():

@@ -276,7 +276,8 @@ def test_constant_image(value):
 def test_two_constant_halves(method):
     image = np.zeros((96, 112), np.uint8)
     image[:, 56:] = 200
-    check_conventions(segment(image, 2, method=method, window=16), image, 2)
+    # Intensity corrects such maps, and then labels are not those of the memberships alone.
+    check_conventions(segment(image, 2, method=method, window=16, contrast="off"), image, 2)
 
 
 @pytest.mark.parametrize("method", METHODS)
