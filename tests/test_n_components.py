@@ -164,3 +164,34 @@ def test_rows_that_are_not_finite_and_too_little_memory(rng):
     X[7, 3] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         estimate_n_components(X)
+
+
+def counted(k=3, mean=40, seed=0):
+    rng = np.random.default_rng(seed)
+    spectra = rng.gamma(0.3, size=(k, 120))
+    shares = rng.dirichlet(np.ones(k), 1500)
+    return rng.poisson(mean * shares @ (spectra / spectra.sum(axis=1, keepdims=True)))
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_counts(k):
+    found = estimate_n_components(counted(k), noise="poisson")
+    assert (found.method, found.n_components, list(found.curves)) == ("counts", k, ["counts"])
+    assert estimate_n_components(counted(k), noise="poisson", method="counts").n_components == k
+
+
+def test_other_criteria_on_weighed_counts():
+    assert estimate_n_components(counted(2, 300), noise="poisson", method="scree").n_components == 2
+
+
+def test_what_are_no_counts():
+    with pytest.raises(ValueError, match="noise must be None or 'poisson'"):
+        estimate_n_components(counted(), noise="gauss")
+    with pytest.raises(ValueError, match="method='counts' needs noise='poisson'"):
+        estimate_n_components(counted(), method="counts")
+    with pytest.raises(ValueError, match="counts must be whole numbers"):
+        estimate_n_components(counted() * 0.5, noise="poisson")
+    with pytest.raises(ValueError, match="must not be negative"):
+        estimate_n_components(counted() - 1, noise="poisson")
+    with pytest.raises(ValueError, match="times as much as counts do"):
+        estimate_n_components(counted() * 5, noise="poisson")

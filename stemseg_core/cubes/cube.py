@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemseg_core.calibration.axes import Axis
+from stemseg_core.cubes.objects import described
 from stemseg_core.rows.pixels import PixelRows
 from stemseg_core.system.errors import ParameterError, ParameterTypeError
 
@@ -38,6 +39,8 @@ class Cube:
         Neighbours that are summed along each of `axes`.
     channels : ndarray of bool of the signal's shape
         Which are used.
+    notes : tuple of str
+        What of the axes was not understood.
     """
 
     array: Any
@@ -46,6 +49,7 @@ class Cube:
     axes: tuple[Axis, ...]
     bins: tuple[int, ...]
     channels: NDArray[np.bool_]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def stored(cls, array: Any, map_axes: Sequence[int], signal_axes: Sequence[int], axes: Sequence[Axis]) -> Cube:
@@ -62,8 +66,8 @@ class Cube:
         ------
         ParameterError
         """
-        if isinstance(cube, Cube):
-            given = cube
+        given = cube if isinstance(cube, Cube) else cls._of_object(cube, signal_axes)
+        if given is not None:
             if signal_axes not in (None, given.n_signal_axes):
                 raise ParameterError(
                     f"`signal_axes=` contradicts the cube, whose signal has {given.n_signal_axes}",
@@ -80,6 +84,15 @@ class Cube:
         if axes is not None:
             given = replace(given, axes=_axes(axes, len(given.axes)))
         return given if bins is None else given.binned(bins)
+
+    @classmethod
+    def _of_object(cls, cube: Any, signal_axes: int | None) -> Cube | None:
+        """Of an object that knows its axes; None for an array."""
+        known = described(cube, signal_axes)
+        if known is None:
+            return None
+        _check_array(cube, known.array, len(known.signal_axes))
+        return replace(cls.stored(known.array, known.map_axes, known.signal_axes, known.axes), notes=known.notes)
 
     @property
     def n_signal_axes(self) -> int:
@@ -177,6 +190,14 @@ def _bins(bins: Any, shape: Sequence[int]) -> tuple[int, ...]:
 def _of_array(cube: Any, signal_axes: int) -> Cube:
     """An array whose last axes are those of the signal."""
     array = cube if hasattr(cube, "shape") and hasattr(cube, "dtype") else np.asarray(cube)
+    _check_array(cube, array, signal_axes)
+    n = len(array.shape)
+    n_map = n - signal_axes
+    names = [*(f"axis {i}" for i in range(n_map - 3)), *MAP_NAMES[max(0, 3 - n_map) :], *SIGNAL_NAMES[signal_axes - 1]]
+    return Cube.stored(array, range(n_map), range(n_map, n), [Axis(name) for name in names])
+
+
+def _check_array(cube: Any, array: Any, signal_axes: int) -> None:
     n = len(array.shape)
     if isinstance(signal_axes, bool) or signal_axes not in (1, 2):
         raise ParameterError(
@@ -191,9 +212,6 @@ def _of_array(cube: Any, signal_axes: int) -> Cube:
         )
     if array.dtype.kind not in "biuf":
         raise ParameterTypeError(f"`cube` must hold real numbers, got dtype {array.dtype}", cube=cube)
-    n_map = n - signal_axes
-    names = [*(f"axis {i}" for i in range(n_map - 3)), *MAP_NAMES[max(0, 3 - n_map) :], *SIGNAL_NAMES[signal_axes - 1]]
-    return Cube.stored(array, range(n_map), range(n_map, n), [Axis(name) for name in names])
 
 
 def _axes(axes: Any, n: int) -> tuple[Axis, ...]:

@@ -54,7 +54,7 @@ def prepared(
     """The rows that are unmixed: without what is masked, no number, hot or hit."""
     if not kept.any():
         raise ParameterError("`mask` leaves no pixel", mask=kept)
-    notes: list[str] = []
+    notes: list[str] = list(cube.notes)
     rows = _some(cube.rows(), kept)
     survey = Survey.of(rows, cube.array.dtype, execution)
     if not survey.finite.all():

@@ -64,8 +64,9 @@ def unmix(
     Parameters
     ----------
     cube : array-like of shape (map, signal)
-        An array, a memory map, or an HDF5, zarr or Dask array, of which blocks are read; real numbers. Or a `Cube`, as
-        `stemseg_core.io.open_cube` gives it, which knows its axes.
+        An array, a memory map, or an HDF5, zarr or Dask array, of which blocks are read; real numbers. Or what knows
+        its axes: a signal of HyperSpy, a sidpy.Dataset, an xarray.DataArray, or a `Cube`, as
+        `stemseg_core.io.open_cube` gives it.
     n_components : int or "auto"
         "auto" finds the number, up to 16.
     method : str or estimator, default="nmf"

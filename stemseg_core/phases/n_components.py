@@ -12,8 +12,10 @@ from stemseg_core.phases.separability import Witnesses, estimate_n_phases
 from stemseg_core.rows.base import check_rows, check_whole
 from stemseg_core.rows.blocks import take_rows
 from stemseg_core.rows.sources import Rows
+from stemseg_core.rows.weights import WeighedRows, Weights
 from stemseg_core.stages.cluster_criteria import gap, silhouette, stability
 from stemseg_core.stages.compress import compress
+from stemseg_core.stages.count_splitting import split_counts
 from stemseg_core.stages.eigenvalue_criteria import SingularValues, elbow, hfc, nwhfc, residual, scree
 from stemseg_core.stages.estimates import ComponentEstimate, Curve
 from stemseg_core.system.docs import shared_docs
@@ -29,7 +31,9 @@ from stemseg_core.windows.matrix import WindowMatrix
 OF_SINGULAR_VALUES = {"scree": scree, "hfc": hfc, "nwhfc": nwhfc, "elbow": elbow, "residual": residual}
 #: Criteria on clusters of the scores of the sample.
 OF_CLUSTERS = {"stability": stability, "silhouette": silhouette, "gap": gap}
-METHODS = ("auto", *OF_SINGULAR_VALUES, *OF_CLUSTERS, "separation")
+METHODS = ("auto", *OF_SINGULAR_VALUES, *OF_CLUSTERS, "separation", "counts")
+#: What may be known of the noise.
+NOISES = (None, "poisson")
 #: Numbers (rows times features) that the sample of rows is to have. Twice as many: twice the rows, four times the time.
 SAMPLE_SIZE = 4_000_000
 #: Fewest rows of the sample, however many features they have. Twice as many: more memory where features are many.
@@ -43,6 +47,7 @@ def estimate_n_components(
     X: Any,
     *,
     method: str = "auto",
+    noise: str | None = None,
     max_components: int = 10,
     random_state: RandomState = 0,
     n_jobs: int | None = None,
@@ -71,6 +76,11 @@ def estimate_n_components(
         - "stability": the largest number of clusters that come out alike from random halves of the rows.
         - "silhouette": the number of clusters with the largest mean silhouette, on a sample; 1 if that is below 0.25.
         - "gap": the gap statistic, against points spread evenly over the box around the scores.
+        - "counts": components of one random half of the events that the other half has as well. Only for counts, of
+          which it is the only criterion of "auto".
+    noise : {{None, "poisson"}}, default=None
+        "poisson": X holds counts of single events, whole numbers. Other criteria than "counts" are then taken on rows
+        that are weighed so that all values have noise of the same variance.
     max_components : int, default=10
         Largest number considered.
     {random_state}
@@ -86,7 +96,7 @@ def estimate_n_components(
     ParameterError
         If a parameter is not as described, or the method does not apply to X.
     ValueError
-        If X is not as described.
+        If X is not as described: NaN, or no counts of single events where they should be.
     MemoryError
         If more than `max_memory` would be needed.
 
@@ -108,7 +118,8 @@ def estimate_n_components(
     Stat. Soc. B 81 (2019) 163, 10.1111/rssb.12301 (deflation). C.-I. Chang, Q. Du, IEEE Trans. Geosci. Remote Sens. 42
     (2004) 608, 10.1109/TGRS.2003.819189 (HFC, NWHFC). D. A. Jackson, Ecology 74 (1993) 2204, 10.2307/1939574 (broken
     stick). R. Tibshirani, G. Walther, T. Hastie, J. R. Stat. Soc. B 63 (2001) 411, 10.1111/1467-9868.00293 (gap).
-    P. J. Rousseeuw, J. Comput. Appl. Math. 20 (1987) 53, 10.1016/0377-0427(87)90125-7 (silhouette).
+    P. J. Rousseeuw, J. Comput. Appl. Math. 20 (1987) 53, 10.1016/0377-0427(87)90125-7 (silhouette). A. Neufeld et al.,
+    J. Mach. Learn. Res. 25 (2024) 57 (halves of counts).
 
     Examples
     --------
@@ -121,6 +132,10 @@ def estimate_n_components(
     """
     if method not in METHODS:
         raise ParameterError(f"`method` must be one of {METHODS}, got {method!r}", method=method)
+    if noise not in NOISES:
+        raise ParameterError(f"`noise` must be None or 'poisson', got {noise!r}", noise=noise)
+    if method == "counts" and noise is None:
+        raise ParameterError("`method=` needs noise='poisson', which says that X holds counts", method=method)
     check_whole(max_components=max_components)
     seed = as_seed(random_state)
     execution = Execution.of(n_jobs, max_memory, progress, "number of components")
@@ -132,6 +147,10 @@ def estimate_n_components(
             method=method,
         )
     rows = check_rows(X)
+    if noise == "poisson":
+        if method in ("auto", "counts"):
+            return split_counts(rows, max_components, seed, execution)
+        rows = WeighedRows(rows, Weights.of(rows, execution, counts=True))
     n_sampled = _n_sampled(rows, execution)
     wanted = _criteria(method, rows, n_sampled, is_map)
     scores = compress(rows, Parameters.rank, n_jobs=n_jobs, max_memory=max_memory, progress=progress).scores
@@ -172,7 +191,8 @@ def _criteria(method: str, rows: Rows, n_sampled: int, is_map: bool) -> list[str
         )
     if method != "auto":
         return [method]
-    return [name for name in METHODS[1:] if (name != "separation" or is_map) and (name != "nwhfc" or n_sampled > d)]
+    of_any_noise = METHODS[1 : METHODS.index("counts")]
+    return [name for name in of_any_noise if (name != "separation" or is_map) and (name != "nwhfc" or n_sampled > d)]
 
 
 def _separation(grid: Grid, scores: NDArray[Any], max_phases: int, seed: int, execution: Execution) -> Curve:

@@ -54,6 +54,8 @@ class ThinnedRows(Rows):
 
         def read_half(i: int) -> Array:
             block = read(i)
+            if (block < 0).any() or (block != np.rint(block)).any():
+                raise ValueError("counts must be whole numbers, none below 0; some are not")
             half = np.random.default_rng((self.seed, i)).binomial(block.astype(np.int64), 0.5)
             return (block - half if self.other else half).astype(self.dtype)
 
