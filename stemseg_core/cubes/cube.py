@@ -100,6 +100,15 @@ class Cube:
         return len(self.signal_axes)
 
     @property
+    def has_origin(self) -> bool:
+        """Whether 0 lies within all axes of the signal, and not at an end of them, as where nobody has set it."""
+        for axis, n in zip(self.axes[-self.n_signal_axes :], self.signal_shape, strict=True):
+            first, last = axis.offset, axis.offset + axis.scale * (n - 1)
+            if not min(first, last) < 0 < max(first, last):
+                return False
+        return True
+
+    @property
     def map_shape(self) -> tuple[int, ...]:
         """Pixels along each axis of the map."""
         return tuple(int(self.array.shape[axis]) // n for axis, n in zip(self.map_axes, self.bins, strict=False))
@@ -129,14 +138,17 @@ class Cube:
         return replace(self, channels=self.channels & ~channels)
 
     def within(self, signal_range: Any) -> Cube:
-        """The part of the signal between two values of its axis; of two axes, within that distance of the origin."""
+        """The part of the signal between two values of its axis; of two axes, at such distances from the origin, or
+        from the middle where they have none.
+        """
         low, high = _range(signal_range)
         places = [
             axis.offset + axis.scale * np.arange(size)
             for axis, size in zip(self.axes[-self.n_signal_axes :], self.signal_shape, strict=True)
         ]
         if self.n_signal_axes == 2:
-            radius = np.hypot(places[0][:, np.newaxis], places[1])
+            y, x = places if self.has_origin else (along - along.mean() for along in places)
+            radius = np.hypot(y[:, np.newaxis], x)
             inside = (radius >= low) & (radius <= high)
         else:
             slack = 1e-9 * abs(self.axes[-1].scale)

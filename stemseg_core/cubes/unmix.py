@@ -84,7 +84,8 @@ def unmix(
     signal_mask : array-like of bool of shape (signal), optional
         True: left out.
     signal_range : (float, float), optional
-        From, to, in units of the signal's axis; of patterns the distance from the origin of both axes.
+        From, to, in units of the signal's axis; of patterns the distance from the origin of both axes, or from their
+        middle if they have none.
     axes : sequence of Axis or dict, optional
         Name, offset, scale and units of each axis of the cube.
     bin : int or tuple of int, optional
@@ -134,7 +135,11 @@ def unmix(
     ).checked()  # fmt: skip
     seed = asked.seed
     given = Cube.of(cube, signal_axes, axes, bin)
-    given = given if signal_range is None else given.within(signal_range)
+    said: tuple[str, ...] = ()
+    if signal_range is not None:
+        given = given.within(signal_range)
+        if given.n_signal_axes == 2 and not given.has_origin:
+            said = ("axes of the patterns have no origin: distances are from their middle",)
     given = given.without(checked_mask(signal_mask, "signal_mask", given.signal_shape))
     if not given.channels.any():
         raise ParameterError("`signal_mask` leaves no channel", signal_mask=signal_mask)
@@ -142,7 +147,7 @@ def unmix(
     _require(given, n_components, method, noise, execution)
     with one_blas_thread():
         data = prepared(given, kept, noise, execution, invalid=invalid, exclude=faults == "exclude")
-        estimate, said = _estimate(data, seed, execution) if n_components == AUTO else (None, ())
+        estimate, found = _estimate(data, seed, execution) if n_components == AUTO else (None, ())
         k = int(n_components) if estimate is None else estimate.n_components
         if k > min(data.rows.shape):
             n, d = data.rows.shape
@@ -150,7 +155,7 @@ def unmix(
                 f"`n_components` must be at most {min(n, d)}, the smaller of {n} pixels and {d} channels; got {k}",
                 n_components=k,
             )
-        way, rows, notes = method_of(method), data.rows, (*data.notes, *said)
+        way, rows, notes = method_of(method), data.rows, (*said, *data.notes, *found)
         if way.positive and data.n_negative:
             rows = ClippedRows(rows)
             notes = (*notes, f"{data.n_negative} values below 0 were taken as 0")

@@ -52,13 +52,20 @@ def room_below(width: float, height: float) -> float:
 
 
 def arrange(
-    n: int, aspect: float, *, width: float, largest: float, right: float = 0.0, columns: int | None = None
+    n: int,
+    aspect: float,
+    *,
+    width: float,
+    largest: float,
+    right: float = 0.0,
+    columns: int | None = None,
+    titled: float = TITLED,
 ) -> tuple[list[Box], float, float]:
     """Boxes for `n` panels of one aspect (width over height), and the width and height they take, in inches.
 
     Panels are as large as `width` allows, but no side is longer than `largest`, or twice that along a strip. Unless
-    `columns` is given, there are as many as make the whole most like a slide. `right` is room beside each panel; below
-    small ones there is room for a scale bar.
+    `columns` is given, there are as many as make the whole most like a slide. `right` is room beside each panel,
+    `titled` that of a title; below small ones there is room for a scale bar.
     """
     longest = 2 * largest if max(aspect, 1 / aspect) > 2 else largest
 
@@ -68,7 +75,7 @@ def arrange(
 
     def step(columns: int) -> tuple[float, float]:
         wide, high = size(columns)
-        return max(wide, TITLED) + GAP + right, high + TITLE + GAP + room_below(wide, high)
+        return max(wide, titled) + GAP + right, high + TITLE + GAP + room_below(wide, high)
 
     def unlike(columns: int) -> float:
         (wide, high), rows = step(columns), ceil(n / columns)

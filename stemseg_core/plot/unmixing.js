@@ -99,15 +99,13 @@
       );
     }
 
-    /** A pattern: by the square root, if nothing in it is negative. */
+    /** A pattern, by the square root; scores may make it negative where noise is, which is black. */
     function draw(values) {
       const context = canvas.getContext("2d");
       const picture = context.createImageData(canvas.width, canvas.height);
-      const finite = values.filter(Number.isFinite);
-      const [low, high] = finite.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [0, 0]);
+      const high = values.filter(Number.isFinite).reduce((a, b) => Math.max(a, b), 0) || 1;
       values.forEach((value, i) => {
-        const shown = (value - low) / (high - low || 1);
-        const code = Number.isFinite(value) ? Math.round(255 * (low < 0 ? shown : Math.sqrt(shown))) : 0;
+        const code = Number.isFinite(value) ? Math.round(255 * Math.sqrt(Math.max(value, 0) / high)) : 0;
         picture.data.set(colors.subarray(3 * code, 3 * code + 3), 4 * i);
         picture.data[4 * i + 3] = 255;
       });

@@ -40,6 +40,13 @@ HIGH, LEAST_HIGH, MOST_HIGH = 6.2, 0.75, 2.4
 WIDE = 8.0
 #: Inches for the name of a component beside profiles. Twice as much: a smaller picture beside it.
 NAMED = 2.3
+#: Inches for the title of a component. Twice as much: panels lie farther apart.
+TITLED = 1.6
+#: Inches for the label of a colour bar. Twice as much: more white.
+BAR_LABEL = 0.2
+#: Part of an axis about 0 in which a peak is that of no loss or no X-ray; twice as much: lines of light elements are in
+#: it. And how many times all else it is cut from; twice as much: peaks of edges and lines stay small.
+ZERO, CUT = 0.015, 5.0
 #: Channels from which on lines of spectra are thin, and widths of both in points. Twice as many: noise looks solid.
 MANY, THICK, THIN = 1500, 1.1, 0.7
 #: Spectra in one column, at most. Twice as many: a picture that does not fit on a slide.
@@ -64,7 +71,7 @@ def components(unmixing: Unmixing) -> Figure:
         figure = new_figure(columns * WIDE, spectra_height(rows))
         _draw_spectra(figure, unmixing, Box(0, 0, columns * WIDE, spectra_height(rows)), columns)
         return figure
-    boxes, width, height = arrange(len(unmixing.components), pattern_frame(unmixing).aspect, width=8.0, largest=2.6)
+    boxes, width, height = arranged(len(unmixing.components), pattern_frame(unmixing).aspect, width=8.0, largest=2.6)
     figure = new_figure(width, height)
     _draw_patterns(figure, unmixing, boxes)
     return figure
@@ -81,10 +88,14 @@ def abundances(unmixing: Unmixing) -> Figure:
         return figure
     signed = is_signed(unmixing)
     right = BAR_COLUMN if signed else 0.0
-    boxes, width, height = arrange(
-        len(unmixing.components), map_frame(unmixing).aspect, width=8.0 - BAR_COLUMN, largest=3.2, right=right
+    boxes, width, height = arranged(
+        len(unmixing.components),
+        map_frame(unmixing).aspect,
+        width=8.0 - BAR_COLUMN - BAR_LABEL,
+        largest=3.2,
+        right=right,
     )
-    figure = new_figure(width + (0 if signed else BAR_COLUMN), height)
+    figure = new_figure(width + (0 if signed else BAR_COLUMN + BAR_LABEL), height)
     shown = _draw_maps(figure, unmixing, boxes)
     if not signed:
         tall = min(height - TITLE - GAP, 3.0)
@@ -100,7 +111,7 @@ def residual(unmixing: Unmixing) -> Figure:
     high = 2.4
     widths = [min(4.5, high * aspect) for aspect in aspects]
     heights = [width / aspect for width, aspect in zip(widths, aspects, strict=True)]
-    left, below = (LEFT if line else 0.1), BELOW
+    left, below = LEFT if line else max(0.1, TITLED - widths[0]), BELOW
     boxes = [
         Box(left, TITLE, widths[0], heights[0]),
         Box(left + widths[0] + BAR_COLUMN + LEFT, TITLE, widths[1], heights[1]),
@@ -132,7 +143,7 @@ def plot(unmixing: Unmixing) -> Figure:
     if line:
         boxes, width, height = [Box(LEFT, TITLE, WIDE - LEFT - GAP, 2.4)], WIDE + NAMED, TITLE + 2.4 + BELOW
     else:
-        boxes, width, height = arrange(
+        boxes, width, height = arranged(
             k, map_frame(unmixing).aspect, width=9.0, largest=2.4, columns=min(k, 4), right=BAR_COLUMN if signed else 0
         )
     if unmixing.n_signal_axes == 1:
@@ -140,7 +151,7 @@ def plot(unmixing: Unmixing) -> Figure:
         width, more = max(width, WIDE), spectra_height(n)
         below = [Box(0, height + GAP, width, more)]
     else:
-        below, wide, more = arrange(k, pattern_frame(unmixing).aspect, width=9.0, largest=2.4, columns=min(k, 4))
+        below, wide, more = arranged(k, pattern_frame(unmixing).aspect, width=9.0, largest=2.4, columns=min(k, 4))
         below, width = [box._replace(y=box.y + height + GAP) for box in below], max(width, wide)
     figure = new_figure(width, height + GAP + more)
     if line:
@@ -160,6 +171,11 @@ PICTURES: dict[str, Callable[[Unmixing], Figure]] = {
     "abundances": abundances,
     "residual": residual,
 }
+
+
+def arranged(n: int, aspect: float, **more: Any) -> tuple[list[Box], float, float]:
+    """Boxes for panels with the titles of components."""
+    return arrange(n, aspect, titled=TITLED, **more)
 
 
 def titles_of(u: Unmixing) -> list[str]:
@@ -235,10 +251,14 @@ def _draw_spectra(figure: Figure, u: Unmixing, box: Box, columns: int) -> None:
         column, row = divmod(i, rows)
         place = Box(box.x + column * wide + LEFT, box.y + TITLE + row * (high + TITLE), wide - LEFT - 2 * GAP, high)
         ax = add_axes(figure, place)
-        ax.set_title(name, fontsize=FONT, y=1, pad=3)  # beside the power of ten at the axis, not above it
+        highest = _cut(places, spectrum)
+        cut = f"   (the peak at 0 is cut, {np.nanmax(spectrum):.3g} high)" if highest else ""
+        ax.set_title(name + cut, fontsize=FONT, y=1, pad=3)  # beside the power of ten at the axis, not above it
         last = row == rows - 1 or i == len(names) - 1
         _draw_line(ax, label if last else "", places, spectrum, color, fill=True)
         ax.tick_params(labelbottom=last)
+        if highest:
+            ax.set_ylim(top=highest)
     figure.text(
         (box.x + 0.12) / figure.get_figwidth(),
         1 - (box.y + TITLE + (rows * (high + TITLE) - TITLE) / 2) / figure.get_figheight(),
@@ -250,16 +270,25 @@ def _draw_spectra(figure: Figure, u: Unmixing, box: Box, columns: int) -> None:
     )
 
 
+def _cut(places: NDArray[Any], spectrum: NDArray[Any]) -> float | None:
+    """Where the scale of a spectrum ends, if its peak at 0 would make all else flat."""
+    near = np.abs(places) <= ZERO * (places.max() - places.min())
+    if not near.any() or near.all():
+        return None
+    peak, rest = (float(np.nanmax(part, initial=0)) for part in (spectrum[near], spectrum[~near]))
+    return 1.15 * rest if peak > CUT * rest > 0 else None
+
+
 def _draw_line(
     ax: Axes, label: str, places: NDArray[Any], values: NDArray[Any], color: str, *, fill: bool = False
-) -> None:
-    """Draw a spectrum or a profile; its line is darker than the colour that fills it, to be seen on white."""
+) -> Any:
+    """Draw a spectrum or a profile; returns its line, which is darker than the colour that fills it."""
     from matplotlib.colors import to_rgb
 
     dark = [0.75 * part for part in to_rgb(color)] if fill else color
     if fill:
         ax.fill_between(places, 0, values, color=color, alpha=0.35, linewidth=0)
-    ax.plot(places, values, color=dark, linewidth=THICK if len(places) < MANY else THIN)
+    (line,) = ax.plot(places, values, color=dark, linewidth=THICK if len(places) < MANY else THIN)
     half = abs(places[1] - places[0]) / 2 if len(places) > 1 else 0.5
     ax.set_xlim(places.min() - half, places.max() + half)
     if np.nanmin(values, initial=0) >= 0:
@@ -275,6 +304,7 @@ def _draw_line(
     ax.yaxis.get_offset_text().set_fontsize(FONT - 2)
     ax.tick_params(labelsize=FONT - 1, length=3)
     ax.set_xlabel(label, fontsize=FONT)
+    return line
 
 
 def _draw_profiles(figure: Figure, u: Unmixing, box: Box) -> None:
@@ -282,8 +312,7 @@ def _draw_profiles(figure: Figure, u: Unmixing, box: Box) -> None:
     ax = add_axes(figure, box)
     label, places = map_line(u)
     for profile, color, name in zip(u.abundances, phase_colors(len(u.components)), titles_of(u), strict=True):
-        _draw_line(ax, label, places, profile, color)
-        ax.lines[-1].set(linewidth=2, label=name)
+        _draw_line(ax, label, places, profile, color).set(linewidth=2, label=name)
     low, high = (float(end(u.abundances, initial=0)) for end in (np.nanmin, np.nanmax))
     ax.set_ylim(1.05 * low, 1.05 * high or 1.0)
     ax.set_ylabel(quantity_of(u), fontsize=FONT)
