@@ -41,7 +41,7 @@ def zarr_container(path: Path) -> Container:
         import zarr
 
         # Consolidated metadata are those of every array: one that zarr does not know would sink the others.
-        alone = {} if zarr.__version__.startswith("2.") else {"use_consolidated": False}
+        alone: dict[str, Any] = {} if zarr.__version__.startswith("2.") else {"use_consolidated": False}
         if path.is_file() and zipfile.is_zipfile(path):
             store = zarr.storage.ZipStore(str(path), mode="r")
             try:
